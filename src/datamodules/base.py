@@ -1,0 +1,122 @@
+"""What every data set of labelled images offers to training, evaluation and callbacks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import lightning as L
+import timm
+import torch
+from timm.data import Mixup, resolve_data_config
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from ..errors import InputError
+
+
+class ImageDataModule(L.LightningDataModule, ABC):
+    """Images `(B, 3, S, S)` with integer labels `(B,)`; after mixup the labels are `(B, classes)`.
+
+    Normalization, interpolation and evaluation crop are those of the timm network that is trained.
+    """
+
+    def __init__(
+        self,
+        *,
+        network: str,
+        image_size: int,
+        batch_size: int,
+        num_workers: int,
+        mixup: dict[str, Any] | None = None,
+    ) -> None:
+        """Keep the settings; nothing is read before `check`.
+
+        Args:
+            network: timm name whose input conventions hold.
+            image_size: Side of the square input, in pixels.
+            batch_size: Images a step on one device.
+            num_workers: Loader processes; 0 loads in the main process.
+            mixup: Arguments of `timm.data.Mixup`, or None for none.
+        """
+        super().__init__()
+        if mixup and batch_size % 2:
+            raise InputError(
+                f"datamodule.batch_size={batch_size} is odd, but mixup pairs images: "
+                "use an even batch size or datamodule.mixup=null."
+            )
+        self.image_size = image_size
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.input_config = input_config(network, image_size)
+        self._mixup_options = mixup
+
+    @property
+    @abstractmethod
+    def num_classes(self) -> int:
+        """Outputs that a network for this data has."""
+
+    @property
+    def present_classes(self) -> tuple[int, ...] | None:
+        """Outputs that occur in this data, ascending; None when all do."""
+        return None
+
+    @abstractmethod
+    def check(self) -> None:
+        """Look at the data before anything is built on it.
+
+        Raises:
+            InputError: One sentence on what is wrong.
+        """
+
+    @abstractmethod
+    def train_dataset(self) -> Dataset[tuple[Tensor, int]]:
+        """The augmented training images."""
+
+    @abstractmethod
+    def val_dataset(self) -> Dataset[tuple[Tensor, int]]:
+        """The validation images, the same at every call."""
+
+    def setup(self, stage: str) -> None:
+        """Build the data sets that `stage` needs, and the mixing of training batches."""
+        if stage == "fit":
+            self._train = self.train_dataset()
+            options = self._mixup_options
+            self._mixup = Mixup(num_classes=self.num_classes, **options) if options else None
+        self._val = self.val_dataset()
+
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
+        """Shuffled batches of equal size."""
+        return self._loader(self._train, shuffle=True, drop_last=True)
+
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
+        """All validation images in order."""
+        return self._loader(self._val)
+
+    def test_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
+        """The validation images: the classification sets in use have no labelled test part."""
+        return self._loader(self._val)
+
+    def _loader(self, dataset: Dataset[Any], **options: Any) -> DataLoader[Any]:
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            **options,
+        )
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Mix training images on the device where they are (mixup, cutmix)."""
+        if self.trainer is None or not self.trainer.training or self._mixup is None:
+            return batch
+        images, labels = batch
+        return self._mixup(images, labels)
+
+
+def input_config(network: str, image_size: int) -> dict[str, Any]:
+    """The network's `mean`, `std`, `interpolation` and `crop_pct`, with our `input_size`."""
+    pretrained = timm.get_pretrained_cfg(network)
+    facts = pretrained.to_dict() if pretrained else {}
+    return resolve_data_config({"input_size": (3, image_size, image_size)}, pretrained_cfg=facts)

@@ -1,0 +1,226 @@
+"""Handwritten digits on photographs: the embedded data, drawn on the fly and never downloaded.
+
+The digits and the two photographs are scikit-learn's. The answer sits on few patches, among
+fragments of other digits (as in the cluttered MNIST of Mnih et al., arXiv:1406.6247).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits, load_sample_image
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ..errors import InputError
+from .base import ImageDataModule
+
+Array = npt.NDArray[np.float32]
+
+VAL_EVERY = 5  # every fifth source digit is drawn in validation scenes only
+ZOOM = 4  # photograph's height in image sides
+DIGIT = (0.4, 0.5)  # side of a digit with its margin, in image sides: the ink takes 4/5 of it
+FRAGMENTS = 6
+FRAGMENT = (3, 5)  # side of a fragment, of the 10 source pixels of a digit with its margin
+
+
+class Scene(NamedTuple):
+    """One drawn image and what is known of it."""
+
+    image: Array  # (3, S, S), 0..1
+    label: int
+    box: tuple[int, int, int, int]  # top, left, height, width of the digit, in pixels
+
+
+class DigitScenes(Dataset[tuple[Tensor, int]]):
+    """Scene `i` is a pure function of the seed, the split and `i`, in whichever process.
+
+    Indices beyond the length are valid: they are further scenes of the same kind.
+    """
+
+    def __init__(
+        self,
+        *,
+        train: bool,
+        length: int,
+        image_size: int,
+        seed: int,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+    ) -> None:
+        """Prepare the split's own source digits and its own photograph."""
+        digits = load_digits()
+        chosen = (np.arange(len(digits.target)) % VAL_EVERY != 0) == train
+        self._glyphs = np.pad(digits.images[chosen] / 16, ((0, 0), (1, 1), (1, 1)))
+        self._glyphs = self._glyphs.astype(np.float32)  # (digits, 10, 10)
+        self._labels = digits.target[chosen]
+        self._photo = _photograph("china.jpg" if train else "flower.jpg", ZOOM * image_size)
+        self._mean, self._std = (np.float32(v).reshape(3, 1, 1) for v in (mean, std))
+        self._size = image_size
+        self._key = (seed, int(train))
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """The normalized image `(3, S, S)` and its digit."""
+        scene = self.scene(index)
+        return torch.from_numpy((scene.image - self._mean) / self._std), scene.label
+
+    def scene(self, index: int) -> Scene:
+        """Draw scene `index`: a crop of the photograph, then fragments, then the digit on top."""
+        rng = np.random.default_rng((*self._key, index))
+        image = self._background(rng)
+        which = int(rng.integers(len(self._labels)))
+        size = [round(self._size * rng.uniform(*DIGIT)) for _ in range(2)]
+        top, left = (int(rng.integers(self._size - n + 1)) for n in size)
+        box = image[:, top : top + size[0], left : left + size[1]]
+        ink = _ink(rng, bright=box.mean() < 0.5)
+        for _ in range(FRAGMENTS):
+            self._draw_fragment(rng, image, ink)
+        _blend(box, _enlarge(self._glyphs[which], *size), ink)
+        return Scene(image, int(self._labels[which]), (top, left, *size))
+
+    def _background(self, rng: np.random.Generator) -> Array:
+        _, height, width = self._photo.shape
+        top = int(rng.integers(height - self._size + 1))
+        left = int(rng.integers(width - self._size + 1))
+        crop = self._photo[:, top : top + self._size, left : left + self._size]
+        crop = crop[:, :, :: int(rng.choice((-1, 1)))]
+        gain = rng.uniform(0.6, 1.2, (3, 1, 1)).astype(np.float32) / 255
+        return np.minimum(crop * gain, 1, dtype=np.float32)
+
+    def _draw_fragment(self, rng: np.random.Generator, image: Array, ink: Array) -> None:
+        """Draw a small window of any digit, at the digits' own scale and in a similar color."""
+        glyph = self._glyphs[rng.integers(len(self._glyphs))]
+        rows, columns = rng.integers(FRAGMENT[0], FRAGMENT[1] + 1, 2)
+        row, column = rng.integers(1, 10 - rows), rng.integers(1, 10 - columns)
+        scale = self._size * rng.uniform(*DIGIT) / 10
+        height, width = round(rows * scale), round(columns * scale)
+        top = int(rng.integers(self._size - height + 1))
+        left = int(rng.integers(self._size - width + 1))
+        part = _enlarge(glyph[row : row + rows, column : column + columns], height, width)
+        color = ink + rng.uniform(-0.15, 0.15, (3, 1, 1)).astype(np.float32)
+        _blend(image[:, top : top + height, left : left + width], part, color.clip(0, 1))
+
+
+class EpochSampler(Sampler[int]):
+    """The indices of epoch `e`: `[e * length, (e + 1) * length)`, fresh scenes that resume exactly.
+
+    The order needs no shuffling: the scenes are independent draws.
+    """
+
+    def __init__(self, length: int) -> None:
+        """Start at epoch 0; the Trainer calls `set_epoch` before every epoch."""
+        self._length = length
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose indices come next."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self._epoch * self._length, (self._epoch + 1) * self._length))
+
+
+class Digits(ImageDataModule):
+    """Ten classes; training digits and photograph are disjoint from those of validation.
+
+    The validation scenes do not depend on `seed`: all runs are scored on the same images.
+    """
+
+    def __init__(
+        self, *, train_images: int, seed: int, val_images: int = 2000, **base: Any
+    ) -> None:
+        """Keep the settings.
+
+        Args:
+            train_images: Scenes of an epoch; every epoch draws fresh ones.
+            seed: Seed of the training scenes.
+            val_images: Validation scenes.
+            base: Arguments of `ImageDataModule`.
+        """
+        super().__init__(**base)
+        self.train_images = train_images
+        self.val_images = val_images
+        self.seed = seed
+
+    @property
+    def num_classes(self) -> int:
+        """The ten digits."""
+        return 10
+
+    def check(self) -> None:
+        """See that there is at least one training batch and one validation scene.
+
+        Raises:
+            InputError: If there is not.
+        """
+        if self.train_images < self.batch_size:
+            raise InputError(
+                f"datamodule.train_images={self.train_images} gives no full batch: it must be at "
+                f"least datamodule.batch_size={self.batch_size}."
+            )
+        if self.val_images < 1:
+            raise InputError(f"datamodule.val_images={self.val_images} must be at least 1.")
+
+    def train_dataset(self) -> DigitScenes:
+        """Training scenes of this seed."""
+        return self._scenes(train=True, length=self.train_images, seed=self.seed)
+
+    def val_dataset(self) -> DigitScenes:
+        """Validation scenes, the same for every seed."""
+        return self._scenes(train=False, length=self.val_images, seed=0)
+
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
+        """Fresh scenes every epoch, in batches of equal size."""
+        return self._loader(self._train, sampler=EpochSampler(self.train_images), drop_last=True)
+
+    def _scenes(self, *, train: bool, length: int, seed: int) -> DigitScenes:
+        mean, std = self.input_config["mean"], self.input_config["std"]
+        size = self.image_size
+        return DigitScenes(
+            train=train, length=length, image_size=size, seed=seed, mean=mean, std=std
+        )
+
+
+def _photograph(name: str, height: int) -> npt.NDArray[np.uint8]:
+    """One of scikit-learn's photographs as `(3, height, W)`."""
+    photo = Image.fromarray(load_sample_image(name))
+    photo = photo.resize((round(height * photo.width / photo.height), height), Image.BICUBIC)
+    return np.ascontiguousarray(np.asarray(photo).transpose(2, 0, 1))
+
+
+def _ink(rng: np.random.Generator, *, bright: bool) -> Array:
+    """A color `(3, 1, 1)` that stands out from a dark (or bright) ground."""
+    depth = rng.uniform(0, 0.3, (3, 1, 1)).astype(np.float32)
+    return 1 - depth if bright else depth
+
+
+def _enlarge(glyph: Array, height: int, width: int) -> Array:
+    """Bicubic enlargement to `(height, width)`, the strokes made crisper."""
+    soft = _interpolation(glyph.shape[0], height) @ glyph @ _interpolation(glyph.shape[1], width).T
+    return (1.6 * soft - 0.2).clip(0, 1)
+
+
+@cache
+def _interpolation(source: int, target: int) -> Array:
+    """The matrix `(target, source)` of bicubic interpolation along one axis."""
+    rows = F.interpolate(torch.eye(source)[None, None], (target, source), mode="bicubic")
+    return rows[0, 0].numpy()
+
+
+def _blend(image: Array, coverage: Array, color: Array) -> None:
+    """Paint `color` into `image` (3, h, w) where `coverage` (h, w) says, in place."""
+    image += coverage * (color - image)

@@ -1,0 +1,65 @@
+"""A vision transformer of 1.4 M parameters for 64-pixel images, registered with timm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from timm.layers import PatchEmbed
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
+from torch import nn
+
+
+class ConvStem(PatchEmbed):
+    """Patch embedding by three 3x3 convolutions of stride 2: a patch of 8 pixels.
+
+    Convolutional stem after LV-ViT (Jiang et al. 2021, arXiv:2104.10858). On small data a plain
+    patch embedding hardly learns.
+    """
+
+    def __init__(self, *, in_chans: int = 3, embed_dim: int = 96, **options: Any) -> None:
+        """Take `PatchEmbed`'s arguments and replace its projection."""
+        super().__init__(in_chans=in_chans, embed_dim=embed_dim, **options)
+        narrow, middle = embed_dim // 4, embed_dim // 2
+        self.proj = nn.Sequential(
+            *_convolution(in_chans, narrow),
+            *_convolution(narrow, middle),
+            nn.Conv2d(middle, embed_dim, 3, stride=2, padding=1),
+        )
+
+
+def _convolution(inputs: int, outputs: int) -> tuple[nn.Module, nn.Module, nn.Module]:
+    convolution = nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False)
+    return convolution, nn.BatchNorm2d(outputs), nn.GELU()
+
+
+default_cfgs = generate_default_cfgs(
+    {
+        "vit_micro_patch8_64": {
+            "num_classes": 10,
+            "input_size": (3, 64, 64),
+            "pool_size": None,
+            "crop_pct": 1.0,
+            "interpolation": "bicubic",
+            "fixed_input_size": True,
+            "mean": (0.5, 0.5, 0.5),
+            "std": (0.5, 0.5, 0.5),
+            "first_conv": "patch_embed.proj.0",
+            "classifier": "head",
+        }
+    }
+)
+
+
+@register_model
+def vit_micro_patch8_64(pretrained: bool = False, **options: Any) -> VisionTransformer:
+    """Twelve blocks of 96 channels and 3 heads over 64 patches, a class token."""
+    shape = {"img_size": 64, "patch_size": 8, "embed_dim": 96, "depth": 12, "num_heads": 3}
+    return build_model_with_cfg(
+        VisionTransformer,
+        "vit_micro_patch8_64",
+        pretrained,
+        pretrained_filter_fn=checkpoint_filter_fn,
+        embed_layer=ConvStem,
+        **{**shape, **options},
+    )

@@ -1,0 +1,36 @@
+"""What the student costs beside the dense network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.utilities import rank_zero_info
+
+from ..modules.complexity import count_gmacs, count_params_m
+
+
+class ComplexityLogger(L.Callback):
+    """Logs `complexity/gmacs`, `complexity/gmacs_share` of dense and `complexity/params_m` once."""
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Count on the meta device; the real networks are not touched."""
+        if not trainer.is_global_zero:
+            return
+        size = trainer.datamodule.image_size  # type: ignore[attr-defined]
+        sparse = count_gmacs(pl_module.student, size)
+        dense = count_gmacs(pl_module.student.backbone, size)
+        params = count_params_m(pl_module.student)
+        rank_zero_info(
+            f"{sparse:.2f} GMACs at {size} px, {100 * sparse / dense:.0f} % of dense "
+            f"({dense:.2f}); {params:.2f} M parameters"
+        )
+        for logger in trainer.loggers:
+            logger.log_metrics(
+                {
+                    "complexity/gmacs": sparse,
+                    "complexity/gmacs_share": sparse / dense,
+                    "complexity/params_m": params,
+                },
+                step=trainer.global_step,
+            )

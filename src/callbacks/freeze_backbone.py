@@ -1,0 +1,44 @@
+"""Let the new parameters settle before the pretrained ones move."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.strategies import DDPStrategy
+from torch import nn
+
+
+class FreezeBackbone(L.Callback):
+    """Freezes `student.backbone` for the first epochs: no gradients, norm statistics kept.
+
+    Source: paper A, section 4 (five epochs). The released code only sets the rate to 0.
+    """
+
+    def __init__(self, epochs: int) -> None:
+        """Freeze for `epochs`; 0 never freezes."""
+        self.epochs = epochs
+
+    def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
+        """Freeze before a strategy looks at the parameters."""
+        if stage == "fit" and self.epochs > 0:
+            pl_module.student.backbone.requires_grad_(False)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Keep the frozen network in evaluation mode; release it when its time has come."""
+        if self.epochs == 0:
+            return
+        backbone: nn.Module = pl_module.student.backbone
+        frozen = trainer.current_epoch < self.epochs
+        backbone.train(not frozen)
+        if not frozen and not next(backbone.parameters()).requires_grad:
+            backbone.requires_grad_(True)
+            _synchronize_all_parameters(trainer)
+
+
+def _synchronize_all_parameters(trainer: L.Trainer) -> None:
+    # DDP reduces only the parameters that had gradients when it wrapped the module.
+    strategy = trainer.strategy
+    if isinstance(strategy, DDPStrategy):
+        strategy.model = strategy.lightning_module
+        strategy.configure_ddp()

@@ -1,0 +1,61 @@
+"""Images a second, in training and at inference."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import lightning as L
+import torch
+
+from ..modules.throughput import compare_speed
+
+
+class ThroughputLogger(L.Callback):
+    """Logs `throughput/train_images_per_s` each epoch and, once at the end, inference speed.
+
+    Training counts everything between the first and the last step of an epoch, loading included.
+    `throughput/images_per_s` is the student at inference on a batch like the validation's,
+    `throughput/speedup` its ratio to the dense network, timed in turns.
+    """
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count from the end of the epoch's first step."""
+        if batch_idx == 0:
+            self._start, self._images = _now(pl_module.device), 0
+        else:
+            self._images += len(batch[0]) * trainer.world_size
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Log the epoch's rate."""
+        if self._images:
+            rate = self._images / (_now(pl_module.device) - self._start)
+            pl_module.log("throughput/train_images_per_s", rate, rank_zero_only=True)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Time inference."""
+        if not trainer.is_global_zero or trainer.interrupted:
+            return
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        shape = (data.batch_size, 3, data.image_size, data.image_size)
+        images = torch.randn(shape, device=pl_module.device)
+        student = pl_module.student
+        networks = {"sparse": student, "dense": student.backbone}
+        speed = compare_speed(networks, images, repeats=3, seconds=0.2)
+        for logger in trainer.loggers:
+            logger.log_metrics(
+                {
+                    "throughput/images_per_s": speed["sparse"].images_per_s,
+                    "throughput/speedup": speed["sparse"].images_per_s
+                    / speed["dense"].images_per_s,
+                },
+                step=trainer.global_step,
+            )
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

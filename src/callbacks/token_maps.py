@@ -1,0 +1,66 @@
+"""Pictures of what survives each stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from torch import Tensor
+
+from ..modules.backbones.base import SparseBackbone, SparseOutput
+from ..pictures import draw_token_maps
+
+
+class TokenMaps(L.Callback):
+    """Draws validation images and what survives each location, after each validation.
+
+    Writes `<folder>/epoch_000.png` and logs `token_maps` to W&B and TensorBoard.
+    """
+
+    def __init__(self, folder: str, images: int = 8) -> None:
+        """Draw `images` of the validation set, spread over it, into `folder`."""
+        self.folder = Path(folder)
+        self.images = images
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Draw the current student."""
+        if not trainer.is_global_zero or trainer.sanity_checking:
+            return
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        images = spread_images(data.val_dataset(), self.images).to(pl_module.device)
+        output = inspect(pl_module.student, images)
+        if not output.decisions:
+            return
+        locations = pl_module.student.method.schedule.locations
+        picture = draw_token_maps(
+            images, output.decisions, locations, data.input_config["mean"], data.input_config["std"]
+        )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        picture.save(self.folder / f"epoch_{trainer.current_epoch:03d}.png")
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image("token_maps", [picture], step=trainer.global_step)
+            elif isinstance(logger, TensorBoardLogger):
+                pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
+                pixels = pixels.view(picture.height, picture.width, 3)
+                logger.experiment.add_image(
+                    "token_maps", pixels, trainer.global_step, dataformats="HWC"
+                )
+
+
+@torch.inference_mode()
+def inspect(student: SparseBackbone, images: Tensor) -> SparseOutput:
+    """The student's output at inference, whatever mode it is in."""
+    training = student.training
+    output: SparseOutput = student.eval()(images)
+    student.train(training)
+    return output
+
+
+def spread_images(dataset: Any, count: int) -> Tensor:
+    """`count` images `(count, 3, S, S)` at equal distances through `dataset`."""
+    count = min(count, len(dataset))
+    return torch.stack([dataset[i * len(dataset) // count][0] for i in range(count)])

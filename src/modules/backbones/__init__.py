@@ -1,0 +1,40 @@
+"""How each family of networks is walked: one file a family."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from torch import nn
+
+from ...errors import InputError
+from .base import Geometry, SparseBackbone, SparseOutput
+
+__all__ = ["Geometry", "SparseBackbone", "SparseOutput", "family_of"]
+
+_MODULES = [
+    importlib.import_module(f"{__name__}.{module.name}")
+    for module in pkgutil.iter_modules(__path__)
+]
+
+
+def family_of(network: nn.Module) -> type[SparseBackbone]:
+    """The student class that walks `network`.
+
+    Raises:
+        InputError: If no family of this package knows such a network.
+    """
+    leaves = [family for family in _leaves(SparseBackbone) if family.accepts(network)]
+    if not leaves:
+        raise InputError(
+            f"{type(network).__name__} is not a network that can be sparsified: give "
+            + " or ".join(sorted(family.expects for family in _leaves(SparseBackbone)))
+            + "."
+        )
+    leaves[0].check(network)
+    return leaves[0]
+
+
+def _leaves(family: type[SparseBackbone]) -> list[type[SparseBackbone]]:
+    children = family.__subclasses__()
+    return [leaf for child in children for leaf in _leaves(child)] if children else [family]

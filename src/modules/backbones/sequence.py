@@ -1,0 +1,72 @@
+"""The block loop of plain transformers, where tokens are removed, fused or merged."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from torch import Tensor, nn
+
+from ...errors import InputError
+from ..layers.attention import Attended
+from ..layers.tokens import Tokens
+from ..methods.base import TokenReduction
+from .base import SparseBackbone, SparseOutput
+
+
+class SequenceBackbone(SparseBackbone):
+    """Walks a network whose blocks are attention and MLP over one sequence of tokens."""
+
+    method: TokenReduction
+
+    def __init__(self, backbone: nn.Module, method: nn.Module) -> None:
+        """As the base; the method must work on sequences."""
+        if not isinstance(method, TokenReduction):
+            raise InputError(
+                f"{type(method).__name__} works on feature maps, but {type(backbone).__name__} is "
+                "a plain transformer: choose a token method, as method=dynamicvit."
+            )
+        super().__init__(backbone, method)
+
+    @abstractmethod
+    def embed(self, images: Tensor) -> Tokens:
+        """Images `(B, 3, S, S)` to the tokens that enter the first block."""
+
+    @abstractmethod
+    def blocks(self) -> nn.ModuleList | nn.Sequential:
+        """The blocks in order."""
+
+    @abstractmethod
+    def attention(self, block: nn.Module, tokens: Tokens) -> tuple[Tensor, Attended]:
+        """The attention branch of `block` `(B, P+N, C)`, without residual; and what it saw."""
+
+    @abstractmethod
+    def mlp(self, block: nn.Module, x: Tensor) -> Tensor:
+        """The MLP branch of `block`, without residual."""
+
+    @abstractmethod
+    def classify(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
+        """Tokens after the last block to logits `(B, classes)` and normed features `(B, N, C)`."""
+
+    def forward(self, images: Tensor) -> SparseOutput:
+        """Walk the blocks and ask the method before each and after each attention."""
+        tokens = self.embed(images)
+        decisions, counts = [], []
+        for layer, block in enumerate(self.blocks()):
+            tokens = self.method.before_block(layer, tokens)
+            branch, attended = self.attention(block, tokens)
+            tokens = tokens.with_x(tokens.x + branch)
+            tokens = self.method.after_attention(layer, tokens, attended)
+            tokens = tokens.with_x(tokens.x + self.mlp(block, tokens.x))
+            if layer in self.method.schedule.locations:
+                decisions.append(tokens.survivors())
+                counts.append(tokens.count())
+        logits, features = self.classify(tokens)
+        size = tokens.patch_size
+        return SparseOutput(
+            logits=logits,
+            features=features,
+            size=features.new_ones(features.shape[:2]) if size is None else size,
+            decisions=decisions,
+            counts=counts,
+            ratios=self.method.schedule.ratios,
+        )

@@ -1,0 +1,107 @@
+"""Plain vision transformers: any timm `VisionTransformer` (DeiT, AugReg, DINOv2, DeiT-III, ...)."""
+
+from __future__ import annotations
+
+from timm.layers import Attention
+from timm.models.vision_transformer import Block, VisionTransformer
+from torch import Tensor, nn
+
+from ...errors import InputError
+from ..layers.attention import Attended, attend
+from ..layers.predictor import size_weighted_mean
+from ..layers.tokens import Tokens
+from .base import Geometry
+from .sequence import SequenceBackbone
+
+
+class SparseViT(SequenceBackbone):
+    """Walks timm's `VisionTransformer` block by block with its own modules.
+
+    Modifications: attention reads token sizes; average pooling weighs features by size.
+    """
+
+    expects = "a timm VisionTransformer"
+    backbone: VisionTransformer
+
+    @staticmethod
+    def accepts(network: nn.Module) -> bool:
+        """Any `VisionTransformer`, distilled ones too."""
+        return isinstance(network, VisionTransformer)
+
+    @staticmethod
+    def check(network: nn.Module) -> None:
+        """Blocks must be pre-norm `Block`s with timm's standard attention."""
+        assert isinstance(network, VisionTransformer)
+        for block in network.blocks:
+            if type(block) is not Block:
+                raise InputError(
+                    f"Blocks of type {type(block).__name__} cannot be walked: the network must "
+                    "be made of timm's standard Block."
+                )
+            if type(block.attn) is not Attention:
+                raise InputError(
+                    f"Attention of type {type(block.attn).__name__} cannot be walked: the "
+                    "network must use timm's standard Attention."
+                )
+
+    @staticmethod
+    def geometry(network: nn.Module) -> Geometry:
+        """Read off the network."""
+        assert isinstance(network, VisionTransformer)
+        return Geometry(network.embed_dim, len(network.blocks), network.patch_embed.num_patches)
+
+    def embed(self, images: Tensor) -> Tokens:
+        """Patch embedding, position embedding, prefix tokens."""
+        net = self.backbone
+        x = net.norm_pre(net.patch_drop(net._pos_embed(net.patch_embed(images))))
+        return Tokens(x, prefix=net.num_prefix_tokens)
+
+    def blocks(self) -> nn.Sequential:
+        """timm's blocks."""
+        return self.backbone.blocks
+
+    def attention(self, block: nn.Module, tokens: Tokens) -> tuple[Tensor, Attended]:
+        """timm's `Attention.forward` between its norm and its layer scale, reading sizes."""
+        normed = block.norm1(tokens.x)
+        attn = block.attn
+        heads = attn.qkv(normed).unflatten(-1, (3, attn.num_heads, attn.head_dim))
+        query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, P+N, D) each
+        query, key = attn.q_norm(query), attn.k_norm(key)
+        dropout = attn.attn_drop.p if self.training else 0.0
+        mixed = attend(query, key, value, tokens.size, dropout)
+        out = attn_output(attn, mixed.transpose(1, 2).flatten(2), normed)
+        return block.drop_path1(block.ls1(out)), Attended(query, key, attn.scale)
+
+    def mlp(self, block: nn.Module, x: Tensor) -> Tensor:
+        """timm's second half of the block."""
+        return block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
+
+    def classify(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
+        """timm's head."""
+        net = self.backbone
+        x = net.norm(tokens.x)
+        return pool_and_classify(net, x, tokens), x[:, tokens.prefix :]
+
+
+def attn_output(attn: nn.Module, mixed: Tensor, normed: Tensor) -> Tensor:
+    """What timm does with the heads' outputs `mixed (B, T, C)`: norm, gate, projection."""
+    norm, gate = getattr(attn, "norm", None), getattr(attn, "gate", None)  # younger than our floor
+    if norm is not None:
+        mixed = norm(mixed)
+    if gate is not None:
+        mixed = mixed * gate(normed).sigmoid()
+    return attn.proj_drop(attn.proj(mixed))
+
+
+def pool_and_classify(net: nn.Module, x: Tensor, tokens: Tokens) -> Tensor:
+    """The network's own head on `x (B, P+N, C)`; pooling over patches weighs them by size."""
+    if tokens.size is None or (net.global_pool == "token" and net.attn_pool is None):
+        return net.forward_head(x)
+    if net.global_pool != "avg" or net.attn_pool is not None:
+        raise InputError(
+            f"global_pool={net.global_pool!r} cannot weigh tokens by size, which training needs: "
+            "make the network with global_pool='token' or 'avg'."
+        )
+    skip = 0 if getattr(net, "pool_include_prefix", False) else tokens.prefix
+    pooled = size_weighted_mean(x[:, skip:], tokens.size[:, skip:]).squeeze(1)
+    return net.head(net.head_drop(net.fc_norm(pooled)))

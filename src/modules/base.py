@@ -1,0 +1,104 @@
+"""What every task shares: student, frozen teacher, weighted loss, optimizer."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from .backbones.base import SparseOutput
+from .build import build_loss, build_student
+from .losses import TeacherOutput
+from .optim import parameter_groups, scaled_lr, warmup_cosine
+from .teacher import Teacher
+
+
+class SparseModule(L.LightningModule, ABC):
+    """Trains a student. All arguments are plain, so that a checkpoint describes itself."""
+
+    def __init__(
+        self,
+        *,
+        backbone: dict[str, Any],
+        method: dict[str, Any],
+        schedule: dict[str, Any],
+        loss: dict[str, Any],
+        optimizer: dict[str, Any],
+        num_classes: int,
+    ) -> None:
+        """Build student and loss.
+
+        Args:
+            backbone: As in `conf/backbone`.
+            method: As in `conf/method`.
+            schedule: As in `conf/schedule`.
+            loss: As in `conf/loss`.
+            optimizer: As in `conf/optimizer`.
+            num_classes: Outputs of the network.
+        """
+        super().__init__()
+        self.student = build_student(backbone, method, schedule, num_classes)
+        self.loss = build_loss(loss)
+        self.optimizer_options = optimizer
+        self.teacher: Teacher | None = None
+
+    def setup(self, stage: str) -> None:
+        """Copy the teacher from the student's starting weights, before a checkpoint is restored."""
+        if stage == "fit" and self.loss.needs_teacher:
+            self.teacher = Teacher(self.student).to(self.device)
+
+    def on_fit_start(self) -> None:
+        """Follow the student to its device."""
+        if self.teacher is not None:
+            self.teacher.to(self.device)
+
+    @abstractmethod
+    def images_and_target(self, batch: Any) -> tuple[Tensor, Any]:
+        """The student's input `(B, 3, S, S)` and what the loss compares with."""
+
+    def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+        """Loss of one batch; also the share of patches kept `(S, B)` at each location."""
+        images, target = self.images_and_target(batch)
+        output: SparseOutput = self.student(images)
+        if self.teacher is None:
+            teacher = TeacherOutput(output.logits.detach(), output.features.detach())
+        else:
+            teacher = self.teacher(images)
+        total, terms = self.loss(output, teacher, target)
+        self.log("train/loss", total, prog_bar=True)
+        self.log_dict({f"train/{name}": value for name, value in terms.items()})
+        return {"loss": total, "kept": kept_shares(output)}
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW; warm-up and cosine for each group, by step."""
+        options, trainer = self.optimizer_options, self.trainer
+        batch = trainer.datamodule.batch_size  # type: ignore[attr-defined]
+        batch *= trainer.world_size * trainer.accumulate_grad_batches
+        peak = scaled_lr(options["lr"], batch, options["reference_batch"])
+        groups = parameter_groups(
+            self.student, peak, options["backbone_lr_scale"], options["weight_decay"]
+        )
+        optimizer = AdamW(groups, betas=tuple(options["betas"]))
+        steps = int(trainer.estimated_stepping_batches)
+        steps_per_epoch = trainer.num_training_batches / trainer.accumulate_grad_batches
+        warmup = min(int(options["warmup_epochs"] * steps_per_epoch), steps // 3)
+        course = [warmup_cosine(g["lr"], options["min_lr"], warmup, steps) for g in groups]
+        lr_schedule = LambdaLR(optimizer, course)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": lr_schedule, "interval": "step"},
+        }
+
+
+def kept_shares(output: SparseOutput) -> Tensor:
+    """Patch tokens that go on over patches of the image, `(S, B)`, without gradients."""
+    if not output.counts:
+        return output.logits.new_zeros(0, len(output.logits))
+    patches = output.decisions[0].shape[1]
+    return torch.stack(output.counts).detach() / patches

@@ -1,0 +1,222 @@
+"""From names and plain dictionaries to objects: networks, methods, schedules, students."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra.utils
+import timm
+from hydra import compose, initialize_config_dir
+from hydra.errors import ConfigCompositionException
+from omegaconf import OmegaConf
+from torch import nn
+
+from ..errors import InputError
+from .backbones import SparseBackbone, family_of
+from .checkpoints import classes_in, load_weights, read_file
+from .losses import WeightedLoss
+from .schedules import evenly_spaced
+
+log = logging.getLogger(__name__)
+
+_PACKAGE = __name__.split(".")[0]
+_ROOT = Path(__file__).resolve().parents[1]
+# The wheel carries the configuration inside the package, a checkout beside it.
+CONF = _ROOT / "conf" if (_ROOT / "conf").is_dir() else _ROOT.parent / "conf"
+
+
+def instantiate(config: dict[str, Any], **arguments: Any) -> Any:
+    """Call what `config["_target_"]` names with the other entries; a leading `src.` is this package.
+
+    Entries that have a `_target_` themselves are built first, unless `_recursive_` is false.
+    Hydra's own function of this name would wrap arguments in its containers and errors in its own.
+    """
+    options = {key: value for key, value in config.items() if not key.startswith("_")}
+    if config.get("_recursive_", True):
+        options = {key: _built(value) for key, value in options.items()}
+    target: str = config["_target_"]
+    if target.startswith("src."):
+        target = _PACKAGE + target.removeprefix("src")
+    return hydra.utils.get_object(target)(**options | arguments)
+
+
+def _built(value: Any) -> Any:
+    if isinstance(value, dict) and "_target_" in value:
+        return instantiate(value)
+    if isinstance(value, list):
+        return [_built(item) for item in value]
+    return value
+
+
+def build_network(backbone: dict[str, Any], num_classes: int, pretrained: bool) -> nn.Module:
+    """The timm network that `conf/backbone/*.yaml` describes.
+
+    Raises:
+        InputError: If timm does not know it, or its weights cannot be downloaded.
+    """
+    name, options = backbone["network"], dict(backbone.get("options") or {})
+    if backbone.get("image_size"):
+        options["img_size"] = backbone["image_size"]
+    if not timm.is_model(name):
+        raise InputError(f"backbone.network={name!r} is not a network that timm knows.")
+    if not pretrained:
+        return timm.create_model(name, num_classes=num_classes, **options)
+    try:
+        return timm.create_model(name, pretrained=True, num_classes=num_classes, **options)
+    except Exception as error:  # whatever the hub's client raises without a connection
+        raise InputError(
+            f"The pretrained weights of {name} could not be had ({type(error).__name__}): give "
+            "backbone.weights=FILE, or backbone.pretrained=false to start from random weights."
+        ) from error
+
+
+def build_student(
+    backbone: dict[str, Any],
+    method: dict[str, Any],
+    schedule: dict[str, Any],
+    num_classes: int,
+) -> SparseBackbone:
+    """A student with the weights that `backbone` asks for and a head for `num_classes`.
+
+    A file for another number of classes is loaded whole; then its head is replaced by a new one.
+    """
+    file = backbone.get("weights")
+    stored = classes_in(read_file(file), file) if file else None
+    pretrained = bool(backbone.get("pretrained")) and not file
+    network = build_network(backbone, stored or num_classes, pretrained)
+    student = attach(network, method, schedule)
+    if file:
+        log.info(load_weights(student, file))
+    if stored and stored != num_classes:
+        network.reset_classifier(num_classes)
+        log.warning(f"{file} is for {stored} classes: the head for {num_classes} is new.")
+    return student
+
+
+def attach(
+    network: nn.Module, method: dict[str, Any], schedule: dict[str, Any]
+) -> SparseBackbone:
+    """Put a method beside `network`."""
+    family = family_of(network)
+    keep_schedule = instantiate(schedule)
+    return family(
+        network, instantiate(method, schedule=keep_schedule, geometry=family.geometry(network))
+    )
+
+
+def build_loss(loss: dict[str, dict[str, Any]]) -> WeightedLoss:
+    """The named terms of `conf/loss/*.yaml`, each a target with a weight."""
+    terms = {
+        name: instantiate({key: value for key, value in term.items() if key != "weight"})
+        for name, term in loss.items()
+    }
+    return WeightedLoss(terms, {name: term["weight"] for name, term in loss.items()})
+
+
+def compose_config(overrides: Sequence[str], keys: Sequence[str]) -> dict[str, Any]:
+    """The parts `keys` of `conf/train.yaml` as plain dictionaries, under command-line overrides."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        try:
+            config = compose("train", overrides=list(overrides))
+        except ConfigCompositionException as error:
+            raise InputError(str(error).splitlines()[0]) from error
+    return {key: OmegaConf.to_container(config[key], resolve=True) for key in keys}
+
+
+def create_student(
+    name: str,
+    *,
+    rho: float = 0.7,
+    ratios: Sequence[float] | None = None,
+    locations: Sequence[int] | None = None,
+    schedule: str | None = None,
+    method: str | None = None,
+    num_classes: int | None = None,
+    image_size: int | None = None,
+    pretrained: bool = False,
+    weights: str | Path | None = None,
+) -> SparseBackbone:
+    """A student by the name of its yaml in `conf/backbone`.
+
+    Args:
+        name: As `"deit_s"`.
+        rho: Base keep ratio in (0, 1].
+        ratios: Explicit keep ratios, one for each location, instead of rho.
+        locations: Blocks before which tokens are dropped; the backbone's own by default.
+        schedule: Name in `conf/schedule`; the backbone's own by default.
+        method: Name in `conf/method`; the backbone's own by default.
+        num_classes: Outputs; the network's own number by default.
+        image_size: Side of the input in pixels; the network's own by default.
+        pretrained: Download timm's weights of the dense network.
+        weights: A file for `load_weights`.
+
+    Raises:
+        InputError: One sentence on what does not fit.
+    """
+    overrides = [f"backbone={_known('backbone', name)}"]
+    if ratios is not None:
+        schedule = "explicit"
+    for group, choice in (("schedule", schedule), ("method", method)):
+        if choice is not None:
+            overrides.append(f"{group}={_known(group, choice)}")
+    config = compose_config(overrides, ("backbone", "method", "schedule"))
+    backbone = config["backbone"] | {"pretrained": pretrained, "weights": weights}
+    if image_size is not None:
+        backbone["image_size"] = image_size
+    plan = _plan(config["schedule"], rho, ratios, locations)
+    num_classes = num_classes or timm.get_pretrained_cfg_value(backbone["network"], "num_classes")
+    return build_student(backbone, config["method"], plan, num_classes)
+
+
+def sparsify(
+    network: nn.Module,
+    *,
+    rho: float = 0.7,
+    ratios: Sequence[float] | None = None,
+    locations: Sequence[int] | None = None,
+    schedule: str = "geometric",
+    method: str = "dynamicvit",
+) -> SparseBackbone:
+    """A student around a timm network that you already have; its weights are used as they are.
+
+    Args:
+        network: Any timm VisionTransformer.
+        rho: Base keep ratio in (0, 1].
+        ratios: Explicit keep ratios, one for each location, instead of rho.
+        locations: Blocks before which tokens are dropped; after each quarter by default.
+        schedule: Name in `conf/schedule`.
+        method: Name in `conf/method`.
+
+    Raises:
+        InputError: One sentence on what does not fit.
+    """
+    family = family_of(network)
+    schedule = "explicit" if ratios is not None else schedule
+    overrides = [f"method={_known('method', method)}", f"schedule={_known('schedule', schedule)}"]
+    config = compose_config(overrides, ("method", "schedule"))
+    if locations is None:
+        count = 3 if ratios is None else len(ratios)
+        locations = evenly_spaced(family.geometry(network).depth, count)
+    return attach(network, config["method"], _plan(config["schedule"], rho, ratios, locations))
+
+
+def _plan(
+    schedule: dict[str, Any],
+    rho: float,
+    ratios: Sequence[float] | None,
+    locations: Sequence[int] | None,
+) -> dict[str, Any]:
+    given: dict[str, Any] = {"ratios": list(ratios)} if ratios is not None else {"rho": rho}
+    if locations is not None:
+        given["locations"] = list(locations)
+    return schedule | given
+
+
+def _known(group: str, name: str) -> str:
+    names = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    if name not in names:
+        raise InputError(f"{group}={name!r} does not exist: choose one of {', '.join(names)}.")
+    return name

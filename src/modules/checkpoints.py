@@ -1,0 +1,146 @@
+"""Weights from files, without ever running code that a file contains."""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ..errors import InputError
+from .backbones.base import SparseBackbone
+
+# Under these keys trainers wrap a network's weights, best first.
+_WRAPPERS = ("state_dict", "model", "state_dict_ema", "model_ema", "module")
+
+
+def read_file(path: str | Path) -> dict[str, Any]:
+    """Everything in a checkpoint, as tensors and plain values.
+
+    Args:
+        path: A `.safetensors` file, or one written by `torch.save` (`.pth`, `.pt`, `.ckpt`, ...).
+
+    Raises:
+        InputError: If the file is missing, damaged, or would have to run code to be read.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"There is no weights file {path}: give a .safetensors, .pth or .ckpt.")
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        # Released checkpoints carry their command line; a Namespace only holds values.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "Unsupported" not in str(error) and "GLOBAL" not in str(error):
+            raise _damaged(path) from error
+        raise InputError(
+            f"{path} is refused because reading it would run code that it contains: give a file "
+            "that holds tensors only, as torch.save(model.state_dict(), path) writes."
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, SafetensorError) as error:
+        raise _damaged(path) from error
+    if not isinstance(content, Mapping):
+        raise InputError(
+            f"{path} holds a {type(content).__name__}, not named weights: give a state_dict."
+        )
+    return dict(content)
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(f"{path} is not a whole weights file (truncated or of another format).")
+
+
+def load_weights(student: SparseBackbone, path: str | Path) -> str:
+    """Load a file into `student`: our own checkpoint, a released DynamicViT, or dense weights.
+
+    Dense weights (timm's or DeiT's names) fill the backbone and leave the method as it is.
+
+    Args:
+        student: What to fill.
+        path: See `read_file`.
+
+    Returns:
+        One sentence on what was loaded.
+
+    Raises:
+        InputError: Naming keys that are missing, unexpected or of another shape.
+    """
+    weights = student_weights(read_file(path), path)
+    own = student.state_dict()
+    if not any(key.startswith("method.") for key in weights):
+        weights |= {key: value for key, value in own.items() if key.startswith("method.")}
+        new = len(list(student.method.parameters()))
+        story = f"dense weights from {path}" + (f"; {new} method tensors stay new" if new else "")
+    else:
+        story = f"weights of backbone and method from {path}"
+    _check_keys(own, weights, path)
+    student.load_state_dict(weights)
+    return f"Loaded {story}."
+
+
+def student_weights(content: dict[str, Any], path: str | Path) -> dict[str, Tensor]:
+    """The file's weights under a student's names (`backbone.*`, `method.*`)."""
+    for wrapper in _WRAPPERS:
+        if isinstance(content.get(wrapper), Mapping):
+            content = dict(content[wrapper])
+            break
+    tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)}
+    if not tensors:
+        raise InputError(f"{path} holds no weights: give a state_dict or a checkpoint with one.")
+    tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
+    if any(key.startswith("student.") for key in tensors):
+        return {
+            k.removeprefix("student."): v for k, v in tensors.items() if k.startswith("student.")
+        }
+    if any(key.startswith(("backbone.", "method.")) for key in tensors):
+        return tensors
+    return {_student_key(key): value for key, value in tensors.items()}
+
+
+def classes_in(content: dict[str, Any], path: str | Path) -> int | None:
+    """Outputs of the classifier head in a file, or None if it has none that is known by name."""
+    weights = student_weights(content, path)
+    heads = (weights.get(f"backbone.{name}.bias") for name in ("head", "head.fc"))
+    return next((len(head) for head in heads if head is not None), None)
+
+
+def _student_key(key: str) -> str:
+    released = "score_predictor."
+    if key.startswith(released):
+        return "method.predictors." + key.removeprefix(released)
+    return "backbone." + key
+
+
+def _check_keys(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], path: Any) -> None:
+    misshaped = [
+        f"{key} is {tuple(weights[key].shape)} instead of {tuple(value.shape)}"
+        for key, value in own.items()
+        if key in weights and weights[key].shape != value.shape
+    ]
+    problems = [
+        f"{label} {_some(keys)}"
+        for label, keys in (
+            ("missing", sorted(own.keys() - weights.keys())),
+            ("unexpected", sorted(weights.keys() - own.keys())),
+            ("misshaped", misshaped),
+        )
+        if keys
+    ]
+    if problems:
+        raise InputError(
+            f"{path} does not fit this student: {'; '.join(problems)}; "
+            "give weights of the same network, resolution and number of classes."
+        )
+
+
+def _some(names: list[str], most: int = 4) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,1 @@
+"""The mathematics of sparsification: tokens, attention, predictors, selection; no model."""

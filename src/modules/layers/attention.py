@@ -1,0 +1,63 @@
+"""Attention among tokens that stand for none, one or several patches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+# exp(80) is finite in fp32; a dropped key's logit may exceed every kept one by more.
+_LARGEST_EXPONENT = 80.0
+
+
+@dataclass(frozen=True)
+class Attended:
+    """What attention saw, for methods that decide by it: query and key `(B, H, P+N, D)`."""
+
+    query: Tensor
+    key: Tensor
+    scale: float
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    size: Tensor | None = None,
+    dropout: float = 0.0,
+    scale: float | None = None,
+) -> Tensor:
+    """Attention in which key j weighs `size_j`, and a token's own key at least 1.
+
+    With sizes 0 and 1 this is DynamicViT's attention masking (paper A, Eq. 9-11); with larger
+    sizes ToMe's proportional attention (Bolya et al. 2023, Eq. 1).
+
+    Args:
+        query: `(B, H, T, D)`, also the shape of `key`, `value` and of the result.
+        key: Keys.
+        value: Values.
+        size: `(B, T)` or None for all ones.
+        dropout: Probability with which an attention weight is dropped.
+        scale: Factor on the logits; 1/sqrt(D) by default.
+    """
+    if size is None:
+        return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, scale=scale)
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    weights = sized_softmax((query * scale) @ key.transpose(-2, -1), size).to(value.dtype)
+    return F.dropout(weights, dropout) @ value
+
+
+def sized_softmax(logits: Tensor, size: Tensor) -> Tensor:
+    """Softmax over keys that weigh `size (B, T)`; `logits` and result `(B, H, T, T)`, in fp32.
+
+    Exactly the softmax over the kept keys alone where sizes are 0 and 1: no epsilon is added, and
+    the subtracted maximum is taken over keys that count. Differentiable in `size`.
+    """
+    logits, size = logits.float(), size.float()
+    own = torch.eye(size.shape[1], dtype=torch.bool, device=size.device)
+    weight = torch.where(own, size.clamp(min=1)[:, None, :], size[:, None, :])[:, None]
+    largest = logits.detach().masked_fill(weight == 0, -torch.inf).amax(-1, keepdim=True)
+    unnormalized = (logits - largest).clamp(max=_LARGEST_EXPONENT).exp() * weight
+    return unnormalized / unnormalized.sum(-1, keepdim=True)

@@ -1,0 +1,22 @@
+"""From scores to decisions: drawn in training, the top ones at inference."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+KEEP = 0  # position of "keep" in a predictor's output, as in the released weights
+
+
+def gumbel_keep(log_probabilities: Tensor) -> Tensor:
+    """Draw hard decisions `(B, N)` of 1 (keep) and 0 with straight-through gradients.
+
+    Args:
+        log_probabilities: `(B, N, 2)`, log-probability of keep and drop (paper A, Eq. 6).
+    """
+    return F.gumbel_softmax(log_probabilities.float(), hard=True)[..., KEEP]
+
+
+def top_keep(log_probabilities: Tensor, count: int) -> Tensor:
+    """Indices `(B, count)` of the tokens most likely kept (paper A, Eq. 17)."""
+    return log_probabilities[..., KEEP].topk(count, dim=1).indices

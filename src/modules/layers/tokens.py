@@ -1,0 +1,104 @@
+"""The value that travels through a plain transformer: its tokens and what each one stands for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Prefix tokens (class, distillation, registers) followed by patch tokens.
+
+    Attributes:
+        x: `(B, P+N, C)`; N shrinks when tokens are removed.
+        prefix: P; these tokens are never touched by a method.
+        size: `(B, P+N)`, patches that each token stands for (0 pruned, 1 itself, s merged); None
+            means all ones.
+        source: `(B, patches)`, for each patch of the image the patch token that stands for it, -1
+            where none does; None means each its own.
+        rope: `(N, D)` or `(B, N, D)`, rotary embedding of the patch tokens, if the network has one.
+    """
+
+    x: Tensor
+    prefix: int
+    size: Tensor | None = None
+    source: Tensor | None = None
+    rope: Tensor | None = None
+
+    @property
+    def patches(self) -> Tensor:
+        """Patch tokens `(B, N, C)`."""
+        return self.x[:, self.prefix :]
+
+    @property
+    def patch_size(self) -> Tensor | None:
+        """Sizes of the patch tokens `(B, N)`, or None for all ones."""
+        return None if self.size is None else self.size[:, self.prefix :]
+
+    @property
+    def num_patches(self) -> int:
+        """Patches of the image, before anything was removed."""
+        return self.source.shape[1] if self.source is not None else self.patches.shape[1]
+
+    def with_x(self, x: Tensor) -> Tokens:
+        """The same tokens with other contents."""
+        return replace(self, x=x)
+
+    def mask(self, keep: Tensor) -> Tokens:
+        """Prune by size: patch tokens with keep 0 stay in place and count for nothing.
+
+        Args:
+            keep: `(B, N)`, 1 keeps and 0 drops. A dropped token never returns (paper A, Eq. 7).
+        """
+        if self.size is None:
+            size = torch.cat([keep.new_ones(keep.shape[0], self.prefix), keep], dim=1)
+        else:
+            size = torch.cat([self.size[:, : self.prefix], self.size[:, self.prefix :] * keep], 1)
+        return replace(self, size=size)
+
+    def select(self, index: Tensor) -> Tokens:
+        """Prune by removal: keep the patch tokens `index (B, K)`, in that order."""
+        rows = index.unsqueeze(-1)
+        patches = self.patches.gather(1, rows.expand(-1, -1, self.x.shape[-1]))
+        size, rope = self.size, self.rope
+        if size is not None:
+            size = torch.cat([size[:, : self.prefix], size[:, self.prefix :].gather(1, index)], 1)
+        if rope is not None:
+            rope = rope.expand(index.shape[0], -1, -1).gather(1, rows.expand(-1, -1, rope.shape[-1]))
+        return Tokens(
+            x=torch.cat([self.x[:, : self.prefix], patches], dim=1),
+            prefix=self.prefix,
+            size=size,
+            source=self._source_after(index),
+            rope=rope,
+        )
+
+    def _source_after(self, index: Tensor) -> Tensor:
+        # One slot more than there are tokens: -1 (nothing stands for the patch) reads it as well.
+        gone = index.new_full((index.shape[0], self.patches.shape[1] + 1), -1)
+        ranks = torch.arange(index.shape[1], device=index.device).expand_as(index)
+        rank_of_token = gone.scatter(1, index, ranks)
+        if self.source is None:
+            return rank_of_token[:, :-1]
+        return rank_of_token.gather(1, self.source.remainder(rank_of_token.shape[1]))
+
+    def survivors(self) -> Tensor:
+        """Which patches of the image still count `(B, patches)`: 1 = keep, 0 = dropped.
+
+        Differentiable where the decision was drawn in training.
+        """
+        alive = self.patch_size
+        if alive is None:
+            alive = self.x.new_ones(self.x.shape[0], self.patches.shape[1])
+        if self.source is None:
+            return alive
+        return (self.source >= 0).to(alive.dtype)
+
+    def count(self) -> Tensor:
+        """Patch tokens that count for something, for each image `(B,)`."""
+        if self.size is None:
+            return self.x.new_full((self.x.shape[0],), self.patches.shape[1], dtype=torch.float32)
+        return (self.size[:, self.prefix :] > 0).sum(dim=1, dtype=torch.float32)

@@ -1,0 +1,137 @@
+"""Named, weighted loss terms over the student's output, the teacher's and the labels."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import InputError
+from .backbones.base import SparseOutput
+
+
+@dataclass(frozen=True)
+class TeacherOutput:
+    """What the dense network says of the same images: logits and all patch features."""
+
+    logits: Tensor
+    features: Tensor
+
+
+class LossTerm(nn.Module, ABC):
+    """One term: student, teacher and labels to a scalar."""
+
+    needs_teacher: ClassVar[bool] = False
+
+    @abstractmethod
+    def forward(self, output: SparseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
+        """The term's value, without its weight."""
+
+
+class Classification(LossTerm):
+    """Cross-entropy against labels `(B,)` or, after mixup, soft labels `(B, classes)`."""
+
+    def __init__(self, smoothing: float = 0.0) -> None:
+        """Smooth hard labels by `smoothing`; soft ones are taken as they come."""
+        super().__init__()
+        self.smoothing = smoothing
+
+    def forward(self, output: SparseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
+        """Mean over the batch."""
+        smoothing = 0.0 if target.is_floating_point() else self.smoothing
+        return F.cross_entropy(output.logits.float(), target, label_smoothing=smoothing)
+
+
+class KeepRatio(LossTerm):
+    """Squared distance of the share of kept patches from the schedule's (paper A, Eq. 15).
+
+    The mean over locations; per image, or of the batch's mean share, which lets an image keep
+    more and another fewer.
+    """
+
+    def __init__(self, batch_mean: bool = False) -> None:
+        """Choose between each image's share and the batch's."""
+        super().__init__()
+        self.batch_mean = batch_mean
+
+    def forward(self, output: SparseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
+        """0 where nothing is decided."""
+        if not output.decisions:
+            return output.logits.new_zeros(())
+        kept = torch.stack([decision.mean(dim=1) for decision in output.decisions])  # (S, B)
+        if self.batch_mean:
+            kept = kept.mean(dim=1, keepdim=True)
+        asked = kept.new_tensor(output.ratios)[:, None]
+        return (kept - asked).square().mean()
+
+
+class LogitDistillation(LossTerm):
+    """KL(teacher || student) of the class distributions.
+
+    Paper A's Eq. 14 writes it the other way round; this is what the released code computes.
+    """
+
+    needs_teacher = True
+
+    def forward(self, output: SparseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
+        """Mean over the batch."""
+        return F.kl_div(
+            output.logits.float().log_softmax(-1),
+            teacher.logits.float().log_softmax(-1),
+            reduction="batchmean",
+            log_target=True,
+        )
+
+
+class TokenDistillation(LossTerm):
+    """Squared distance of the finally kept patch features from the teacher's (paper A, Eq. 13).
+
+    The mean over kept patches and channels, as in the released code (the paper sums channels).
+    """
+
+    needs_teacher = True
+
+    def forward(self, output: SparseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
+        """0 if no patch is kept."""
+        kept = (output.size.detach() > 0).float()  # (B, N)
+        distance = (output.features.float() - teacher.features.float()).square().mean(-1)
+        return (distance * kept).sum() / kept.sum().clamp(min=1)
+
+
+class WeightedLoss(nn.Module):
+    """The sum of the terms that have a weight other than 0."""
+
+    def __init__(self, terms: dict[str, LossTerm], weights: dict[str, float]) -> None:
+        """Keep the terms that count.
+
+        Raises:
+            InputError: If none does, or a weight is negative.
+        """
+        super().__init__()
+        for name, weight in weights.items():
+            if not isinstance(weight, (int, float)) or weight < 0:
+                raise InputError(f"loss.{name}.weight={weight!r} is not a number from 0.")
+        self.terms = nn.ModuleDict({n: term for n, term in terms.items() if weights[n] > 0})
+        self.weights = {name: weights[name] for name in self.terms}
+        if not self.terms:
+            raise InputError("Every loss weight is 0: give at least one term a weight above 0.")
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether any term asks the teacher."""
+        return any(term.needs_teacher for term in self._terms())
+
+    def _terms(self) -> Any:
+        return self.terms.values()
+
+    def forward(
+        self, output: SparseOutput, teacher: TeacherOutput, target: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted sum, and each term without its weight."""
+        values = {name: term(output, teacher, target) for name, term in self.terms.items()}
+        total = torch.stack([self.weights[name] * value for name, value in values.items()]).sum()
+        return total, values

@@ -1,0 +1,52 @@
+"""Parameter groups and the learning rate's course."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from timm.optim import param_groups_weight_decay
+
+from .backbones.base import SparseBackbone
+
+
+def parameter_groups(
+    student: SparseBackbone, lr: float, backbone_lr_scale: float, weight_decay: float
+) -> list[dict[str, Any]]:
+    """The method's parameters at `lr`, the backbone's at `lr * backbone_lr_scale`.
+
+    Biases, norms and what the network itself exempts are not decayed. (The released code left
+    class token and position embedding out of the optimizer altogether.)
+    """
+    no_decay = getattr(student.backbone, "no_weight_decay", set)()
+    groups = []
+    for name, module, rate in (
+        ("backbone", student.backbone, lr * backbone_lr_scale),
+        ("method", student.method, lr),
+    ):
+        for group in param_groups_weight_decay(module, weight_decay, no_decay):
+            if group["params"]:
+                kind = "decay" if group["weight_decay"] else "no_decay"
+                groups.append({**group, "lr": rate, "name": f"{name}/{kind}"})
+    return groups
+
+
+def scaled_lr(lr: float, effective_batch: int, reference_batch: int) -> float:
+    """The rate for this batch by the linear rule: `lr` is meant for `reference_batch` images."""
+    return lr * effective_batch / reference_batch
+
+
+def warmup_cosine(
+    peak: float, minimum: float, warmup_steps: int, total_steps: int
+) -> Callable[[int], float]:
+    """Factor on `peak` at each step: a linear rise from near 0, then a cosine to `minimum`."""
+    floor = min(1.0, minimum / peak) if peak > 0 else 1.0
+
+    def factor(step: int) -> float:
+        if step < warmup_steps:
+            return (step + 1) / warmup_steps
+        progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+        return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+    return factor

@@ -1,0 +1,101 @@
+"""Where a network drops tokens and how many stay: data, apart from the weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..errors import InputError
+
+
+@dataclass(frozen=True)
+class KeepSchedule:
+    """Keep ratios of the original number of patches, one for each location.
+
+    Attributes:
+        locations: Ascending indices of the blocks before (or in) which a decision is taken.
+        ratios: Share of the image's patches kept from there on, each in (0, 1].
+    """
+
+    locations: tuple[int, ...]
+    ratios: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        for location in self.locations:
+            if not isinstance(location, int) or location < 0:
+                raise InputError(
+                    f"schedule.locations={list(self.locations)} has {location!r}: "
+                    "block indices are whole numbers from 0."
+                )
+        if any(b <= a for a, b in zip(self.locations, self.locations[1:], strict=False)):
+            raise InputError(
+                f"schedule.locations={list(self.locations)} must ascend, as in [3, 6, 9]."
+            )
+        if len(self.ratios) != len(self.locations):
+            raise InputError(
+                f"schedule.ratios={list(self.ratios)} has {len(self.ratios)} entries for the "
+                f"{len(self.locations)} locations {list(self.locations)}: give one for each."
+            )
+        for ratio, location in zip(self.ratios, self.locations, strict=True):
+            if not _is_number(ratio) or not 0 < ratio <= 1:
+                raise InputError(
+                    f"The keep ratio {_shown(ratio)} at location {location} is not in (0, 1]: "
+                    "choose a larger rho or list schedule.ratios yourself (schedule=explicit)."
+                )
+
+    def num_keep(self, stage: int, num_patches: int) -> int:
+        """Patches kept after the decision number `stage`: rounded down, at least one.
+
+        A millionth of a patch is forgiven, so that 0.7 - 0.2 of 196 is 98 and not 97.
+        """
+        return max(1, math.floor(self.ratios[stage] * num_patches + 1e-6))
+
+
+def geometric(rho: float, locations: Sequence[int]) -> KeepSchedule:
+    """rho, rho^2, rho^3, ... (paper A, section 4)."""
+    _check_rho(rho)
+    return KeepSchedule(tuple(locations), tuple(rho ** (i + 1) for i in range(len(locations))))
+
+
+def arithmetic(rho: float, locations: Sequence[int], step: float = 0.2) -> KeepSchedule:
+    """rho, rho - step, rho - 2 step, ...: the hierarchical networks' schedule (paper B)."""
+    _check_rho(rho)
+    return KeepSchedule(tuple(locations), tuple(rho - step * i for i in range(len(locations))))
+
+
+def linear(rho: float, locations: Sequence[int]) -> KeepSchedule:
+    """Equal steps down from 1 that end at rho: the last location keeps rho."""
+    _check_rho(rho)
+    count = len(locations)
+    ratios = tuple(1 - (1 - rho) * (i + 1) / count for i in range(count))
+    return KeepSchedule(tuple(locations), ratios)
+
+
+def constant(rho: float, locations: Sequence[int]) -> KeepSchedule:
+    """Rho at every location: all is dropped at the first, later ones may only choose anew."""
+    _check_rho(rho)
+    return KeepSchedule(tuple(locations), (float(rho),) * len(locations))
+
+
+def explicit(ratios: Sequence[float], locations: Sequence[int]) -> KeepSchedule:
+    """The ratios as listed."""
+    return KeepSchedule(tuple(locations), tuple(ratios))
+
+
+def evenly_spaced(depth: int, count: int = 3) -> tuple[int, ...]:
+    """The papers' locations: after each quarter of the depth, as (3, 6, 9) of 12 blocks."""
+    return tuple(sorted({depth * (i + 1) // (count + 1) for i in range(count)}))
+
+
+def _check_rho(rho: float) -> None:
+    if not _is_number(rho) or not 0 < rho <= 1:
+        raise InputError(f"rho={_shown(rho)} is not a keep ratio: give a number in (0, 1], as 0.7.")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _shown(value: object) -> str:
+    return f"{value:g}" if _is_number(value) else repr(value)

@@ -1,0 +1,43 @@
+"""The frozen dense network that a student learns from."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .backbones.base import SparseBackbone
+from .backbones import family_of
+from .losses import TeacherOutput
+from .methods.dense import Dense
+
+
+class Teacher:
+    """The student's network as it stands now, dense, frozen and in evaluation mode.
+
+    Deliberately no `nn.Module`: whoever holds it neither trains, saves, averages nor synchronizes
+    it. A deep copy of the holder shares it.
+    """
+
+    def __init__(self, student: SparseBackbone) -> None:
+        """Copy the student's network."""
+        network = copy.deepcopy(student.backbone)
+        family = family_of(network)
+        dense = Dense(None, family.geometry(network))
+        self.student = family(network, dense).eval().requires_grad_(False)
+
+    def to(self, device: torch.device) -> Teacher:
+        """Move the network."""
+        self.student.to(device)
+        return self
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> TeacherOutput:
+        """Logits and features of `images (B, 3, S, S)`."""
+        output = self.student(images)
+        return TeacherOutput(output.logits, output.features)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Teacher:
+        return self

@@ -1,0 +1,143 @@
+"""ImageNet, a subset of it, or any other labelled photographs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from timm.data import create_transform
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ..errors import InputError
+from .base import ImageDataModule
+from .folders import ImageFolders
+from .named import NamedImages
+
+
+class ImageNet(ImageDataModule):
+    """Photographs from folders, or from whatever timm's one string names, augmented by timm.
+
+    Class folders named by WNIDs are scored on ImageNet's 1000 outputs, be they all or a subset;
+    other folders have as many outputs as there are folders.
+    """
+
+    def __init__(
+        self,
+        *,
+        root: str | None,
+        dataset: str,
+        train_split: str,
+        val_split: str,
+        num_classes: int | None,
+        crop_pct: float | None,
+        scale: Sequence[float],
+        hflip: float,
+        color_jitter: float | None,
+        auto_augment: str | None,
+        reprob: float,
+        **common: Any,
+    ) -> None:
+        """Keep the settings; nothing is read before `check`.
+
+        Args:
+            root: Folder of the data.
+            dataset: "" for folders, else timm's string (`wds/...`, `hfds/...`, `tfds/...`).
+            train_split: Name of the training part.
+            val_split: Name of the validation part; folders may also call it `val`.
+            num_classes: Outputs where `dataset` does not tell them; None for its own or 1000.
+            crop_pct: Share of the resized image's side that evaluation keeps; None for the
+                network's own.
+            scale: Least and greatest share of the image's area in a training crop.
+            hflip: Probability of a flip.
+            color_jitter: Strength; timm leaves it out while `auto_augment` is set.
+            auto_augment: timm's string, or None.
+            reprob: Probability of erasing a rectangle.
+            common: Arguments of `ImageDataModule`.
+        """
+        super().__init__(**common)
+        self._source: ImageFolders | NamedImages
+        if dataset:
+            self._source = NamedImages(
+                dataset,
+                root,
+                train_split,
+                val_split,
+                num_classes=num_classes,
+                batch_size=self.batch_size,
+                num_workers=self.num_workers,
+            )
+        elif num_classes is None:
+            self._source = ImageFolders(root, train_split, val_split)
+        else:
+            raise InputError(
+                f"datamodule.num_classes={num_classes} is counted from the folders: leave it null."
+            )
+        if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
+            raise InputError(
+                f"datamodule.scale={list(scale)} is not a range of areas: "
+                "write two numbers as [0.08,1.0]."
+            )
+        if crop_pct is not None:
+            if not 0 < crop_pct <= 1:
+                raise InputError(
+                    f"datamodule.crop_pct={crop_pct} is not a share: give one in (0, 1] or null."
+                )
+            self.input_config["crop_pct"] = crop_pct
+        self._augmentation: dict[str, Any] = {
+            "scale": tuple(scale),
+            "hflip": hflip,
+            "color_jitter": color_jitter,
+            "auto_augment": auto_augment,
+            "re_prob": reprob,
+            "re_mode": "pixel",  # DeiT's
+        }
+
+    @property
+    def num_classes(self) -> int:
+        """1000 for WNIDs, else the number of classes."""
+        return self._source.num_classes
+
+    @property
+    def present_classes(self) -> tuple[int, ...] | None:
+        """ImageNet's outputs that a subset has; None when all occur."""
+        return self._source.present_classes
+
+    def check(self, stage: str = "fit") -> None:
+        """Look at the data that `stage` needs; other stages than "fit" do without training images.
+
+        Raises:
+            InputError: One sentence on what is wrong.
+        """
+        training = stage == "fit"
+        self._source.check(training)
+        if not training:
+            return
+        try:
+            transform = self._train_transform()
+        except (AssertionError, KeyError, ValueError) as error:
+            raise InputError(
+                f"datamodule.auto_augment={self._augmentation['auto_augment']} is not known to "
+                "timm: write rand-m9-mstd0.5-inc1 or null."
+            ) from error
+        images = len(self._source.dataset(True, transform))
+        if images < self.batch_size:
+            raise InputError(
+                f"datamodule.batch_size={self.batch_size} is more than the {images} training "
+                "images, so that no batch is full: use a smaller one."
+            )
+
+    def train_dataset(self) -> Dataset[tuple[Tensor, int]]:
+        """The augmented training images."""
+        return self._source.dataset(True, self._train_transform())
+
+    def val_dataset(self) -> Dataset[tuple[Tensor, int]]:
+        """The validation images in the order of their files."""
+        return self._source.dataset(False, create_transform(**self.input_config))
+
+    def val_filenames(self) -> list[str] | None:
+        """`<class>/<file>` of each validation image in order; None where images are no files."""
+        return self._source.val_filenames()
+
+    def _train_transform(self) -> Any:
+        return create_transform(**self.input_config, **self._augmentation, is_training=True)

@@ -17,7 +17,9 @@ def run(config: DictConfig) -> float | None:
     """One training; raises InputError on bad input."""
     import lightning as L
     import torch
+    from hydra.core.hydra_config import HydraConfig
 
+    from src.callbacks.run_record import RunRecord
     from src.modules.build import instantiate
     from src.validation import check_config
 
@@ -33,9 +35,11 @@ def run(config: DictConfig) -> float | None:
         num_classes=datamodule.num_classes,
         present_classes=datamodule.present_classes,
     )
+    callbacks = [instantiate(callback) for callback in settings["callbacks"].values() if callback]
+    callbacks.append(RunRecord(OmegaConf.to_container(config), dict(HydraConfig.get().runtime.choices)))
     trainer = instantiate(
         settings["trainer"],
-        callbacks=[instantiate(callback) for callback in settings["callbacks"].values()],
+        callbacks=callbacks,
         logger=[instantiate(logger) for logger in (settings["logger"] or {}).values()],
     )
     for logger in trainer.loggers:

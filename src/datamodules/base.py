@@ -10,7 +10,7 @@ import timm
 import torch
 from timm.data import Mixup, resolve_data_config
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ..errors import InputError
 
@@ -62,8 +62,8 @@ class ImageDataModule(L.LightningDataModule, ABC):
         return None
 
     @abstractmethod
-    def check(self) -> None:
-        """Look at the data before anything is built on it.
+    def check(self, stage: str = "fit") -> None:
+        """Look at the data that `stage` needs before anything is built on it.
 
         Raises:
             InputError: One sentence on what is wrong.
@@ -77,6 +77,10 @@ class ImageDataModule(L.LightningDataModule, ABC):
     def val_dataset(self) -> Dataset[tuple[Tensor, int]]:
         """The validation images, the same at every call."""
 
+    def val_filenames(self) -> list[str] | None:
+        """The validation images' files in their order; None where they have none."""
+        return None
+
     def setup(self, stage: str) -> None:
         """Build the data sets that `stage` needs, and the mixing of training batches."""
         if stage == "fit":
@@ -86,8 +90,9 @@ class ImageDataModule(L.LightningDataModule, ABC):
         self._val = self.val_dataset()
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
-        """Shuffled batches of equal size."""
-        return self._loader(self._train, shuffle=True, drop_last=True)
+        """Shuffled batches of equal size; a stream shuffles itself."""
+        shuffle = not isinstance(self._train, IterableDataset)
+        return self._loader(self._train, shuffle=shuffle, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
         """All validation images in order."""

@@ -27,8 +27,8 @@ Array = npt.NDArray[np.float32]
 VAL_EVERY = 5  # every fifth source digit is drawn in validation scenes only
 ZOOM = 4  # photograph's height in image sides
 DIGIT = (0.4, 0.5)  # side of a digit with its margin, in image sides: the ink takes 4/5 of it
-FRAGMENTS = 6
-FRAGMENT = (3, 5)  # side of a fragment, of the 10 source pixels of a digit with its margin
+FRAGMENTS = 5
+FRAGMENT = (3, 4)  # side of a fragment, of the 10 source pixels of a digit with its margin
 
 
 class Scene(NamedTuple):
@@ -76,7 +76,7 @@ class DigitScenes(Dataset[tuple[Tensor, int]]):
         return torch.from_numpy((scene.image - self._mean) / self._std), scene.label
 
     def scene(self, index: int) -> Scene:
-        """Draw scene `index`: a crop of the photograph, then fragments, then the digit on top."""
+        """Draw scene `index`: a crop of the photograph, fragments beside the digit, the digit."""
         rng = np.random.default_rng((*self._key, index))
         image = self._background(rng)
         which = int(rng.integers(len(self._labels)))
@@ -84,8 +84,10 @@ class DigitScenes(Dataset[tuple[Tensor, int]]):
         top, left = (int(rng.integers(self._size - n + 1)) for n in size)
         box = image[:, top : top + size[0], left : left + size[1]]
         ink = _ink(rng, bright=box.mean() < 0.5)
+        ground = box.copy()
         for _ in range(FRAGMENTS):
             self._draw_fragment(rng, image, ink)
+        box[:] = ground
         _blend(box, _enlarge(self._glyphs[which], *size), ink)
         return Scene(image, int(self._labels[which]), (top, left, *size))
 
@@ -95,8 +97,8 @@ class DigitScenes(Dataset[tuple[Tensor, int]]):
         left = int(rng.integers(width - self._size + 1))
         crop = self._photo[:, top : top + self._size, left : left + self._size]
         crop = crop[:, :, :: int(rng.choice((-1, 1)))]
-        gain = rng.uniform(0.6, 1.2, (3, 1, 1)).astype(np.float32) / 255
-        return np.minimum(crop * gain, 1, dtype=np.float32)
+        gain = rng.uniform(0.7, 1.1) * rng.uniform(0.85, 1.15, (3, 1, 1)) / 255
+        return np.minimum(crop * gain.astype(np.float32), 1)
 
     def _draw_fragment(self, rng: np.random.Generator, image: Array, ink: Array) -> None:
         """Draw a small window of any digit, at the digits' own scale and in a similar color."""
@@ -161,7 +163,7 @@ class Digits(ImageDataModule):
         """The ten digits."""
         return 10
 
-    def check(self) -> None:
+    def check(self, stage: str = "fit") -> None:
         """See that there is at least one training batch and one validation scene.
 
         Raises:

@@ -1,0 +1,60 @@
+"""Evaluate a checkpoint, released weights or a dense network at any keep ratio."""
+
+import sys
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+COLUMNS = ("rho", "acc1", "acc5", "acc1_present", "gmacs", "gmacs_share", "params_m")
+SPEED_COLUMNS = ("images_per_s", "images_per_s_dense", "speedup", "batch_size", "device")
+
+
+@hydra.main(config_path="conf", config_name="eval", version_base="1.3")
+def main(config: DictConfig) -> float:
+    """Compose, check, evaluate; return top-1 in percent."""
+    from src.errors import one_sentence_errors
+
+    with one_sentence_errors():
+        return run(config)
+
+
+def run(config: DictConfig) -> float:
+    """One evaluation; raises InputError on bad input."""
+    from pathlib import Path
+
+    import lightning as L
+    from hydra.core.hydra_config import HydraConfig
+
+    from src.evaluation import evaluate, print_table, with_recorded_run, write_json
+    from src.validation import check_config
+
+    check_config(config)
+    config = with_recorded_run(config, HydraConfig.get().overrides.task)
+    settings = OmegaConf.to_container(config, resolve=True)
+    L.seed_everything(settings["seed"], workers=True, verbose=False)
+    choices = HydraConfig.get().runtime.choices
+    result = {"backbone": choices["backbone"], "method": choices["method"], **evaluate(settings)}
+    shown = [column for column in COLUMNS if column in result]
+    print_table([result], ["backbone", "method", *shown])
+    print_table([result], SPEED_COLUMNS)
+    write_json(result, Path(settings["paths"]["run"]) / "result.json")
+    return float(result["acc1"])
+
+
+def add_recorded_choices(arguments: list[str]) -> list[str]:
+    """Let a checkpoint's own backbone and data be the defaults of the command line."""
+    given = dict(argument.partition("=")[::2] for argument in arguments)
+    path = given.get("ckpt_path", "null")
+    if path == "null" or "--help" in arguments:
+        return arguments
+    from src.errors import one_sentence_errors
+    from src.evaluation import recorded_choices
+
+    with one_sentence_errors():
+        choices = recorded_choices(path)
+    return [f"{group}={name}" for group, name in choices.items() if group not in given] + arguments
+
+
+if __name__ == "__main__":
+    sys.argv[1:] = add_recorded_choices(sys.argv[1:])
+    main()

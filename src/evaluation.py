@@ -1,0 +1,158 @@
+"""Accuracy, cost and speed of a student in one row."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from .callbacks.predictions import PredictionWriter
+from .errors import InputError
+from .modules.backbones.base import SparseBackbone
+from .modules.build import instantiate
+from .modules.checkpoints import classes_in, read_file
+from .modules.complexity import count_gmacs, count_params_m
+from .modules.throughput import compare_speed
+
+
+def recorded_choices(path: str) -> dict[str, str]:
+    """The options that the run behind a checkpoint chose; none for a file of bare weights."""
+    choices = read_file(path).get("run", {}).get("choices", {})
+    return {group: choices[group] for group in ("backbone", "datamodule") if group in choices}
+
+
+def with_recorded_run(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """`config` as the checkpoint's run had it, changed by the command line.
+
+    Args:
+        config: Composed for evaluation; its `ckpt_path` may also be a file of bare weights.
+        overrides: The command line.
+    """
+    path = config.ckpt_path
+    if path is None:
+        return config
+    record = read_file(path).get("run")
+    merged = config.copy()
+    if record:
+        recorded = OmegaConf.create(record["config"])
+        for key in ("rho", "backbone", "method", "schedule", "loss", "optimizer", "datamodule"):
+            OmegaConf.update(merged, key, recorded[key], merge=False, force_add=True)
+        for override in overrides:
+            key = override.partition("=")[0].lstrip("+")
+            # Select by parents, so that interpolations are copied and not resolved.
+            parent, _, leaf = key.rpartition(".")
+            node = OmegaConf.select(config, parent) if parent else config
+            if node is not None and leaf in node:
+                value = node._get_node(leaf)
+                OmegaConf.update(merged, key, value, merge=False, force_add=True)
+    merged.backbone.weights = path
+    return merged
+
+
+def evaluate(settings: dict[str, Any]) -> dict[str, Any]:
+    """Test a student on the validation images.
+
+    Args:
+        settings: `conf/eval.yaml`, resolved.
+
+    Returns:
+        `acc1`, `acc5` and `acc1_present` in percent where they apply, and `cost_and_speed`.
+    """
+    datamodule = instantiate(settings["datamodule"])
+    datamodule.check("test")
+    file = settings["backbone"]["weights"]
+    stored = classes_in(read_file(file), file) if file else None
+    if stored and stored != datamodule.num_classes:
+        raise InputError(
+            f"{file} is for {stored} classes, but the data has {datamodule.num_classes}: "
+            "evaluate on the data that it was trained for."
+        )
+    module = instantiate(
+        settings["task"],
+        num_classes=datamodule.num_classes,
+        present_classes=datamodule.present_classes,
+    )
+    callbacks = [instantiate(settings["callbacks"]["progress"])]
+    if settings["predictions"]:
+        callbacks.append(PredictionWriter(settings["predictions"], datamodule.val_filenames()))
+    trainer = instantiate(settings["trainer"], callbacks=callbacks, logger=False)
+    accuracy = test_accuracy(trainer, module, datamodule)
+    student = module.student.to(trainer.strategy.root_device).eval()
+    return {
+        "rho": settings["rho"],
+        **accuracy,
+        **cost_and_speed(student, datamodule.image_size, settings["throughput_batch"]),
+    }
+
+
+def test_accuracy(trainer: L.Trainer, module: L.LightningModule, data: Any) -> dict[str, float]:
+    """Accuracies in percent, by their logged names without the split."""
+    (metrics,) = trainer.test(module, data, verbose=False)
+    return {name.removeprefix("test/"): round(value, 2) for name, value in metrics.items()}
+
+
+def cost_and_speed(student: SparseBackbone, image_size: int, batch_size: int) -> dict[str, Any]:
+    """GMACs, parameters and images a second beside the dense network's, timed in turns.
+
+    Args:
+        student: On the device to time on.
+        image_size: Side in pixels.
+        batch_size: Images in the timed batch.
+    """
+    device = next(student.parameters()).device
+    images = torch.randn(batch_size, 3, image_size, image_size, device=device)
+    speed = compare_speed({"dense": student.backbone, "sparse": student}, images)
+    gmacs = count_gmacs(student, image_size)
+    dense_gmacs = count_gmacs(student.backbone, image_size)
+    return {
+        "gmacs": gmacs,
+        "gmacs_dense": dense_gmacs,
+        "gmacs_share": gmacs / dense_gmacs,
+        "params_m": count_params_m(student),
+        "images_per_s": speed["sparse"].images_per_s,
+        "images_per_s_dense": speed["dense"].images_per_s,
+        "speedup": speed["sparse"].images_per_s / speed["dense"].images_per_s,
+        "batch_size": batch_size,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+
+
+def print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
+    """Show `columns` of `rows` on the terminal."""
+    table = Table()
+    for column in columns:
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(*(_shown(row.get(column)) for column in columns))
+    Console().print(table)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def write_json(row: dict[str, Any], path: Path) -> None:
+    """Write one result."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(row, indent=2) + "\n")
+
+
+def write_csv(rows: Sequence[dict[str, Any]], path: Path, columns: Sequence[str]) -> None:
+    """Write `columns` of `rows`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)

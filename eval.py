@@ -12,14 +12,6 @@ SPEED_COLUMNS = ("images_per_s", "images_per_s_dense", "speedup", "batch_size", 
 @hydra.main(config_path="conf", config_name="eval", version_base="1.3")
 def main(config: DictConfig) -> float:
     """Compose, check, evaluate; return top-1 in percent."""
-    from src.errors import one_sentence_errors
-
-    with one_sentence_errors():
-        return run(config)
-
-
-def run(config: DictConfig) -> float:
-    """One evaluation; raises InputError on bad input."""
     from pathlib import Path
 
     import lightning as L
@@ -47,14 +39,15 @@ def add_recorded_choices(arguments: list[str]) -> list[str]:
     path = given.get("ckpt_path", "null")
     if path == "null" or "--help" in arguments:
         return arguments
-    from src.errors import one_sentence_errors
     from src.evaluation import recorded_choices
 
-    with one_sentence_errors():
-        choices = recorded_choices(path)
+    choices = recorded_choices(path)
     return [f"{group}={name}" for group, name in choices.items() if group not in given] + arguments
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = add_recorded_choices(sys.argv[1:])
-    main()
+    from src.errors import one_sentence_errors
+
+    with one_sentence_errors():
+        sys.argv[1:] = add_recorded_choices(sys.argv[1:])
+        main()

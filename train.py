@@ -7,14 +7,6 @@ from omegaconf import DictConfig, OmegaConf
 @hydra.main(config_path="conf", config_name="train", version_base="1.3")
 def main(config: DictConfig) -> float | None:
     """Compose, check, fit; return the monitored metric for a sweeper."""
-    from src.errors import one_sentence_errors
-
-    with one_sentence_errors():
-        return run(config)
-
-
-def run(config: DictConfig) -> float | None:
-    """One training; raises InputError on bad input."""
     import lightning as L
     import torch
     from hydra.core.hydra_config import HydraConfig
@@ -36,7 +28,8 @@ def run(config: DictConfig) -> float | None:
         present_classes=datamodule.present_classes,
     )
     callbacks = [instantiate(callback) for callback in settings["callbacks"].values() if callback]
-    callbacks.append(RunRecord(OmegaConf.to_container(config), dict(HydraConfig.get().runtime.choices)))
+    choices = dict(HydraConfig.get().runtime.choices)
+    callbacks.append(RunRecord(OmegaConf.to_container(config), choices))
     trainer = instantiate(
         settings["trainer"],
         callbacks=callbacks,
@@ -56,4 +49,7 @@ def run(config: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
-    main()
+    from src.errors import one_sentence_errors
+
+    with one_sentence_errors():
+        main()

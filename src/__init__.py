@@ -1,6 +1,18 @@
 """tokenthrift: spend a vision network's compute where the image needs it."""
 
-from .modules import create_student, load_weights, sparsify
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .modules import create_student, load_weights, sparsify
 
 __all__ = ["create_student", "load_weights", "sparsify"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """Import the networks only when they are asked for, so that `--help` stays light."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import modules
+
+    return getattr(modules, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +17,23 @@ class InputError(ValueError):
 
 @contextmanager
 def one_sentence_errors() -> Iterator[None]:
-    """Turn an `InputError` into its sentence on stderr and exit code 2, without a traceback."""
+    """Turn bad input into its sentence on stderr and exit code 2, without a traceback.
+
+    Anything else keeps its full traceback: it is a fault of the program.
+    """
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra prints and exits by itself
     try:
         yield
     except InputError as error:
         # A DataLoader worker prefixes the message with its own traceback.
-        sentence = str(error).rsplit("InputError: ", 1)[-1].strip()
-        print(f"error: {sentence}", file=sys.stderr)
-        sys.exit(2)
+        _exit(str(error).rsplit("InputError: ", 1)[-1])
+    except (HydraException, OmegaConfBaseException) as error:
+        _exit(str(error))
+
+
+def _exit(message: str) -> None:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)

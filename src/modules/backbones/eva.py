@@ -1,0 +1,121 @@
+"""Plain transformers with rotary positions: timm's `Eva` class (EVA-02, DINOv3, RoPE-ViT, PE)."""
+
+from __future__ import annotations
+
+import torch
+from timm.layers import AttentionRope, apply_rot_embed_cat
+from timm.models.eva import Eva, EvaAttention, EvaBlock
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...errors import InputError
+from ..layers.attention import Attended, attend
+from ..layers.tokens import Tokens
+from .base import Geometry
+from .sequence import SequenceBackbone
+from .vit import attn_output, pool_and_classify
+
+
+class SparseEva(SequenceBackbone):
+    """Walks timm's `Eva` block by block with its own modules.
+
+    Modifications: attention reads token sizes, and a patch's rotary embedding stays with it.
+    """
+
+    expects = "a timm Eva"
+    backbone: Eva
+
+    @staticmethod
+    def accepts(network: nn.Module) -> bool:
+        """Any `Eva`."""
+        return isinstance(network, Eva)
+
+    @staticmethod
+    def check(network: nn.Module) -> None:
+        """Blocks must be pre-norm; one rotary embedding must serve all blocks and heads."""
+        assert isinstance(network, Eva)
+        if getattr(network, "rope_mixed", False):
+            raise InputError(
+                "Rotary embeddings that differ by block and head (rope_mixed) cannot be walked: "
+                "take a network with axial ones, as vit_small_patch16_rope_224."
+            )
+        for block in network.blocks:
+            if type(block) is not EvaBlock:
+                raise InputError(
+                    f"Blocks of type {type(block).__name__} cannot be walked: the network must "
+                    "be made of timm's pre-norm EvaBlock."
+                )
+            if type(block.attn) not in (EvaAttention, AttentionRope):
+                raise InputError(
+                    f"Attention of type {type(block.attn).__name__} cannot be walked: the "
+                    "network must use timm's EvaAttention or AttentionRope."
+                )
+            if getattr(block.attn, "num_kv_groups", 1) > 1:
+                raise InputError("Grouped-query attention cannot be walked: give num_kv_heads=None.")
+
+    @staticmethod
+    def geometry(network: nn.Module) -> Geometry:
+        """Read off the network."""
+        assert isinstance(network, Eva)
+        return Geometry(network.embed_dim, len(network.blocks), network.patch_embed.num_patches)
+
+    def embed(self, images: Tensor) -> Tokens:
+        """Patch embedding, position embedding, prefix tokens; rotary embedding of the patches."""
+        net = self.backbone
+        x, rope = net._pos_embed(net.patch_embed(images))
+        norm = getattr(net, "norm_pre", None)
+        return Tokens(x if norm is None else norm(x), prefix=net.num_prefix_tokens, rope=rope)
+
+    def blocks(self) -> nn.ModuleList:
+        """timm's blocks."""
+        return self.backbone.blocks
+
+    def attention(self, block: nn.Module, tokens: Tokens) -> tuple[Tensor, Attended]:
+        """timm's attention between its norm and its layer scale, reading sizes."""
+        attn = block.attn
+        normed = block.norm1(tokens.x)
+        query, key, value = (
+            part.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2)  # (B, H, P+N, D)
+            for part in _query_key_value(attn, normed)
+        )
+        query = _rotated(attn, attn.q_norm(query), tokens).type_as(value)
+        key = _rotated(attn, attn.k_norm(key), tokens).type_as(value)
+        dropout = attn.attn_drop.p if self.training else 0.0
+        mixed = attend(query, key, value, tokens.size, dropout)
+        out = attn_output(attn, mixed.transpose(1, 2).flatten(2), normed)
+        if block.gamma_1 is not None:
+            out = block.gamma_1 * out
+        return block.drop_path1(out), Attended(query, key, attn.scale)
+
+    def mlp(self, block: nn.Module, x: Tensor) -> Tensor:
+        """timm's second half of the block."""
+        out = block.mlp(block.norm2(x))
+        if block.gamma_2 is not None:
+            out = block.gamma_2 * out
+        return block.drop_path2(out)
+
+    def classify(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
+        """timm's head."""
+        net = self.backbone
+        x = net.norm(tokens.x)
+        return pool_and_classify(net, x, tokens), x[:, tokens.prefix :]
+
+
+def _query_key_value(attn: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
+    if attn.qkv is None:
+        return attn.q_proj(x), attn.k_proj(x), attn.v_proj(x)
+    if getattr(attn, "q_bias", None) is None:
+        return attn.qkv(x).chunk(3, dim=-1)
+    bias = torch.cat((attn.q_bias, attn.k_bias, attn.v_bias))
+    if attn.qkv_bias_separate:
+        return (attn.qkv(x) + bias).chunk(3, dim=-1)
+    return F.linear(x, attn.qkv.weight, bias).chunk(3, dim=-1)
+
+
+def _rotated(attn: nn.Module, x: Tensor, tokens: Tokens) -> Tensor:
+    if tokens.rope is None:
+        return x
+    rope = tokens.rope if tokens.rope.ndim == 2 else tokens.rope.unsqueeze(1)  # (B, 1, N, D)
+    half = getattr(attn, "rotate_half", False)
+    patches = apply_rot_embed_cat(x[:, :, tokens.prefix :], rope, half=half)
+    return torch.cat([x[:, :, : tokens.prefix], patches], dim=2)

@@ -1,0 +1,17 @@
+"""Settings of the whole suite."""
+
+import os
+
+# One thread a worker: pytest-xdist runs several side by side.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("WANDB_MODE", "offline")
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)

@@ -1,0 +1,69 @@
+"""Ours = the released implementation, through the public functions and a released-format file."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from src.modules import create_student, load_weights
+from src.modules.backbones import SparseBackbone
+from src.modules.build import build_loss, compose_config
+from src.modules.teacher import Teacher
+from tests.released import Reference
+
+NAMES = ("deit_t", "deit_s")
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def case(request, tmp_path_factory) -> tuple[SparseBackbone, Reference]:
+    reference = Reference.read(f"{request.param}_rho0.7")
+    file: Path = tmp_path_factory.mktemp("weights") / "released.pth"
+    torch.save({"model": reference.weights()}, file)
+    student = create_student(request.param, rho=0.7)
+    load_weights(student, file)
+    return student, reference
+
+
+def test_inference(case):
+    student, reference = case
+    with torch.no_grad():
+        output = student.eval()(reference.images())
+    torch.testing.assert_close(output.logits, reference.result("eval_logits"), atol=1e-4, rtol=0)
+    assert [count.tolist() for count in output.counts] == [[137] * 3, [96] * 3, [67] * 3]
+
+
+def test_dense(case):
+    student, reference = case
+    logits = Teacher(student)(reference.images()).logits
+    torch.testing.assert_close(logits, reference.result("dense_logits"), atol=1e-4, rtol=0)
+
+
+def test_training(case):
+    student, reference = case
+    teacher = Teacher(student)
+    loss = build_loss(compose_config([], ["loss"])["loss"])
+    images = reference.images()
+
+    student.train()
+    student.zero_grad()
+    torch.manual_seed(reference.settings["torch_seed"])
+    output = student(images)
+    total, terms = loss(output, teacher(images), reference.soft_labels())
+    total.backward()
+
+    torch.testing.assert_close(output.logits, reference.result("train_logits"), atol=1e-4, rtol=0)
+    assert torch.equal(torch.stack(output.decisions), reference.result("decisions").float())
+    losses = dict(reference.settings["losses"])
+    losses["keep_ratio"] = losses.pop("ratio") / len(output.decisions)  # theirs is the sum
+    assert (terms | {"total": total}).keys() == losses.keys()
+    for name, value in (terms | {"total": total}).items():
+        assert value.item() == pytest.approx(losses[name], rel=1e-5), name
+
+    norms = {_released_name(k): p.grad.norm().item() for k, p in student.named_parameters()}
+    assert norms.keys() == reference.settings["grad_norms"].keys()
+    for name, norm in reference.settings["grad_norms"].items():
+        assert norms[name] == pytest.approx(norm, rel=1e-3), name
+
+
+def _released_name(key: str) -> str:
+    return key.replace("method.predictors.", "score_predictor.").removeprefix("backbone.")

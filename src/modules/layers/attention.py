@@ -57,7 +57,8 @@ def sized_softmax(logits: Tensor, size: Tensor) -> Tensor:
     """
     logits, size = logits.float(), size.float()
     own = torch.eye(size.shape[1], dtype=torch.bool, device=size.device)
-    weight = torch.where(own, size.clamp(min=1)[:, None, :], size[:, None, :])[:, None]
+    # A token's own weight is no decision (G_ii = 1 in Eq. 10): it passes no gradient.
+    weight = torch.where(own, size.detach().clamp(min=1)[:, None, :], size[:, None, :])[:, None]
     largest = logits.detach().masked_fill(weight == 0, -torch.inf).amax(-1, keepdim=True)
     unnormalized = (logits - largest).clamp(max=_LARGEST_EXPONENT).exp() * weight
     return unnormalized / unnormalized.sum(-1, keepdim=True)

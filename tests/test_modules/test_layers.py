@@ -1,0 +1,146 @@
+"""The token mathematics by itself."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from src.modules.layers.attention import attend, sized_softmax
+from src.modules.layers.predictor import Predictor, size_weighted_mean
+from src.modules.layers.selection import gumbel_keep, top_keep
+from src.modules.layers.tokens import Tokens
+
+
+def make_tokens(batch=2, patches=9, prefix=1, dim=8):
+    return Tokens(torch.randn(batch, prefix + patches, dim), prefix)
+
+
+class TestTokens:
+    def test_select_gathers_and_keeps_the_prefix(self):
+        tokens = make_tokens(prefix=2)
+        index = torch.tensor([[8, 0, 3], [1, 2, 4]])
+        kept = tokens.select(index)
+        assert torch.equal(kept.x[:, :2], tokens.x[:, :2])
+        assert torch.equal(kept.patches[0], tokens.patches[0, [8, 0, 3]])
+        assert torch.equal(kept.patches[1], tokens.patches[1, [1, 2, 4]])
+
+    def test_source_follows_two_selections(self):
+        tokens = make_tokens(batch=1, patches=5)
+        kept = tokens.select(torch.tensor([[4, 1, 3]])).select(torch.tensor([[2, 0]]))
+        # Patch 3 is now token 0, patch 4 token 1; the others stand for nothing.
+        assert kept.source.tolist() == [[-1, -1, -1, 0, 1]]
+        assert kept.survivors().tolist() == [[0, 0, 0, 1, 1]]
+        assert kept.num_patches == 5
+        for patch in (3, 4):
+            token = kept.source[0, patch]
+            assert torch.equal(kept.patches[0, token], tokens.patches[0, patch])
+
+    def test_a_dropped_token_never_returns(self):
+        tokens = make_tokens(batch=1, patches=3)
+        tokens = tokens.mask(torch.tensor([[1.0, 0.0, 1.0]]))
+        tokens = tokens.mask(torch.tensor([[0.0, 1.0, 1.0]]))
+        assert tokens.size.tolist() == [[1, 0, 0, 1]]
+        assert tokens.survivors().tolist() == [[0, 0, 1]]
+        assert tokens.count().tolist() == [1]
+
+    def test_select_takes_sizes_and_rotary_positions_along(self):
+        tokens = Tokens(
+            torch.randn(2, 4, 8),
+            prefix=1,
+            size=torch.tensor([[1.0, 5, 6, 7], [1, 8, 9, 10]]),
+            rope=torch.arange(6.0).view(3, 2),
+        )
+        kept = tokens.select(torch.tensor([[2, 0], [1, 2]]))
+        assert kept.size.tolist() == [[1, 7, 5], [1, 9, 10]]
+        assert kept.rope[0].tolist() == [[4, 5], [0, 1]]
+        again = kept.select(torch.tensor([[1], [0]]))
+        assert again.rope.tolist() == [[[0, 1]], [[2, 3]]]
+
+
+class TestAttention:
+    @settings(max_examples=40, deadline=None)
+    @given(st.integers(0, 10_000), st.floats(0.1, 30))
+    def test_masked_equals_removed(self, seed, scale):
+        torch.manual_seed(seed)
+        query, key, value = torch.randn(3, 2, 3, 7, 4).unbind(0)
+        query = query * scale
+        keep = (torch.rand(2, 7) > 0.5).float()
+        keep[:, 0] = 1
+        masked = attend(query, key, value, keep)
+        for b in range(2):
+            rows = keep[b].bool()
+            removed = attend(query[b : b + 1, :, rows], key[b : b + 1, :, rows], value[b : b + 1, :, rows])
+            torch.testing.assert_close(masked[b : b + 1, :, rows], removed, atol=1e-5, rtol=1e-4)
+
+    def test_sizes_count_as_copies(self):
+        query, key, value = torch.randn(3, 1, 2, 4, 8).unbind(0)
+        size = torch.tensor([[1.0, 3, 1, 2]])
+        copies = [0, 1, 1, 1, 2, 3, 3]
+        expected = attend(query[:, :, copies], key[:, :, copies], value[:, :, copies])
+        torch.testing.assert_close(attend(query, key, value, size)[:, :, 1], expected[:, :, 1])
+
+    def test_a_dropped_key_with_the_largest_logit_gets_nothing(self):
+        logits = torch.zeros(1, 1, 3, 3)
+        logits[..., 2] = 1000
+        weights = sized_softmax(logits, torch.tensor([[1.0, 1.0, 0.0]]))
+        assert weights[0, 0, 0].tolist() == [0.5, 0.5, 0.0]
+
+    def test_a_dropped_token_sees_itself_and_the_kept(self):
+        weights = sized_softmax(torch.zeros(1, 1, 3, 3), torch.tensor([[1.0, 0.0, 0.0]]))
+        assert weights[0, 0, 1].tolist() == [0.5, 0.5, 0.0]
+
+    def test_finite_gradients_where_dropped_logits_are_extreme(self):
+        logits = torch.tensor([[[[0.0, 1e4], [1e4, 0.0]]]], requires_grad=True)
+        size = torch.tensor([[1.0, 0.0]], requires_grad=True)
+        sized_softmax(logits, size)[..., 0].sum().backward()
+        assert torch.isfinite(logits.grad).all()
+        assert torch.isfinite(size.grad).all()
+
+    def test_gradient_in_size_is_the_analytic_one(self):
+        logits = torch.randn(1, 2, 4, 4, dtype=torch.float64)
+        size = torch.tensor([[1.0, 0.0, 1.0, 1.0]], requires_grad=True)
+        value = torch.randn(4)
+        (sized_softmax(logits, size) @ value).sum().backward()
+        weight = torch.where(torch.eye(4).bool(), size.detach().clamp(min=1), size.detach())
+        terms = logits.float().exp() * weight
+        share = terms / terms.sum(-1, keepdim=True)
+        mean = (share @ value).unsqueeze(-1)
+        slope = logits.float().exp() / terms.sum(-1, keepdim=True) * (value - mean)  # d out/d weight
+        own = torch.eye(4).bool()
+        expected = slope.masked_fill(own, 0).sum((0, 1, 2))
+        torch.testing.assert_close(size.grad[0], expected, atol=1e-5, rtol=1e-4)
+
+
+class TestPredictor:
+    def test_masked_context_equals_removed(self):
+        predictor = Predictor(16)
+        x = torch.randn(1, 6, 16)
+        size = torch.tensor([[1.0, 0, 1, 1, 0, 1]])
+        masked = predictor(x, size)[:, size[0].bool()]
+        torch.testing.assert_close(masked, predictor(x[:, size[0].bool()]))
+
+    def test_nothing_kept_is_finite(self):
+        assert torch.isfinite(Predictor(16)(torch.randn(2, 6, 16), torch.zeros(2, 6))).all()
+
+    def test_mean_of_many_tokens_in_low_precision(self):
+        x = torch.ones(1, 577, 4, dtype=torch.bfloat16)
+        mean = size_weighted_mean(x, torch.ones(1, 577, dtype=torch.bfloat16))
+        assert mean.float().sub(1).abs().max() < 0.01
+
+
+class TestSelection:
+    def test_draws_follow_the_probabilities(self):
+        log_probabilities = torch.tensor([0.8, 0.2]).log().expand(1, 20_000, 2)
+        draws = gumbel_keep(log_probabilities)
+        assert set(draws.unique().tolist()) == {0.0, 1.0}
+        assert draws.mean().item() == pytest.approx(0.8, abs=0.02)
+
+    def test_straight_through(self):
+        scores = torch.zeros(1, 50, 2, requires_grad=True)
+        gumbel_keep(scores.log_softmax(-1)).sum().backward()
+        assert (scores.grad[..., 0] > 0).all()
+        assert (scores.grad[..., 1] < 0).all()
+
+    def test_top_takes_the_most_likely(self):
+        scores = torch.tensor([[[-3.0, 0], [-0.1, 0], [-2.0, 0], [-0.5, 0]]])
+        assert sorted(top_keep(scores, 2)[0].tolist()) == [1, 3]

@@ -6,8 +6,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from timm.optim import param_groups_weight_decay
-
 from .backbones.base import SparseBackbone
 
 
@@ -19,17 +17,20 @@ def parameter_groups(
     Biases, norms and what the network itself exempts are not decayed. (The released code left
     class token and position embedding out of the optimizer altogether.)
     """
-    no_decay = getattr(student.backbone, "no_weight_decay", set)()
-    groups = []
-    for name, module, rate in (
+    exempt: set[str] = getattr(student.backbone, "no_weight_decay", set)()
+    groups: dict[str, dict[str, Any]] = {}
+    # Frozen parameters too: timm's own grouping leaves them out, and they may thaw later.
+    for part, module, rate in (
         ("backbone", student.backbone, lr * backbone_lr_scale),
         ("method", student.method, lr),
     ):
-        for group in param_groups_weight_decay(module, weight_decay, no_decay):
-            if group["params"]:
-                kind = "decay" if group["weight_decay"] else "no_decay"
-                groups.append({**group, "lr": rate, "name": f"{name}/{kind}"})
-    return groups
+        for name, parameter in module.named_parameters():
+            leaf = name.rpartition(".")[2]
+            decays = parameter.ndim > 1 and leaf != "bias" and not {name, leaf} & exempt
+            kind = f"{part}/{'decay' if decays else 'no_decay'}"
+            options = {"lr": rate, "weight_decay": weight_decay if decays else 0.0, "name": kind}
+            groups.setdefault(kind, {"params": [], **options})["params"].append(parameter)
+    return list(groups.values())
 
 
 def scaled_lr(lr: float, effective_batch: int, reference_batch: int) -> float:

@@ -1,0 +1,130 @@
+"""Every kind of weights file, and what is wrong with some."""
+
+import argparse
+import os
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from src.errors import InputError
+from src.modules import create_student, load_weights
+
+
+@pytest.fixture
+def student():
+    return create_student("vit_micro")
+
+
+def released_names(student):
+    return {
+        key.replace("method.predictors.", "score_predictor.").removeprefix("backbone."): value
+        for key, value in student.state_dict().items()
+    }
+
+
+def other_weights():
+    return create_student("vit_micro").state_dict()
+
+
+def assert_same(student, weights):
+    for key, value in student.state_dict().items():
+        assert torch.equal(value, weights[key]), key
+
+
+@pytest.mark.parametrize("wrapper", [None, "model", "state_dict"])
+@pytest.mark.parametrize("ddp", [False, True])
+def test_released_dynamicvit(student, tmp_path, wrapper, ddp):
+    source = create_student("vit_micro")
+    weights = released_names(source)
+    if ddp:
+        weights = {f"module.{key}": value for key, value in weights.items()}
+    content = {wrapper: weights, "args": argparse.Namespace(lr=1)} if wrapper else weights
+    torch.save(content, tmp_path / "released.pth")
+    story = load_weights(student, tmp_path / "released.pth")
+    assert "backbone and method" in story
+    assert_same(student, source.state_dict())
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_dense_weights_leave_the_predictors_new(student, tmp_path, suffix):
+    before = {k: v.clone() for k, v in student.method.state_dict().items()}
+    dense = timm.create_model("vit_micro_patch8_64").state_dict()
+    file = tmp_path / f"dense{suffix}"
+    if suffix == ".pth":
+        torch.save({"model": dense}, file)
+    else:
+        save_file(dense, file)
+    story = load_weights(student, file)
+    assert "30 method tensors stay new" in story
+    for key, value in student.backbone.state_dict().items():
+        assert torch.equal(value, dense[key])
+    for key, value in student.method.state_dict().items():
+        assert torch.equal(value, before[key])
+
+
+def test_half_precision_weights_are_widened(student, tmp_path):
+    half = {k: v.half() for k, v in released_names(student).items()}
+    save_file(half, tmp_path / "half.safetensors")
+    load_weights(student, tmp_path / "half.safetensors")
+    assert {p.dtype for p in student.parameters()} == {torch.float32}
+
+
+def test_keys_that_do_not_fit_are_named(student, tmp_path):
+    weights = released_names(student)
+    del weights["norm.weight"]
+    weights["extra.weight"] = torch.zeros(1)
+    weights["head.weight"] = torch.zeros(7, 96)
+    torch.save(weights, tmp_path / "bad.pth")
+    with pytest.raises(InputError) as error:
+        load_weights(student, tmp_path / "bad.pth")
+    sentence = str(error.value)
+    assert "missing backbone.norm.weight" in sentence
+    assert "unexpected backbone.extra.weight" in sentence
+    assert "backbone.head.weight is (7, 96) instead of (10, 96)" in sentence
+
+
+def test_nothing_is_loaded_from_a_file_that_does_not_fit(student, tmp_path):
+    before = {k: v.clone() for k, v in student.state_dict().items()}
+    weights = released_names(create_student("vit_micro"))
+    del weights["norm.weight"]
+    torch.save(weights, tmp_path / "bad.pth")
+    with pytest.raises(InputError):
+        load_weights(student, tmp_path / "bad.pth")
+    assert_same(student, before)
+
+
+class Malicious:
+    def __reduce__(self):
+        return os.mkdir, (os.environ["MARKER"],)
+
+
+def test_pickled_code_does_not_run(student, tmp_path, monkeypatch):
+    marker = tmp_path / "ran"
+    monkeypatch.setenv("MARKER", str(marker))
+    for protocol in (2, 4):
+        file = tmp_path / f"evil{protocol}.pth"
+        torch.save({"model": Malicious()}, file, pickle_protocol=protocol)
+        with pytest.raises(InputError, match="would run code"):
+            load_weights(student, file)
+    assert not marker.exists()
+
+
+def test_a_truncated_file_is_named(student, tmp_path):
+    for name, save in (("a.pth", torch.save), ("a.safetensors", save_file)):
+        file = tmp_path / name
+        save(released_names(student), file)
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+        with pytest.raises(InputError, match="is not a whole weights file"):
+            load_weights(student, file)
+
+
+def test_another_number_of_classes_gets_a_new_head(tmp_path):
+    from src.modules.build import build_student, compose_config
+
+    save_file(timm.create_model("vit_micro_patch8_64").state_dict(), tmp_path / "w.safetensors")
+    config = compose_config([], ["backbone", "method", "schedule"])
+    config["backbone"]["weights"] = str(tmp_path / "w.safetensors")
+    assert build_student(**config, num_classes=3).backbone.head.out_features == 3
+    assert build_student(**config, num_classes=10).backbone.head.out_features == 10

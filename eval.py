@@ -20,8 +20,8 @@ def main(config: DictConfig) -> float:
     from src.evaluation import evaluate, print_table, with_recorded_run, write_json
     from src.validation import check_config
 
-    check_config(config)
     config = with_recorded_run(config, HydraConfig.get().overrides.task)
+    check_config(config)
     settings = OmegaConf.to_container(config, resolve=True)
     L.seed_everything(settings["seed"], workers=True, verbose=False)
     choices = HydraConfig.get().runtime.choices

@@ -46,13 +46,15 @@ def with_recorded_run(config: DictConfig, overrides: Sequence[str]) -> DictConfi
         for key in ("rho", "backbone", "method", "schedule", "loss", "optimizer", "datamodule"):
             OmegaConf.update(merged, key, recorded[key], merge=False, force_add=True)
         for override in overrides:
-            key = override.partition("=")[0].lstrip("+")
+            key, _, value = override.lstrip("+").partition("=")
+            if record["choices"].get(key) == value:
+                continue  # the run's own choice, with the run's own settings
             # Select by parents, so that interpolations are copied and not resolved.
             parent, _, leaf = key.rpartition(".")
             node = OmegaConf.select(config, parent) if parent else config
             if node is not None and leaf in node:
-                value = node._get_node(leaf)
-                OmegaConf.update(merged, key, value, merge=False, force_add=True)
+                changed = node._get_node(leaf)
+                OmegaConf.update(merged, key, changed, merge=False, force_add=True)
     merged.backbone.weights = path
     return merged
 
@@ -80,7 +82,8 @@ def evaluate(settings: dict[str, Any]) -> dict[str, Any]:
         num_classes=datamodule.num_classes,
         present_classes=datamodule.present_classes,
     )
-    callbacks = [instantiate(settings["callbacks"]["progress"])]
+    progress = settings.get("callbacks", {}).get("progress")
+    callbacks = [instantiate(progress)] if progress else []
     if settings["predictions"]:
         callbacks.append(PredictionWriter(settings["predictions"], datamodule.val_filenames()))
     trainer = instantiate(settings["trainer"], callbacks=callbacks, logger=False)

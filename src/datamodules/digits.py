@@ -27,7 +27,7 @@ Array = npt.NDArray[np.float32]
 VAL_EVERY = 5  # every fifth source digit is drawn in validation scenes only
 ZOOM = 4  # photograph's height in image sides
 DIGIT = (0.4, 0.5)  # side of a digit with its margin, in image sides: the ink takes 4/5 of it
-FRAGMENTS = 5
+FRAGMENTS = 4
 FRAGMENT = (3, 4)  # side of a fragment, of the 10 source pixels of a digit with its margin
 
 

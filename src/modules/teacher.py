@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from .backbones.base import SparseBackbone
-from .backbones import family_of
+from .backbones import SparseBackbone, family_of
 from .losses import TeacherOutput
 from .methods.dense import Dense
 
@@ -18,7 +16,7 @@ class Teacher:
     """The student's network as it stands now, dense, frozen and in evaluation mode.
 
     Deliberately no `nn.Module`: whoever holds it neither trains, saves, averages nor synchronizes
-    it. A deep copy of the holder shares it.
+    it.
     """
 
     def __init__(self, student: SparseBackbone) -> None:
@@ -38,6 +36,3 @@ class Teacher:
         """Logits and features of `images (B, 3, S, S)`."""
         output = self.student(images)
         return TeacherOutput(output.logits, output.features)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Teacher:
-        return self

@@ -1,0 +1,47 @@
+# Every target sets up what it needs in $(VENV); `make` alone lists them.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check format bench teacher wheel clean
+
+help: ## List the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+
+install: $(READY) ## Make the virtual environment with everything in it
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --upgrade pip
+	$(BIN)/python -m pip install -e ".[dev]"
+	touch $(READY)
+
+demo: install ## Sparsify a small transformer on embedded data; table and picture in reports/demo
+	$(BIN)/python demo.py
+
+test: install ## Run the tests
+	$(BIN)/python -m pytest -n auto
+
+check: install ## Lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install ## Format the code and sort what lint can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: install ## Time sparse against dense on this machine; table in reports/bench
+	$(BIN)/python -m src.bench
+
+teacher: install ## Rebuild the demo's dense network (assets/vit_micro_digits.safetensors)
+	$(BIN)/python assets/make_teacher.py
+
+wheel: install ## Build the library as dist/tokenthrift-*.whl
+	$(BIN)/python -m build --wheel
+
+clean: ## Remove what the targets made, but not logs and reports
+	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

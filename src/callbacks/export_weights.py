@@ -1,0 +1,23 @@
+"""Publish a network's weights when training ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from ..modules.checkpoints import save_dense
+
+
+class ExportWeights(L.Callback):
+    """Writes the dense network's weights to a half-precision `.safetensors` at the end of a fit."""
+
+    def __init__(self, path: str) -> None:
+        """Write to `path`."""
+        self.path = Path(path)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Write once."""
+        if trainer.is_global_zero and not trainer.interrupted:
+            save_dense(pl_module.student, self.path)

@@ -1,0 +1,263 @@
+"""Training through the command line and through the Trainer, on tiny embedded data."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from PIL import Image
+
+from src.callbacks.freeze_backbone import FreezeBackbone
+from src.datamodules.digits import Digits
+from src.modules.build import compose_config, instantiate
+from src.modules.classification import SparseClassifier
+from src.modules.teacher import Teacher
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def make_module(*overrides: str) -> SparseClassifier:
+    config = compose_config(["debug=smoke", *overrides], ["task"])["task"]
+    return instantiate(config, num_classes=10)
+
+
+def make_data(train_images: int = 8, batch_size: int = 4) -> Digits:
+    return Digits(
+        network="vit_micro_patch8_64",
+        image_size=64,
+        batch_size=batch_size,
+        num_workers=0,
+        train_images=train_images,
+        val_images=8,
+        seed=1,
+    )
+
+
+def make_trainer(folder: Path, epochs: int = 2, callbacks: tuple = (), **options) -> L.Trainer:
+    return L.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        devices=1,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=folder,
+        callbacks=list(callbacks),
+        **{"enable_checkpointing": False, **options},
+    )
+
+
+def state(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {key: value.clone() for key, value in module.state_dict().items()}
+
+
+def changed(before: dict, module: torch.nn.Module) -> set[str]:
+    return {k for k, v in module.state_dict().items() if not torch.equal(v, before[k])}
+
+
+class TestTeacher:
+    def test_it_is_the_starting_network_and_stays_so(self, tmp_path):
+        module = make_module()
+        start = state(module.student.backbone)
+        make_trainer(tmp_path).fit(module, make_data())
+        teacher = module.teacher.student
+        assert not changed(start, teacher.backbone)
+        assert changed(start, module.student.backbone)
+        assert not teacher.training
+        assert not any(p.requires_grad for p in teacher.parameters())
+
+    def test_it_is_in_no_parameter_checkpoint_or_average(self, tmp_path):
+        module = make_module()
+        average = EMAWeightAveraging(decay=0.5, use_buffers=False)
+        save = ModelCheckpoint(tmp_path, save_last=True)
+        trainer = make_trainer(tmp_path, callbacks=(average, save), enable_checkpointing=True)
+        trainer.fit(module, make_data())
+        student = set(module.student.state_dict())
+        assert isinstance(module.teacher, Teacher)
+        content = torch.load(tmp_path / "last.ckpt", weights_only=True)
+        assert {k.removeprefix("student.") for k in content["state_dict"]} == student
+        assert "teacher" not in str(list(content["current_model_state"]))
+        assert len(list(module.parameters())) == len(list(module.student.parameters()))
+        assert average._average_model.module.teacher is None
+
+    def test_there_is_none_where_no_term_asks(self, tmp_path):
+        module = make_module("loss=classification", "method=dense")
+        make_trainer(tmp_path, epochs=1).fit(module, make_data())
+        assert module.teacher is None
+
+
+class Watch(L.Callback):
+    """Remembers the student after each epoch."""
+
+    def __init__(self) -> None:
+        self.epochs: list[dict] = []
+
+    def on_train_epoch_end(self, trainer, pl_module) -> None:
+        self.epochs.append(state(pl_module.student))
+
+
+def test_the_backbone_is_frozen_and_then_thaws(tmp_path):
+    module = make_module()
+    start = state(module.student)
+    watch = Watch()
+    make_trainer(tmp_path, callbacks=(FreezeBackbone(epochs=1), watch)).fit(module, make_data())
+
+    def moved(before, after):
+        return {k for k in after if not torch.equal(before[k], after[k])}
+
+    first = moved(start, watch.epochs[0])
+    # Not even the stem's batch statistics moved.
+    assert first
+    assert all(key.startswith("method.") for key in first)
+    second = moved(watch.epochs[0], watch.epochs[1])
+    assert {key for key in start if key.startswith("backbone.blocks")} <= second
+    assert "backbone.patch_embed.proj.1.running_mean" in second
+
+
+def test_the_optimizer_knows_frozen_parameters(tmp_path):
+    module = make_module()
+    trainer = make_trainer(tmp_path, epochs=1, callbacks=(FreezeBackbone(epochs=1),))
+    trainer.fit(module, make_data())
+    known = {id(p) for g in trainer.optimizers[0].param_groups for p in g["params"]}
+    assert known == {id(p) for p in module.student.parameters()}
+
+
+def test_training_moves_decisions_to_the_schedule(tmp_path):
+    torch.manual_seed(0)
+    module = make_module("rho=0.4", "optimizer.lr=0.003", "optimizer.reference_batch=16")
+    data = make_data(train_images=320, batch_size=16)
+
+    def distance():
+        module.student.train()
+        with torch.no_grad():
+            output = module.student(next(iter(data.train_dataloader()))[0])
+        shares = torch.stack([d.mean() for d in output.decisions])
+        return (shares - torch.tensor(output.ratios)).abs().max().item()
+
+    data.setup("fit")
+    before = distance()
+    make_trainer(tmp_path, epochs=3).fit(module, data)
+    assert distance() < min(0.12, before)
+
+
+def test_mixed_labels_reach_the_loss(tmp_path):
+    data = make_data()
+    data._mixup_options = {"mixup_alpha": 0.8, "label_smoothing": 0.1}
+    seen = []
+    module = make_module()
+    module.loss.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[2]))
+    make_trainer(tmp_path, epochs=1).fit(module, data)
+    assert seen[0].shape == (4, 10)
+    torch.testing.assert_close(seen[0].sum(1), torch.ones(4))
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed"])
+def test_low_precision_training_is_finite(tmp_path, precision):
+    module = make_module()
+    make_trainer(tmp_path, epochs=1, precision=precision).fit(module, make_data())
+    assert all(torch.isfinite(p).all() for p in module.parameters())
+
+
+def run_script(script: str, *arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, script, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("smoke")
+    result = run_script("train.py", "debug=smoke", f"hydra.run.dir={folder}")
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+class TestCommandLine:
+    def test_smoke_leaves_everything(self, smoke):
+        with (smoke / "csv" / "metrics.csv").open() as file:
+            names = set(csv.DictReader(file).fieldnames)
+        assert {
+            "train/loss",
+            "train/classification",
+            "train/keep_ratio",
+            "train/logit_distillation",
+            "train/token_distillation",
+            "val/acc1",
+            "val/acc5",
+            "keep/3",
+            "keep/6",
+            "keep/9",
+            "keep/3_target",
+            "val_keep/3",
+            "complexity/gmacs",
+            "complexity/gmacs_share",
+            "complexity/params_m",
+            "throughput/train_images_per_s",
+            "throughput/images_per_s",
+            "throughput/speedup",
+        } <= names
+        assert (smoke / "checkpoints" / "best.ckpt").is_file()
+        picture = Image.open(smoke / "token_maps" / "epoch_001.png").convert("RGB")
+        assert picture.width > 4 * 160
+        assert len(picture.getcolors(1 << 24)) > 100
+
+    def test_resume_goes_on_where_it_stopped(self, smoke, tmp_path):
+        last = smoke / "checkpoints" / "last.ckpt"
+        result = run_script(
+            "train.py",
+            "debug=smoke",
+            f"ckpt_path={last}",
+            "trainer.max_epochs=3",
+            f"hydra.run.dir={tmp_path}",
+        )
+        assert result.returncode == 0, result.stderr
+        old = torch.load(last, weights_only=True)
+        new = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+        assert (old["epoch"], new["epoch"]) == (1, 2)
+        assert new["global_step"] == old["global_step"] * 3 // 2
+        steps = [s["step"] for s in new["optimizer_states"][0]["state"].values()]
+        assert max(steps) == new["global_step"]
+
+    def test_eval_at_another_ratio_with_predictions(self, smoke, tmp_path):
+        predictions = tmp_path / "predictions.csv"
+        result = run_script(
+            "eval.py",
+            f"ckpt_path={smoke / 'checkpoints' / 'best.ckpt'}",
+            "rho=0.5",
+            f"predictions={predictions}",
+            "throughput_batch=1",
+            f"hydra.run.dir={tmp_path}",
+        )
+        assert result.returncode == 0, result.stderr
+        row = json.loads((tmp_path / "result.json").read_text())
+        assert row["backbone"] == "vit_micro"
+        assert row["rho"] == 0.5
+        assert row["gmacs"] < 0.6 * row["gmacs_dense"]
+        with predictions.open() as file:
+            lines = list(csv.DictReader(file))
+        assert len(lines) == 4  # the run's own number of validation images
+        right = sum(line["label"] == line["prediction"] for line in lines)
+        assert row["acc1"] == pytest.approx(100 * right / 4)
+
+    def test_wandb_offline(self, tmp_path):
+        result = run_script(
+            "train.py",
+            "debug=smoke",
+            "logger=[csv,wandb]",
+            "logger.wandb.offline=true",
+            "trainer.max_epochs=1",
+            f"hydra.run.dir={tmp_path}",
+        )
+        assert result.returncode == 0, result.stderr
+        run = next((tmp_path / "wandb").glob("offline-run-*"))
+        assert list((run / "files" / "media" / "images").glob("token_maps*.png"))

@@ -2,10 +2,35 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import Any
+
+# Libraries' own ways to say that the input is wrong: package and class, so that none is imported.
+_ALIKE = {
+    ("hydra", "HydraException"),
+    ("omegaconf", "OmegaConfBaseException"),
+    ("yaml", "YAMLError"),
+    ("lightning", "MisconfigurationException"),
+    ("wandb", "Error"),
+}
+# What the file system says of a place that it does not let us use.
+_PLACE = {
+    errno.EPERM,
+    errno.EACCES,
+    errno.EEXIST,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+}
 
 
 class InputError(ValueError):
@@ -21,19 +46,71 @@ def one_sentence_errors() -> Iterator[None]:
 
     Anything else keeps its full traceback: it is a fault of the program.
     """
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra prints and exits by itself
     try:
         yield
-    except InputError as error:
+    except Exception as error:
+        sentence = _sentence(error)
+        if sentence is None:
+            raise
+        print(f"error: {sentence}", file=sys.stderr)
+        sys.exit(2)
+
+
+def one_sentence(text: str) -> str:
+    """A library's message as one line and one sentence, without its web addresses."""
+    text = re.sub(r"\s*See https?://\S+.*", "", text, flags=re.DOTALL)
+    lines = [line.strip().rstrip(".!") for line in text.strip().splitlines() if line.strip()]
+    line = re.sub(r"[.!?]\s+(?=[A-Z`'])", "; ", "; ".join(lines))
+    return re.sub(r"([:,;]); ", r"\1 ", line) + "."
+
+
+def _sentence(error: Exception) -> str | None:
+    if isinstance(error, InputError):
         # A DataLoader worker prefixes the message with its own traceback.
-        _exit(str(error).rsplit("InputError: ", 1)[-1])
-    except (HydraException, OmegaConfBaseException) as error:
-        _exit(str(error))
+        return " ".join(str(error).rsplit("InputError: ", 1)[-1].split())
+    if str(error).startswith("Config group override must be"):  # Hydra's only bare ValueError
+        return "A group on the command line is null: choose one of its options, or [] for none."
+    if isinstance(error, OSError) and error.errno in _PLACE:
+        return f"{error.filename or 'A file'} cannot be written or read: {error.strerror}."
+    kinds = {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(error).__mro__}
+    if not kinds & _ALIKE:
+        return None
+    return _unknown_option(error) or _unknown_key(error.__cause__) or _shortened(error)
 
 
-def _exit(message: str) -> None:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)
+def _unknown_option(error: Any) -> str | None:
+    """For `backbone=resnet`: what else the group offers."""
+    path = getattr(error, "missing_cfg_file", None)
+    if not path:
+        return None
+    group, _, option = path.rpartition("/")
+    options = getattr(error, "options", None)
+    choices = f"choose one of {', '.join(options)}" if options else f"see the files in conf/{group}"
+    return f"{group}={option} does not exist: {choices}."
+
+
+def _unknown_key(error: Any) -> str | None:
+    """For `trainer.epochs=3`: what the key may have been meant to be."""
+    key, parent = getattr(error, "full_key", None), getattr(error, "parent_node", None)
+    if "is not in struct" not in str(error) or key is None:
+        return None
+    names = [str(name) for name in parent or () if name != "hydra" and not name.startswith("_")]
+    close = get_close_matches(str(error.key), names, n=1, cutoff=0.5)
+    suggestion = f" (did you mean {close[0]}?)" if close else ""
+    where = key.rpartition(".")[0]
+    whose = f"{where} has" if where else "there are"
+    return f"{key} is not a setting{suggestion}: {whose} {', '.join(names) or 'none'}."
+
+
+def _shortened(error: Any) -> str:
+    override = getattr(error, "override", None)
+    library = type(error).__module__.partition(".")[0]
+    subject = f"{library}: " if library in ("lightning", "wandb") else ""
+    subject += f"{override!r} on the command line: " if override else ""
+    message = str(error) or str(error.__cause__)
+    if message.startswith("Ambiguous value"):
+        return f"{message.splitlines()[0]}: add -m to sweep over it, or write [a,b] for a list."
+    key = getattr(error, "full_key", None)
+    message = re.sub(r"\n\s*(full_key|object_type|reference_type)[:=].*", "", message)
+    return one_sentence(subject + message + (f" (in {key})" if key else ""))

@@ -2,13 +2,83 @@
 
 from __future__ import annotations
 
-from numbers import Real
+import math
+from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from .errors import InputError
+
+
+@dataclass(frozen=True)
+class Number:
+    """The numbers that a setting may have: from `least` or above `above`, up to `most`."""
+
+    example: float
+    least: float = -math.inf
+    above: float = -math.inf
+    most: float = math.inf
+    whole: bool = False
+
+    def accepts(self, value: Any) -> bool:
+        """Whether `value` is one of them."""
+        kind = int if self.whole else (int, float)
+        if not isinstance(value, kind) or isinstance(value, bool) or not math.isfinite(value):
+            return False
+        return self.least <= value <= self.most and value > self.above
+
+    def __str__(self) -> str:
+        bounds = (("from", self.least), ("above", self.above), ("up to", self.most))
+        given = [f"{word} {bound:.10g}" for word, bound in bounds if math.isfinite(bound)]
+        return f"a {'whole ' * self.whole}number {' and '.join(given)}"
+
+
+# What people change most. A setting that a chosen option does not have is not looked for.
+_NUMBERS = {
+    "rho": Number(0.7, above=0, most=1),
+    "seed": Number(42, least=0, most=2**32 - 1, whole=True),
+    "throughput_batch": Number(32, least=1, whole=True),
+    "backbone.image_size": Number(224, least=1, whole=True),
+    "datamodule.batch_size": Number(32, least=1, whole=True),
+    "datamodule.num_workers": Number(4, least=0, whole=True),
+    "datamodule.train_images": Number(20000, least=1, whole=True),
+    "datamodule.val_images": Number(2000, least=1, whole=True),
+    "datamodule.hflip": Number(0.5, least=0, most=1),
+    "datamodule.reprob": Number(0.25, least=0, most=1),
+    "optimizer.lr": Number(1e-3, above=0),
+    "optimizer.reference_batch": Number(1024, least=1, whole=True),
+    "optimizer.backbone_lr_scale": Number(0.01, least=0),
+    "optimizer.min_lr": Number(1e-6, least=0),
+    "optimizer.warmup_epochs": Number(5, least=0),
+    "optimizer.weight_decay": Number(0.05, least=0),
+    "trainer.max_epochs": Number(30, least=1, whole=True),
+    "trainer.accumulate_grad_batches": Number(1, least=1, whole=True),
+    "callbacks.freeze_backbone.epochs": Number(5, least=0, whole=True),
+    "callbacks.token_maps.images": Number(8, least=1, whole=True),
+    "callbacks.ema.decay": Number(0.9999, least=0, most=1),
+    "loss.classification.smoothing": Number(0.1, least=0, most=1),
+}
+_LISTS = {
+    "schedule.locations": "[3,6,9]",
+    "schedule.ratios": "[0.7,0.5,0.3]",
+    "optimizer.betas": "[0.9,0.999]",
+}
+_OTHERS: dict[str, tuple[type, str]] = {
+    "backbone.network": (str, "a name that timm knows, as deit_small_patch16_224.fb_in1k"),
+    "backbone.pretrained": (bool, "true or false"),
+}
+_FILES = ("ckpt_path", "backbone.weights")
+_PARTS = ("loss", "callbacks", "logger")  # groups of named parts
+_NEEDED = ("task", "method", "schedule", "loss", "datamodule", "backbone", "optimizer", "trainer")
+# Read key by key, so that a stranger among them would go unnoticed.
+_CLOSED = {
+    "backbone": {"network", "locations", "image_size", "pretrained", "weights", "options"},
+    "optimizer": {key.partition(".")[2] for key in _NUMBERS if key.startswith("optimizer.")}
+    | {"betas"},
+}
 
 
 def check_config(config: DictConfig) -> None:
@@ -17,50 +87,83 @@ def check_config(config: DictConfig) -> None:
     Raises:
         InputError: One sentence with the key, its value and a valid one.
     """
+    for group in _NEEDED:
+        if not config.get(group):
+            raise InputError(f"{group} is empty: choose one of the files in conf/{group}.")
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise InputError(f"{missing[0]} has no value: give one, as {missing[0]}=...")
-    _number(config, "rho", above=0, most=1, example=0.7)
-    _number(config, "seed", least=0, whole=True, example=42)
-    _number(config, "datamodule.batch_size", least=1, whole=True, example=32)
-    _number(config, "datamodule.num_workers", least=0, whole=True, example=4)
-    _number(config, "optimizer.lr", above=0, example=1e-3)
-    _number(config, "optimizer.reference_batch", least=1, whole=True, example=1024)
-    _number(config, "optimizer.backbone_lr_scale", least=0, example=0.01)
-    _number(config, "optimizer.weight_decay", least=0, example=0.05)
-    _number(config, "optimizer.warmup_epochs", least=0, example=5)
-    _number(config, "trainer.max_epochs", least=1, whole=True, example=30)
-    _number(config, "backbone.image_size", least=1, whole=True, example=224)
-    for name, term in (config.loss or {}).items():
-        if "weight" in term:
-            _number(config, f"loss.{name}.weight", least=0, example=0.5)
-    for key in ("ckpt_path", "backbone.weights"):
-        path = OmegaConf.select(config, key)
-        if path is not None and not Path(path).is_file():
-            raise InputError(f"{key}={path} is not a file: give the path of a checkpoint.")
-
-
-def _number(
-    config: DictConfig,
-    key: str,
-    *,
-    least: float | None = None,
-    above: float | None = None,
-    most: float | None = None,
-    whole: bool = False,
-    example: Any,
-) -> None:
-    value = OmegaConf.select(config, key)
-    good = isinstance(value, int if whole else Real) and not isinstance(value, bool)
-    good = good and (least is None or value >= least)
-    good = good and (above is None or value > above) and (most is None or value <= most)
-    if not good:
-        kind = "a whole number" if whole else "a number"
-        bounds = [
-            f"{word} {bound:g}"
-            for word, bound in (("from", least), ("above", above), ("up to", most))
-            if bound is not None
-        ]
+    _check_keys(config)
+    weights = {f"loss.{name}.weight": Number(0.5, least=0) for name in config.loss}
+    for key, number in (_NUMBERS | weights).items():
+        if _has(config, key) and not number.accepts(OmegaConf.select(config, key)):
+            raise InputError(f"{_shown(config, key)} must be {number}, as {number.example:g}.")
+    for key, (kind, wanted) in _OTHERS.items():
+        if not isinstance(OmegaConf.select(config, key), kind):
+            raise InputError(f"{_shown(config, key)} must be {wanted}.")
+    for key in [f"{group}.{name}" for group in _PARTS for name in config.get(group) or {}]:
+        if not isinstance(OmegaConf.select(config, key), (DictConfig, NoneType)):
+            raise InputError(f"{_shown(config, key)} must be settings under that name, or null.")
+    for key, example in _LISTS.items():
+        if _has(config, key) and not isinstance(OmegaConf.select(config, key), ListConfig):
+            raise InputError(f"{_shown(config, key)} must be a list, as {example}.")
+    share = Number(0.9, least=0, most=1)
+    if [share.accepts(beta) and beta < 1 for beta in config.optimizer.betas] != [True, True]:
         raise InputError(
-            f"{key}={value!r} must be {kind} {' and '.join(bounds)}, as {key}={example:g}."
+            f"{_shown(config, 'optimizer.betas')} must be two numbers from 0 and below 1, "
+            f"as {_LISTS['optimizer.betas']}."
         )
+    for key in _FILES:
+        path = OmegaConf.select(config, key)
+        if path is not None and not Path(str(path)).is_file():
+            raise InputError(f"{key}={path} is not a file: give the path of a checkpoint.")
+    _check_accelerator(config)
+
+
+def check_monitor(monitor: str, logged: list[str]) -> None:
+    """Check that the metric to choose checkpoints by will be there.
+
+    Args:
+        monitor: As in `conf/train.yaml`.
+        logged: What validation logs with this data.
+
+    Raises:
+        InputError: If it will not.
+    """
+    if monitor not in logged:
+        raise InputError(f"monitor={monitor} is never logged here: choose {' or '.join(logged)}.")
+
+
+def _check_keys(config: DictConfig) -> None:
+    for group, known in _CLOSED.items():
+        strangers = sorted(set(map(str, config[group])) - known)
+        if strangers:
+            raise InputError(
+                f"{group}.{strangers[0]} is not a setting: {group} has {', '.join(sorted(known))}."
+            )
+
+
+def _check_accelerator(config: DictConfig) -> None:
+    import torch  # late, for the sake of `--help`
+
+    wanted = config.trainer.get("accelerator")
+    usable = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    usable["gpu"] = any(usable.values())
+    if not usable.get(str(wanted), True):
+        raise InputError(
+            f"trainer.accelerator={wanted}, but PyTorch sees no such device here: "
+            "choose trainer=cpu, or trainer=default for whatever there is."
+        )
+
+
+def _has(config: DictConfig, key: str) -> bool:
+    parent, _, leaf = key.rpartition(".")
+    node = OmegaConf.select(config, parent) if parent else config
+    return isinstance(node, DictConfig) and leaf in node
+
+
+def _shown(config: DictConfig, key: str) -> str:
+    value = OmegaConf.select(config, key)
+    if isinstance(value, (DictConfig, ListConfig)):
+        value = OmegaConf.to_container(value)
+    return f"{key}={'null' if value is None else value}"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
+
+log = logging.getLogger(__name__)
 
 
 class FreezeBackbone(L.Callback):
@@ -21,8 +24,17 @@ class FreezeBackbone(L.Callback):
 
     def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
         """Freeze before a strategy looks at the parameters."""
-        if stage == "fit" and self.epochs > 0:
-            pl_module.student.backbone.requires_grad_(False)
+        if stage != "fit" or self.epochs == 0:
+            return
+        if not any(True for _ in pl_module.student.method.parameters()):
+            self.epochs = 0  # nothing new that has to settle
+            return
+        if self.epochs >= (trainer.max_epochs or 0) > 0:
+            log.warning(
+                f"callbacks.freeze_backbone.epochs={self.epochs} covers all of "
+                f"trainer.max_epochs={trainer.max_epochs}: the backbone never trains."
+            )
+        pl_module.student.backbone.requires_grad_(False)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Keep the frozen network in evaluation mode; release it when its time has come."""

@@ -12,7 +12,7 @@ from timm.data import Mixup, resolve_data_config
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from ..errors import InputError
+from ..errors import InputError, one_sentence
 
 
 class ImageDataModule(L.LightningDataModule, ABC):
@@ -45,6 +45,14 @@ class ImageDataModule(L.LightningDataModule, ABC):
                 f"datamodule.batch_size={batch_size} is odd, but mixup pairs images: "
                 "use an even batch size or datamodule.mixup=null."
             )
+        if mixup:
+            try:
+                Mixup(**mixup)
+            except TypeError as error:
+                raise InputError(
+                    f"datamodule.mixup={mixup} is not what timm.data.Mixup takes: "
+                    f"{one_sentence(str(error))}"
+                ) from error
         self.image_size = image_size
         self.batch_size = batch_size
         self.num_workers = num_workers

@@ -1,0 +1,496 @@
+"""Every bad input ends in one sentence that names it, and without a traceback: a table of them."""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import os
+import pickle
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import timm
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from PIL import Image
+from safetensors.torch import save_file
+
+from src import create_student, load_weights, sparsify
+from src.errors import one_sentence_errors
+
+ROOT = Path(__file__).parents[1]
+# Before the case's own words: the smallest network, few steps, nothing that takes time.
+SMALL = (
+    "trainer=cpu trainer.max_epochs=2 +trainer.limit_train_batches=2 "
+    "+trainer.limit_val_batches=1 backbone.weights=null datamodule.batch_size=2 "
+    "optimizer.warmup_epochs=0 callbacks.freeze_backbone.epochs=0 callbacks.throughput=null "
+    "callbacks.complexity=null callbacks.token_maps=null callbacks.progress=null"
+)
+PHOTOS = (
+    "datamodule=imagenet datamodule.mixup=null datamodule.num_workers=0 "
+    "~trainer.limit_train_batches datamodule.root="
+)
+NUMBERED = "hydra.sweep.subdir=${{hydra:job.num}}"
+SPLITS = ("train", "val")
+WIDE = "+backbone.options.embed_dim=48"
+
+
+class Case(NamedTuple):
+    """`call` is a command line, `{name}` standing for a file, or a function of the files."""
+
+    id: str
+    call: str | Callable[[dict[str, Path]], object]
+    fragments: tuple[str, ...]
+
+
+def case(id: str, call: str | Callable[[dict[str, Path]], object], *fragments: str) -> Case:
+    return Case(id, call, fragments)
+
+
+CASES = [
+    # The dial.
+    case("rho zero", "train.py rho=0", "rho=0 must be", "0.7"),
+    case("rho above one", "train.py rho=1.5", "rho=1.5 must be", "up to 1"),
+    case("rho a word", "train.py rho=abc", "rho=abc must be"),
+    case("rho null", "train.py rho=null", "rho=null must be"),
+    case("rho negative", "train.py rho=-0.3", "rho=-0.3 must be"),
+    case("rho in eval", "eval.py rho=2", "rho=2 must be"),
+    case("a sweep without -m", "train.py rho=0.5,0.7", "'rho=0.5,0.7'", "-m"),
+    case(
+        "a later job",
+        f"train.py -m rho=0.7,1.5 trainer.max_epochs=0 {NUMBERED}",
+        "max_epochs=0 must be",
+    ),
+    # The command line.
+    case("no such backbone", "train.py backbone=resnet", "backbone=resnet does not", "deit_s"),
+    case("no such backbone in eval", "eval.py backbone=resnet", "backbone=resnet", "deit_s"),
+    case("no such method", "train.py method=magic", "method=magic does not", "dynamicvit"),
+    case("no such schedule", "train.py schedule=magic", "schedule=magic does not", "geometric"),
+    case("no such data", "train.py datamodule=cifar", "datamodule=cifar does not", "digits"),
+    case("no such experiment", "train.py experiment=mine", "experiment=mine does not"),
+    case("no such callbacks", "train.py callbacks=[default,mine]", "callbacks=mine does not"),
+    case("misspelt key", "train.py trainer.epochs=3", "trainer.epochs is not", "mean max_epochs?"),
+    case("misspelt group", "train.py backbon=deit_s", "backbon is not a setting", "backbone?"),
+    case("unknown optimizer key", "train.py +optimizer.momentum=1", "optimizer.momentum is", "lr"),
+    case("unknown backbone key", "train.py +backbone.embed_dim=9", "backbone.embed_dim", "options"),
+    case("unknown data key", "train.py +datamodule.tint=1", "Digits has no setting tint"),
+    case("unknown trainer key", "train.py +trainer.tint=1", "lightning.Trainer has no", "tint"),
+    case("a group is null", "train.py callbacks=null", "group", "null"),
+    case("a group is empty", "train.py loss=[]", "loss is empty"),
+    case("a word without =", "train.py rho", "'rho' on the command line"),
+    case("an open bracket", "train.py schedule.locations=[3", "'schedule.locations=[3'"),
+    case("an empty interpolation", "train.py 'rho=${{ratio}}'", "'ratio' not found"),
+    case("no such target", "train.py method._target_=src.magic.Magic", "_target_=src.magic.Magic"),
+    case("a part is a number", "train.py callbacks.last=3", "callbacks.last=3 must be"),
+    # The schedule.
+    case("beyond the network", "train.py schedule.locations=[3,6,12]", "[3, 6, 12]", "12 blocks"),
+    case(
+        "longer than the network",
+        "train.py schedule.locations=[0,1,2,3,4,5,6,7,8,9,10,11,12]",
+        "12 blocks",
+    ),
+    case("descending", "train.py schedule.locations=[6,3,9]", "[6, 3, 9] must ascend"),
+    case("negative block", "train.py schedule.locations=[-1,3]", "[-1, 3] has -1"),
+    case("half a block", "train.py schedule.locations=[3.5,6]", "has 3.5", "whole"),
+    case("a block by name", "train.py schedule.locations=[a]", "has 'a'", "whole"),
+    case("no list", "train.py schedule.locations=3", "schedule.locations=3 must be a list"),
+    case(
+        "rising ratios",
+        "train.py schedule=explicit schedule.ratios=[0.5,0.7,0.9]",
+        "rises from 0.5 to 0.7",
+    ),
+    case("too few ratios", "train.py schedule=explicit schedule.ratios=[0.5]", "has 1 entries"),
+    case(
+        "ratio above one",
+        "train.py schedule=explicit schedule.ratios=[1.2,0.7,0.5]",
+        "ratio 1.2 at location 3",
+    ),
+    case("no ratios", "train.py schedule=explicit", "schedule.ratios has no value"),
+    case("below zero", "train.py schedule=arithmetic rho=0.3", "-0.1 at location 9"),
+    # The data.
+    case("no root", "train.py datamodule=imagenet", "datamodule.root is not set"),
+    case("smoke without root", "train.py debug=smoke datamodule=imagenet", "datamodule.root is"),
+    case("root nowhere", f"train.py {PHOTOS}{{missing}}", "{missing} is not a folder"),
+    case("root a file", f"train.py {PHOTOS}{{text_pth}}", "{text_pth} is not a folder"),
+    case("empty class", f"train.py {PHOTOS}{{empty_class}}", "without images", "dog"),
+    case("classes differ", f"train.py {PHOTOS}{{other_classes}}", "same classes", "bird, dog"),
+    case("text first", f"train.py {PHOTOS}{{text_first}}", "a.JPEG cannot be read"),
+    case("text later", f"train.py {PHOTOS}{{text_later}}", "b.JPEG cannot be read"),
+    case(
+        "text in a worker",
+        f"train.py {PHOTOS}{{text_later}} datamodule.num_workers=1",
+        "b.JPEG cannot be read",
+    ),
+    case("half an image", f"train.py {PHOTOS}{{half_image}}", "b.JPEG cannot", "truncated"),
+    case("no such augmentation", f"train.py {PHOTOS}{{photos}} datamodule.auto_augment=x", "=x "),
+    case("batch zero", "train.py datamodule.batch_size=0", "batch_size=0 must be"),
+    case(
+        "odd batch and mixup",
+        "train.py datamodule=imagenet datamodule.batch_size=3",
+        "batch_size=3 is odd",
+        "mixup=null",
+    ),
+    case("batch above the digits", "train.py datamodule.batch_size=30000", "batch_size=30000"),
+    case(
+        "batch above the photographs",
+        f"train.py {PHOTOS}{{photos}} datamodule.batch_size=64",
+        "batch_size=64 is more than the 8",
+    ),
+    case(
+        "no such mixup",
+        "train.py datamodule=imagenet +datamodule.mixup.strength=3",
+        "'strength': 3",
+    ),
+    case("images a word", "train.py datamodule.train_images=abc", "train_images=abc must be"),
+    case("no named data", "train.py datamodule=imagenet datamodule.dataset=x/y", "dataset=x/y"),
+    # The network and its weights.
+    case(
+        "split patches", "train.py backbone.image_size=225", "image_size=225 is not", "224 or 232"
+    ),
+    case(
+        "split patches of DeiT",
+        "train.py backbone=deit_t datamodule=digits backbone.pretrained=false "
+        "backbone.image_size=225",
+        "image_size=225 is not",
+        "224 or 240",
+    ),
+    case("no such network", "train.py backbone.network=foo", "backbone.network='foo'"),
+    case("no such option", "train.py +backbone.options.tint=1", "'tint': 1", "vit_micro"),
+    case("network null", "train.py backbone.network=null", "backbone.network=null must be"),
+    case("no switch", "train.py backbone.pretrained=maybe", "=maybe must be true or false"),
+    case("too many heads", "train.py +backbone.options.num_heads=5", "'num_heads': 5"),
+    case("no download", "train.py backbone=deit_t datamodule=digits", "cannot be downloaded"),
+    case("no weights file", "train.py backbone.weights={missing}", "{missing} is not a file"),
+    case(
+        "another width",
+        "train.py backbone.weights={wide}",
+        "misshaped backbone.cls_token is (1, 1, 48)",
+    ),
+    case("truncated", "train.py backbone.weights={truncated}", "{truncated} is not a whole"),
+    case("runs code", "train.py backbone.weights={evil}", "{evil} is refused"),
+    case("runs old code", "train.py backbone.weights={old_evil}", "{old_evil} is refused"),
+    case("empty file", "train.py backbone.weights={empty_pth}", "{empty_pth} is not a whole"),
+    case("text as .pth", "train.py backbone.weights={text_pth}", "{text_pth} is not a whole"),
+    case("zip as .pth", "train.py backbone.weights={zip_pth}", "{zip_pth} is not a whole"),
+    case(
+        "garbage as .safetensors",
+        "train.py backbone.weights={text_safetensors}",
+        "{text_safetensors} is not a whole",
+    ),
+    case("no weights inside", "train.py backbone.weights={config_only}", "holds no weights"),
+    case("a list inside", "train.py backbone.weights={list_inside}", "holds a list"),
+    # Resuming and evaluating.
+    case("resume nothing", "train.py ckpt_path={missing}", "{missing} is not a file"),
+    case("resume weights", "train.py ckpt_path={dense}", "no state", "backbone.weights"),
+    case("resume another network", f"train.py ckpt_path={{run}} {WIDE}", "{run} does not fit"),
+    case("resume code", "train.py ckpt_path={evil}", "{evil} is refused"),
+    case(
+        "resume an older run",
+        "train.py ckpt_path={run} trainer.max_epochs=1",
+        "trained for 2 epochs",
+        "max_epochs=1",
+    ),
+    case("eval nothing", "eval.py ckpt_path={missing}", "no weights file {missing}"),
+    case("eval code", "eval.py ckpt_path={evil}", "{evil} is refused"),
+    case("eval truncated", "eval.py ckpt_path={truncated}", "{truncated} is not a whole"),
+    case("eval no weights", "eval.py ckpt_path={config_only}", "holds no weights"),
+    case(
+        "eval other classes",
+        "eval.py ckpt_path={run} datamodule=imagenet datamodule.root={photos}",
+        "is for 10 classes, but the data has 2",
+    ),
+    case(
+        "eval without a predictor",
+        "eval.py ckpt_path={released} backbone=vit_micro",
+        "missing method.predictors.2",
+    ),
+    case("eval no throughput", "eval.py throughput_batch=0", "throughput_batch=0 must be"),
+    # Training.
+    case(
+        "negative weight",
+        "train.py loss.keep_ratio.weight=-1",
+        "loss.keep_ratio.weight=-1 must be",
+    ),
+    case(
+        "no weight at all",
+        "train.py loss=classification loss.classification.weight=0",
+        "Every loss weight is 0",
+    ),
+    case("one beta", "train.py optimizer.betas=[0.9]", "optimizer.betas=[0.9] must be two"),
+    case("no epochs", "train.py trainer.max_epochs=0", "trainer.max_epochs=0 must be"),
+    case("no precision", "train.py trainer.precision=nonsense", "precision=nonsense", "16-mixed"),
+    case("no devices", "train.py trainer.devices=0", "devices=0"),
+    case("no such device", "train.py trainer.accelerator=abacus", "accelerator=abacus", "cpu"),
+    case("no such metric", "train.py monitor=val/foo", "monitor=val/foo", "val/acc1 or val/acc5"),
+    case("no place", "train.py hydra.run.dir=/dev/null/run", "/dev/null/run cannot be written"),
+    case("no such mode", "train.py callbacks.checkpoint.mode=most", "mode=most", "min, max"),
+    case("no logger for the rate", "train.py logger=[]", "LearningRateMonitor"),
+    # Python.
+    case("unknown name", lambda files: create_student("nope"), "backbone='nope'", "deit_s"),
+    case(
+        "unknown method",
+        lambda files: create_student("vit_micro", method="nope"),
+        "method='nope'",
+        "dynamicvit",
+    ),
+    case("rho of an API", lambda files: create_student("vit_micro", rho=1.5), "rho=1.5"),
+    case(
+        "wrong number of ratios",
+        lambda files: create_student("vit_micro", ratios=(0.5, 0.3)),
+        "has 2 entries for the 3",
+    ),
+    case(
+        "a convolutional network",
+        lambda files: sparsify(timm.create_model("resnet18")),
+        "ResNet is not a network that can be sparsified",
+        "VisionTransformer",
+    ),
+    case(
+        "a window network",
+        lambda files: sparsify(timm.create_model("swin_tiny_patch4_window7_224")),
+        "SwinTransformer is not a network that can be sparsified",
+    ),
+    case(
+        "load code",
+        lambda files: load_weights(create_student("vit_micro"), files["evil"]),
+        "{evil} is refused",
+    ),
+    case(
+        "load another width",
+        lambda files: load_weights(create_student("vit_micro"), files["wide"]),
+        "misshaped backbone.",
+        "instead of",
+    ),
+    case(
+        "load strange keys",
+        lambda files: load_weights(create_student("vit_micro"), files["strange"]),
+        "missing backbone.norm.bias",
+        "unexpected backbone.extra",
+    ),
+]
+if not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+    CASES.append(case("no GPU", "train.py trainer.accelerator=gpu", "accelerator=gpu", "=cpu"))
+    CASES.append(case("no GPUs", "train.py trainer=ddp", "accelerator=gpu", "=cpu"))
+
+
+class Evil:
+    """Unpickling it would make a file."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.marker,)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The files that the table names, made once."""
+    root = tmp_path_factory.mktemp("files")
+    named = {name: root / name for name in ("missing", "marker")}
+
+    for name in ("photos", "empty_class", "other_classes", "text_first", "text_later"):
+        named[name] = write_photos(root / name)
+    named["half_image"] = write_photos(root / "half_image")
+    for split in SPLITS:
+        for photo in (named["empty_class"] / split / "dog").iterdir():
+            photo.unlink()
+    (named["other_classes"] / "val" / "dog").rename(named["other_classes"] / "val" / "bird")
+    (named["text_first"] / "train" / "cat" / "a.JPEG").write_text("no image")
+    (named["text_later"] / "train" / "dog" / "b.JPEG").write_text("no image")
+    half = named["half_image"] / "train" / "dog" / "b.JPEG"
+    half.write_bytes(half.read_bytes()[:600])
+
+    student = create_student("vit_micro")
+    dense = student.backbone.state_dict()
+    heads = {f"score_predictor.{k}": v for k, v in student.method.predictors.state_dict().items()}
+    heads.pop(next(key for key in heads if key.startswith("score_predictor.2.")))
+    wide = timm.create_model("vit_micro_patch8_64", embed_dim=48).state_dict()
+    strange = {**dense, "extra": torch.zeros(1)}
+    del strange["norm.bias"]
+    contents: dict[str, object] = {
+        "dense": dense,
+        "wide": wide,
+        "released": {"model": {**dense, **heads}},
+        "strange": strange,
+        "config_only": {"epoch": 3, "config": {"rho": 0.7}},
+        "list_inside": [torch.zeros(1)],
+        "evil": {"state_dict": Evil(named["marker"])},
+    }
+    for name, content in contents.items():
+        named[name] = root / f"{name}.pth"
+        torch.save(content, named[name])
+    named["old_evil"] = root / "old_evil.pth"
+    named["old_evil"].write_bytes(pickle.dumps({"state_dict": Evil(named["marker"])}, protocol=2))
+    named["truncated"] = root / "truncated.pth"
+    whole = named["dense"].read_bytes()
+    named["truncated"].write_bytes(whole[: len(whole) // 2])
+    for name, content in (("empty", b""), ("text", b"just text\n"), ("zip", gzip.compress(b"x"))):
+        named[f"{name}_pth"] = root / f"{name}.pth"
+        named[f"{name}_pth"].write_bytes(content)
+    named["text_safetensors"] = root / "text.safetensors"
+    named["text_safetensors"].write_text("just text\n")
+    save_file(dense, root / "dense.safetensors")
+
+    with one_process(root):
+        assert run([ROOT / "train.py", *SMALL.split(), f"hydra.run.dir={root / 'run'}"]) == 0
+    named["run"] = root / "run" / "checkpoints" / "last.ckpt"
+    return named
+
+
+def write_photos(root: Path) -> Path:
+    for split in SPLITS:
+        for shade, name in enumerate(("cat", "dog")):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for letter in "abcd":
+                Image.effect_noise((48, 40), 40 + shade).save(folder / f"{letter}.JPEG")
+    return root
+
+
+class one_process:
+    """What an entry point changes for its whole process is put back."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __enter__(self) -> None:
+        self.argv, self.cwd, self.environment = sys.argv, Path.cwd(), dict(os.environ)
+        root = logging.getLogger()
+        self.handlers, self.level = root.handlers[:], root.level
+        os.chdir(self.folder)
+
+    def __exit__(self, *error: object) -> None:
+        GlobalHydra.instance().clear()
+        sys.argv = self.argv
+        os.chdir(self.cwd)
+        os.environ.clear()
+        os.environ.update(self.environment)
+        root = logging.getLogger()
+        root.handlers[:] = self.handlers
+        root.setLevel(self.level)
+        logging.getLogger("src").handlers.clear()
+        torch.set_float32_matmul_precision("highest")
+
+
+def run(command: list[object]) -> int:
+    """Run an entry point as `python` would, in this process; its exit code."""
+    sys.argv = [str(word) for word in command]
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as left:
+        return int(left.code or 0)
+    return 0
+
+
+def words(call: str, files: dict[str, Path]) -> list[object]:
+    script, *overrides = shlex.split(call.format(**files))
+    small = SMALL.split() if script == "train.py" and "debug=smoke" not in overrides else []
+    dropped = {word.removeprefix("~") for word in overrides if word.startswith("~")}
+    kept = [word for word in small if word.lstrip("+").partition("=")[0] not in dropped]
+    own = [word for word in overrides if not word.startswith("~")]
+    options = [word for word in own if word.startswith("-")]
+    return [ROOT / script, *options, *kept, *(word for word in own if word not in options)]
+
+
+def sentence_in(stderr: str) -> str:
+    """The last line of `stderr`, which must be the one sentence."""
+    last = stderr.strip().splitlines()[-1]
+    assert last.startswith("error: "), stderr
+    assert last.endswith("."), last
+    assert not re.search(r"[.!] [A-Z]", last), f"more than one sentence: {last}"
+    return last
+
+
+@pytest.fixture
+def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A folder of its own, and no model hub."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    with one_process(tmp_path):
+        yield
+
+
+@pytest.mark.usefixtures("apart")
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("case", CASES, ids=[case.id for case in CASES])
+def test_one_sentence(
+    case: Case, files: dict[str, Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    capfd.readouterr()
+    if isinstance(case.call, str):
+        code = run(words(case.call, files))
+    else:
+        with pytest.raises(SystemExit) as left, one_sentence_errors():
+            case.call(files)
+        code = int(left.value.code or 0)
+    out, err = capfd.readouterr()
+    assert code == 2
+    assert "Traceback" not in out + err
+    sentence = sentence_in(err)
+    for fragment in case.fragments:
+        assert fragment.format(**files) in sentence
+    assert not files["marker"].exists(), "code in a file was run"
+
+
+def test_the_table_has_no_twins() -> None:
+    assert len({case.id for case in CASES}) == len({str(case.call) for case in CASES}) == len(CASES)
+
+
+@pytest.mark.parametrize(
+    ("call", "fragment"),
+    [
+        ("train.py backbone=resnet", "backbone=resnet does not exist"),
+        ("eval.py backbone=resnet", "backbone=resnet does not exist"),
+        ("eval.py ckpt_path={evil}", "{evil} is refused"),
+    ],
+)
+def test_it_is_the_same_in_a_process_of_its_own(
+    call: str, fragment: str, files: dict[str, Path], tmp_path: Path
+) -> None:
+    command = [sys.executable, *map(str, words(call, files))]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stdout + result.stderr
+    assert fragment.format(**files) in sentence_in(result.stderr)
+    assert not files["marker"].exists()
+
+
+@pytest.mark.usefixtures("apart")
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("overrides", "warnings"),
+    [
+        (
+            ["callbacks.freeze_backbone.epochs=2", "optimizer.warmup_epochs=5"],
+            [
+                "callbacks.freeze_backbone.epochs=2 covers all of trainer.max_epochs=2",
+                "optimizer.warmup_epochs=5 is cut to a third of the training: 1 of 4 steps",
+            ],
+        ),
+        (["ckpt_path={run}"], ["{run} has finished its 2 epochs"]),
+    ],
+)
+def test_what_has_no_effect_is_said(
+    overrides: list[str],
+    warnings: list[str],
+    files: dict[str, Path],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert run(words(" ".join(["train.py", *overrides]), files)) == 0
+    err = capfd.readouterr().err
+    for warning in warnings:
+        assert warning.format(**files) in err
+
+
+@pytest.mark.usefixtures("apart")
+def test_a_fault_of_the_program_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError), one_sentence_errors():
+        raise ZeroDivisionError

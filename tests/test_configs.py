@@ -1,0 +1,139 @@
+"""Every yaml composes, names what exists and builds; every recipe says how it is run."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import hydra.utils
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from src.modules.build import build_loss, build_student
+from src.validation import check_config
+
+ROOT = Path(__file__).parents[1]
+CONF = ROOT / "conf"
+APPS = ("train", "eval")
+FILES = sorted(CONF.rglob("*.yaml"))
+RECIPES = sorted((CONF / "experiment").glob("*.yaml"))
+# What a user has to give where an option asks for it.
+GIVEN = {"schedule.ratios": [0.7, 0.5, 0.3]}
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(CONF))
+
+
+def names(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
+OPTIONS = [(group, name) for group in GROUPS for name in names(group)]
+STUDENTS = list(product(names("backbone"), names("method"), names("schedule")))
+
+
+def composed(app: str, *overrides: str) -> DictConfig:
+    """The configuration of an entry point, without what only a run knows and files it needs."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose(app, [*overrides, "paths.run=run"])
+    for key in OmegaConf.missing_keys(config):
+        OmegaConf.update(config, key, GIVEN[key])
+    config.backbone.weights = None
+    return config
+
+
+def test_all_files_are_seen() -> None:
+    grouped = {f"{group}/{name}.yaml" for group, name in OPTIONS}
+    assert {relative(path) for path in FILES} == grouped | {f"{app}.yaml" for app in APPS}
+
+
+@pytest.mark.parametrize("app", APPS)
+@pytest.mark.parametrize(("group", "name"), OPTIONS)
+def test_every_option_composes(
+    app: str, group: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # trainer=gpu is valid somewhere
+    config = composed(app, f"{group}={name}")
+    OmegaConf.to_container(config, resolve=True)
+    check_config(config)
+
+
+def targets(node: Any) -> Iterator[dict[str, Any]]:
+    """Every dictionary with a `_target_`, however deep."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield node
+        for value in node.values():
+            yield from targets(value)
+
+
+@pytest.mark.parametrize("path", FILES, ids=relative)
+def test_targets_exist_and_take_the_settings(path: Path) -> None:
+    for node in targets(OmegaConf.to_container(OmegaConf.load(path), resolve=False)):
+        parameters = inspect.signature(hydra.utils.get_object(node["_target_"])).parameters
+        if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+            continue  # they go on to a base class
+        weight = {"weight"} if path.parent.name == "loss" else set()
+        settings = {key for key in node if not key.startswith("_")} - weight
+        assert settings <= parameters.keys(), node["_target_"]
+
+
+@pytest.mark.parametrize(("backbone", "method", "schedule"), STUDENTS)
+def test_every_student_builds_and_classifies(backbone: str, method: str, schedule: str) -> None:
+    overrides = (f"backbone={backbone}", f"method={method}", f"schedule={schedule}")
+    parts = OmegaConf.to_container(composed("train", *overrides), resolve=True)
+    assert isinstance(parts, dict)
+    facts = parts["backbone"] | {"pretrained": False}
+    with torch.device("meta"):
+        student = build_student(facts, parts["method"], parts["schedule"], num_classes=7).eval()
+        output = student(torch.empty(2, 3, facts["image_size"], facts["image_size"]))
+    assert output.logits.shape == (2, 7)
+    assert len(output.decisions) == len(student.method.schedule.locations)
+
+
+@pytest.mark.parametrize("loss", names("loss"))
+def test_every_loss_builds(loss: str) -> None:
+    terms = OmegaConf.to_container(composed("train", f"loss={loss}").loss, resolve=True)
+    assert isinstance(terms, dict)
+    assert set(build_loss(terms).weights) == {n for n, term in terms.items() if term["weight"]}
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_is_headed_by_its_command(path: Path) -> None:
+    header = "".join(re.findall(r"\A(?:#.*\n)+", path.read_text()))
+    commands = re.findall(r"python train\.py ([^)\n]*)", header)
+    assert commands, "the header says no command"
+    for command in commands:
+        words = shlex.split(command)
+        assert f"experiment={path.stem}" in words
+        check_config(composed("train", *words))
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_help_is_light_and_lists_the_choices(app: str) -> None:
+    program = (
+        "import runpy, sys\n"
+        f"sys.argv = ['{app}.py', '--help']\n"
+        "try:\n"
+        f"    runpy.run_path('{app}.py', run_name='__main__')\n"
+        "except SystemExit:\n"
+        "    pass\n"
+        "heavy = {'torch', 'timm', 'lightning', 'numpy', 'wandb'} & sys.modules.keys()\n"
+        "assert not heavy, heavy\n"
+    )
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    for name in names("backbone"):
+        assert name in result.stdout

@@ -19,7 +19,7 @@ def main(config: DictConfig) -> None:
     from src.pictures import draw_token_maps
     from train import fit
 
-    trainer, module, data = fit(config)
+    _trainer, module, data = fit(config)
     settings = OmegaConf.to_container(config, resolve=True)
     task = settings["task"] | compose_config(["method=dense"], ["method"])
     dense = instantiate(task, num_classes=data.num_classes)
@@ -54,7 +54,9 @@ def main(config: DictConfig) -> None:
     locations = student.method.schedule.locations
     draw_token_maps(images, decisions, locations, *normalization).save(REPORT / "tokens.png")
     print_table(rows, COLUMNS)
-    print(f"{data.val_images} validation images; images/s at batch 32, {measured['threads']} threads")
+    print(
+        f"{data.val_images} validation images; images/s at batch 32, {measured['threads']} threads"
+    )
     print(f"Table: {REPORT / 'results.csv'}\nWhat survives each stage: {REPORT / 'tokens.png'}")
 
 

@@ -1,23 +1,33 @@
 """Train a sparse network: `python train.py backbone=deit_s rho=0.7 datamodule.root=...`."""
 
+from typing import Any
+
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
 
 @hydra.main(config_path="conf", config_name="train", version_base="1.3")
 def main(config: DictConfig) -> float | None:
-    """Compose, check, fit; return the monitored metric for a sweeper."""
+    """Train; return the monitored metric for a sweeper."""
+    trainer, _, _ = fit(config)
+    metric = trainer.callback_metrics.get(config.monitor)
+    return None if metric is None else float(metric)
+
+
+def fit(config: DictConfig) -> tuple[Any, Any, Any]:
+    """Check, build and fit; the trainer, the module and the data module."""
     import lightning as L
     import torch
     from hydra.core.hydra_config import HydraConfig
 
     from src.callbacks.run_record import RunRecord
     from src.modules.build import instantiate
-    from src.validation import check_config
+    from src.modules.checkpoints import check_resumable
+    from src.validation import check_config, check_monitor
 
     check_config(config)
     settings = OmegaConf.to_container(config, resolve=True)
-    L.seed_everything(settings["seed"], workers=True)
+    L.seed_everything(settings["seed"], workers=True, verbose=False)
     torch.set_float32_matmul_precision("high")
 
     datamodule = instantiate(settings["datamodule"])
@@ -27,25 +37,26 @@ def main(config: DictConfig) -> float | None:
         num_classes=datamodule.num_classes,
         present_classes=datamodule.present_classes,
     )
-    callbacks = [instantiate(callback) for callback in settings["callbacks"].values() if callback]
+    check_monitor(settings["monitor"], module.validation_metrics())
+    if settings["ckpt_path"]:
+        epochs = settings["trainer"]["max_epochs"]
+        check_resumable(module.student, settings["ckpt_path"], epochs)
+    chosen = settings.get("callbacks", {}).values()
+    callbacks = [instantiate(callback) for callback in chosen if callback]
     choices = dict(HydraConfig.get().runtime.choices)
     callbacks.append(RunRecord(OmegaConf.to_container(config), choices))
-    trainer = instantiate(
-        settings["trainer"],
-        callbacks=callbacks,
-        logger=[instantiate(logger) for logger in (settings["logger"] or {}).values()],
-    )
-    for logger in trainer.loggers:
+    loggers = [instantiate(logger) for logger in settings.get("logger", {}).values() if logger]
+    trainer = instantiate(settings["trainer"], callbacks=callbacks, logger=loggers)
+    for logger in loggers:
         logger.log_hyperparams(settings)
     try:
         trainer.fit(module, datamodule, ckpt_path=settings["ckpt_path"])
     finally:
-        if "wandb" in (settings["logger"] or {}):
+        if "wandb" in settings.get("logger", {}):
             import wandb
 
             wandb.finish()  # else the next job of a multirun would continue this run
-    metric = trainer.callback_metrics.get(settings["monitor"])
-    return None if metric is None else float(metric)
+    return trainer, module, datamodule
 
 
 if __name__ == "__main__":

@@ -26,7 +26,9 @@ def main() -> None:
     parser.add_argument("--method", help="name in conf/method; the backbone's own by default")
     parser.add_argument("--rho", type=float, nargs="+", default=[0.9, 0.7, 0.5])
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 32], help="batch sizes")
-    parser.add_argument("--image-size", type=int, help="side in pixels; the backbone's own if not given")
+    parser.add_argument(
+        "--image-size", type=int, help="side in pixels; the backbone's own if not given"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", type=Path, default=Path("reports/bench/results.csv"))
     arguments = parser.parse_args()

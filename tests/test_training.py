@@ -39,16 +39,16 @@ def make_data(train_images: int = 8, batch_size: int = 4) -> Digits:
 
 
 def make_trainer(folder: Path, epochs: int = 2, callbacks: tuple = (), **options) -> L.Trainer:
+    defaults = {"devices": 1, "enable_checkpointing": False}
     return L.Trainer(
         max_epochs=epochs,
         accelerator="cpu",
-        devices=1,
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=folder,
         callbacks=list(callbacks),
-        **{"enable_checkpointing": False, **options},
+        **defaults | options,
     )
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from torch import Tensor
 
 
 class PredictionWriter(L.Callback):
@@ -31,7 +30,7 @@ class PredictionWriter(L.Callback):
         self,
         trainer: L.Trainer,
         pl_module: Any,
-        outputs: dict[str, Tensor],
+        outputs: Any,
         batch: Any,
         batch_idx: int,
         dataloader_idx: int = 0,

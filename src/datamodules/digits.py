@@ -62,7 +62,7 @@ class DigitScenes(Dataset[tuple[Tensor, int]]):
         self._glyphs = self._glyphs.astype(np.float32)  # (digits, 10, 10)
         self._labels = digits.target[chosen]
         self._photo = _photograph("china.jpg" if train else "flower.jpg", ZOOM * image_size)
-        self._mean, self._std = (np.float32(v).reshape(3, 1, 1) for v in (mean, std))
+        self._mean, self._std = (np.asarray(v, np.float32).reshape(3, 1, 1) for v in (mean, std))
         self._size = image_size
         self._key = (seed, int(train))
         self._length = length
@@ -80,16 +80,16 @@ class DigitScenes(Dataset[tuple[Tensor, int]]):
         rng = np.random.default_rng((*self._key, index))
         image = self._background(rng)
         which = int(rng.integers(len(self._labels)))
-        size = [round(self._size * rng.uniform(*DIGIT)) for _ in range(2)]
-        top, left = (int(rng.integers(self._size - n + 1)) for n in size)
-        box = image[:, top : top + size[0], left : left + size[1]]
+        height, width = (round(self._size * rng.uniform(*DIGIT)) for _ in range(2))
+        top, left = (int(rng.integers(self._size - n + 1)) for n in (height, width))
+        box = image[:, top : top + height, left : left + width]
         ink = _ink(rng, bright=box.mean() < 0.5)
         ground = box.copy()
         for _ in range(FRAGMENTS):
             self._draw_fragment(rng, image, ink)
         box[:] = ground
-        _blend(box, _enlarge(self._glyphs[which], *size), ink)
-        return Scene(image, int(self._labels[which]), (top, left, *size))
+        _blend(box, _enlarge(self._glyphs[which], height, width), ink)
+        return Scene(image, int(self._labels[which]), (top, left, height, width))
 
     def _background(self, rng: np.random.Generator) -> Array:
         _, height, width = self._photo.shape
@@ -200,7 +200,9 @@ class Digits(ImageDataModule):
 def _photograph(name: str, height: int) -> npt.NDArray[np.uint8]:
     """One of scikit-learn's photographs as `(3, height, W)`."""
     photo = Image.fromarray(load_sample_image(name))
-    photo = photo.resize((round(height * photo.width / photo.height), height), Image.BICUBIC)
+    photo = photo.resize(
+        (round(height * photo.width / photo.height), height), Image.Resampling.BICUBIC
+    )
     return np.ascontiguousarray(np.asarray(photo).transpose(2, 0, 1))
 
 

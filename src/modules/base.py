@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -17,6 +18,8 @@ from .build import build_loss, build_student
 from .losses import TeacherOutput
 from .optim import parameter_groups, scaled_lr, warmup_cosine
 from .teacher import Teacher
+
+log = logging.getLogger(__name__)
 
 
 class SparseModule(L.LightningModule, ABC):
@@ -59,6 +62,10 @@ class SparseModule(L.LightningModule, ABC):
             self.teacher.to(self.device)
 
     @abstractmethod
+    def validation_metrics(self) -> list[str]:
+        """Names logged at validation, by one of which checkpoints may be chosen."""
+
+    @abstractmethod
     def images_and_target(self, batch: Any) -> tuple[Tensor, Any]:
         """The student's input `(B, 3, S, S)` and what the loss compares with."""
 
@@ -87,7 +94,13 @@ class SparseModule(L.LightningModule, ABC):
         optimizer = AdamW(groups, betas=tuple(options["betas"]))
         steps = int(trainer.estimated_stepping_batches)
         steps_per_epoch = trainer.num_training_batches / trainer.accumulate_grad_batches
-        warmup = min(int(options["warmup_epochs"] * steps_per_epoch), steps // 3)
+        asked, longest = int(options["warmup_epochs"] * steps_per_epoch), steps // 3
+        if asked > longest:
+            log.warning(
+                f"optimizer.warmup_epochs={options['warmup_epochs']} is cut to a third of the "
+                f"training: {longest} of {steps} steps."
+            )
+        warmup = min(asked, longest)
         course = [warmup_cosine(g["lr"], options["min_lr"], warmup, steps) for g in groups]
         lr_schedule = LambdaLR(optimizer, course)
         return {

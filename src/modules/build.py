@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,12 @@ from typing import Any
 import hydra.utils
 import timm
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException
 from omegaconf import OmegaConf
 from torch import nn
 
-from ..errors import InputError
+from ..errors import InputError, one_sentence
 from .backbones import SparseBackbone, family_of
 from .checkpoints import classes_in, load_weights, read_file
 from .losses import WeightedLoss
@@ -29,18 +31,39 @@ CONF = _ROOT / "conf" if (_ROOT / "conf").is_dir() else _ROOT.parent / "conf"
 
 
 def instantiate(config: dict[str, Any], **arguments: Any) -> Any:
-    """Call what `config["_target_"]` names with the other entries; a leading `src.` is this package.
+    """Call what `config["_target_"]` names with the other entries; `src.` leads to this package.
 
     Entries that have a `_target_` themselves are built first, unless `_recursive_` is false.
     Hydra's own function of this name would wrap arguments in its containers and errors in its own.
+
+    Raises:
+        InputError: If there is no such target, or a library's refuses these settings.
     """
     options = {key: value for key, value in config.items() if not key.startswith("_")}
     if config.get("_recursive_", True):
         options = {key: _built(value) for key, value in options.items()}
     target: str = config["_target_"]
-    if target.startswith("src."):
-        target = _PACKAGE + target.removeprefix("src")
-    return hydra.utils.get_object(target)(**options | arguments)
+    own = target.startswith("src.")
+    try:
+        made = hydra.utils.get_object(_PACKAGE + target.removeprefix("src") if own else target)
+    except (ImportError, ValueError) as error:
+        raise InputError(
+            f"_target_={target} cannot be imported: {one_sentence(str(error))}"
+        ) from error
+    try:
+        return made(**options | arguments)
+    except InputError:
+        raise
+    except Exception as error:
+        reason = str(error)
+        strange = re.search(r"got an unexpected keyword argument '(\w+)'", reason)
+        if strange and strange[1] in options:
+            raise InputError(f"{target} has no setting {strange[1]}.") from error
+        if own:
+            raise
+        named = [f"{k}={v}" for k, v in options.items() if k in reason or f"{v}" in reason.split()]
+        refused = ", ".join(named) or "its settings"
+        raise InputError(f"{target} refuses {refused}: {one_sentence(reason)}") from error
 
 
 def _built(value: Any) -> Any:
@@ -51,7 +74,7 @@ def _built(value: Any) -> Any:
     return value
 
 
-def build_network(backbone: dict[str, Any], num_classes: int, pretrained: bool) -> nn.Module:
+def build_network(backbone: dict[str, Any], num_classes: int, pretrained: bool) -> Any:
     """The timm network that `conf/backbone/*.yaml` describes.
 
     Raises:
@@ -62,13 +85,16 @@ def build_network(backbone: dict[str, Any], num_classes: int, pretrained: bool) 
         options["img_size"] = backbone["image_size"]
     if not timm.is_model(name):
         raise InputError(f"backbone.network={name!r} is not a network that timm knows.")
-    if not pretrained:
-        return timm.create_model(name, num_classes=num_classes, **options)
     try:
-        return timm.create_model(name, pretrained=True, num_classes=num_classes, **options)
+        return timm.create_model(name, pretrained=pretrained, num_classes=num_classes, **options)
+    except (TypeError, AssertionError) as error:
+        reason = one_sentence(str(error) or "a check of timm's fails")
+        raise InputError(f"backbone.options={options} do not suit {name}: {reason}") from error
     except Exception as error:  # whatever the hub's client raises without a connection
+        if not pretrained:
+            raise
         raise InputError(
-            f"The pretrained weights of {name} could not be had ({type(error).__name__}): give "
+            f"The pretrained weights of {name} cannot be downloaded ({type(error).__name__}): give "
             "backbone.weights=FILE, or backbone.pretrained=false to start from random weights."
         ) from error
 
@@ -96,9 +122,7 @@ def build_student(
     return student
 
 
-def attach(
-    network: nn.Module, method: dict[str, Any], schedule: dict[str, Any]
-) -> SparseBackbone:
+def attach(network: nn.Module, method: dict[str, Any], schedule: dict[str, Any]) -> SparseBackbone:
     """Put a method beside `network`."""
     family = family_of(network)
     keep_schedule = instantiate(schedule)
@@ -109,6 +133,7 @@ def attach(
 
 def build_loss(loss: dict[str, dict[str, Any]]) -> WeightedLoss:
     """The named terms of `conf/loss/*.yaml`, each a target with a weight."""
+    loss = {name: term for name, term in loss.items() if term}  # null switches a term off
     terms = {
         name: instantiate({key: value for key, value in term.items() if key != "weight"})
         for name, term in loss.items()
@@ -117,12 +142,19 @@ def build_loss(loss: dict[str, dict[str, Any]]) -> WeightedLoss:
 
 
 def compose_config(overrides: Sequence[str], keys: Sequence[str]) -> dict[str, Any]:
-    """The parts `keys` of `conf/train.yaml` as plain dictionaries, under command-line overrides."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        try:
+    """The parts `keys` of `conf/train.yaml` as plain dictionaries, under command-line overrides.
+
+    Works inside a Hydra application too, whose global state is put aside meanwhile.
+    """
+    state = GlobalHydra.instance()
+    running, state.hydra = state.hydra, None
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
             config = compose("train", overrides=list(overrides))
-        except ConfigCompositionException as error:
-            raise InputError(str(error).splitlines()[0]) from error
+    except ConfigCompositionException as error:
+        raise InputError(one_sentence(str(error))) from error
+    finally:
+        state.hydra = running
     return {key: OmegaConf.to_container(config[key], resolve=True) for key in keys}
 
 
@@ -167,7 +199,9 @@ def create_student(
     if image_size is not None:
         backbone["image_size"] = image_size
     plan = _plan(config["schedule"], rho, ratios, locations)
-    num_classes = num_classes or timm.get_pretrained_cfg_value(backbone["network"], "num_classes")
+    if num_classes is None:
+        own = timm.get_pretrained_cfg_value(backbone["network"], "num_classes")
+        num_classes = int(own or 1000)
     return build_student(backbone, config["method"], plan, num_classes)
 
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..errors import InputError
 from .backbones.base import SparseBackbone
+
+log = logging.getLogger(__name__)
 
 # Under these keys trainers wrap a network's weights, best first.
 _WRAPPERS = ("state_dict", "model", "state_dict_ema", "model_ema", "module")
@@ -39,7 +43,7 @@ def read_file(path: str | Path) -> dict[str, Any]:
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported" not in str(error) and "GLOBAL" not in str(error):
+        if not _is_pickle(path):
             raise _damaged(path) from error
         raise InputError(
             f"{path} is refused because reading it would run code that it contains: give a file "
@@ -52,6 +56,12 @@ def read_file(path: str | Path) -> dict[str, Any]:
             f"{path} holds a {type(content).__name__}, not named weights: give a state_dict."
         )
     return dict(content)
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether this is what `torch.save` writes, or a plain pickle, rather than something else."""
+    with path.open("rb") as file:
+        return zipfile.is_zipfile(path) or file.read(1) == pickle.PROTO
 
 
 def _damaged(path: Path) -> InputError:
@@ -86,13 +96,49 @@ def load_weights(student: SparseBackbone, path: str | Path) -> str:
     return f"Loaded {story}."
 
 
+def save_dense(student: SparseBackbone, path: str | Path) -> None:
+    """Write the backbone alone, in half precision under timm's names, to a `.safetensors` file."""
+    weights = {
+        key: (value.half() if value.is_floating_point() else value).cpu().contiguous()
+        for key, value in student.backbone.state_dict().items()
+    }
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    save_file(weights, path)
+
+
+def check_resumable(student: SparseBackbone, path: str | Path, max_epochs: int) -> None:
+    """See that training can go on from a checkpoint, before Lightning opens it.
+
+    Raises:
+        InputError: If it holds weights alone, those of another student, or too many epochs.
+    """
+    content = read_file(path)
+    if "optimizer_states" not in content or "loops" not in content:
+        raise InputError(
+            f"ckpt_path={path} holds no state of a training to resume: give a .ckpt that train.py "
+            "wrote, or start from its weights with backbone.weights instead of ckpt_path."
+        )
+    _check_keys(student.state_dict(), student_weights(content, path), path)
+    epochs = content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    if epochs > max_epochs:
+        raise InputError(
+            f"ckpt_path={path} has trained for {epochs} epochs, more than "
+            f"trainer.max_epochs={max_epochs}: give at least {epochs + 1} to go on."
+        )
+    if epochs == max_epochs:
+        log.warning(
+            f"{path} has finished its {epochs} epochs, so that nothing is trained: "
+            "give a larger trainer.max_epochs to go on."
+        )
+
+
 def student_weights(content: dict[str, Any], path: str | Path) -> dict[str, Tensor]:
     """The file's weights under a student's names (`backbone.*`, `method.*`)."""
     for wrapper in _WRAPPERS:
         if isinstance(content.get(wrapper), Mapping):
             content = dict(content[wrapper])
             break
-    tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)}
+    tensors = {k: v for k, v in content.items() if isinstance(k, str) and isinstance(v, Tensor)}
     if not tensors:
         raise InputError(f"{path} holds no weights: give a state_dict or a checkpoint with one.")
     tensors = {key.removeprefix("module."): value for key, value in tensors.items()}

@@ -37,7 +37,7 @@ class SparseClassifier(SparseModule):
         super().__init__(num_classes=num_classes, **parts)
         self.save_hyperparameters()
         self.present_classes = present_classes
-        accuracies = {
+        accuracies: dict[str, Any] = {
             f"acc{k}": MulticlassAccuracy(num_classes, top_k=k, average="micro")
             for k in (1, 5)
             if k <= num_classes
@@ -45,9 +45,13 @@ class SparseClassifier(SparseModule):
         if present_classes:
             accuracies["acc1_present"] = MulticlassAccuracy(num_classes, average="micro")
         metrics = MetricCollection(accuracies, compute_groups=False)
-        self.metrics = nn.ModuleDict(
+        self.metrics: Any = nn.ModuleDict(
             {f"{split}_split": metrics.clone(prefix=f"{split}/") for split in ("val", "test")}
         )
+
+    def validation_metrics(self) -> list[str]:
+        """The accuracies."""
+        return [f"val/{name}" for name in self.metrics["val_split"].keys(keep_base=True)]
 
     def images_and_target(self, batch: Any) -> tuple[Tensor, Tensor]:
         """Images and labels as they come."""

@@ -25,7 +25,9 @@ class Case:
 CASES = {
     "deit": Case("deit_tiny_patch16_224", {**SMALL, "img_size": 112}, 1),
     "distilled": Case("deit_tiny_distilled_patch16_224", {**SMALL, "img_size": 112}, 2),
-    "registers": Case("vit_small_patch14_reg4_dinov2", {**SMALL, "img_size": 98, "num_classes": 7}, 5),
+    "registers": Case(
+        "vit_small_patch14_reg4_dinov2", {**SMALL, "img_size": 98, "num_classes": 7}, 5
+    ),
     "average_pooling": Case("vit_base_patch16_gap_224", {**SMALL, "img_size": 112}, 0),
     "layer_scale": Case("deit3_small_patch16_224", {**SMALL, "img_size": 112}, 1),
     "convolutional_stem": Case("vit_micro_patch8_64", {}, 1),

@@ -69,7 +69,9 @@ class TestAttention:
         masked = attend(query, key, value, keep)
         for b in range(2):
             rows = keep[b].bool()
-            removed = attend(query[b : b + 1, :, rows], key[b : b + 1, :, rows], value[b : b + 1, :, rows])
+            removed = attend(
+                query[b : b + 1, :, rows], key[b : b + 1, :, rows], value[b : b + 1, :, rows]
+            )
             torch.testing.assert_close(masked[b : b + 1, :, rows], removed, atol=1e-5, rtol=1e-4)
 
     def test_sizes_count_as_copies(self):
@@ -105,7 +107,9 @@ class TestAttention:
         terms = logits.float().exp() * weight
         share = terms / terms.sum(-1, keepdim=True)
         mean = (share @ value).unsqueeze(-1)
-        slope = logits.float().exp() / terms.sum(-1, keepdim=True) * (value - mean)  # d out/d weight
+        slope = (
+            logits.float().exp() / terms.sum(-1, keepdim=True) * (value - mean)
+        )  # d out/d weight
         own = torch.eye(4).bool()
         expected = slope.masked_fill(own, 0).sum((0, 1, 2))
         torch.testing.assert_close(size.grad[0], expected, atol=1e-5, rtol=1e-4)

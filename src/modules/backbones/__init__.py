@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from typing import Any
 
 from torch import nn
 
@@ -35,6 +36,6 @@ def family_of(network: nn.Module) -> type[SparseBackbone]:
     return leaves[0]
 
 
-def _leaves(family: type[SparseBackbone]) -> list[type[SparseBackbone]]:
+def _leaves(family: Any) -> list[type[SparseBackbone]]:
     children = family.__subclasses__()
     return [leaf for child in children for leaf in _leaves(child)] if children else [family]

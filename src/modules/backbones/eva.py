@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from timm.layers import AttentionRope, apply_rot_embed_cat
 from timm.models.eva import Eva, EvaAttention, EvaBlock
@@ -13,7 +15,7 @@ from ..layers.attention import Attended, attend
 from ..layers.tokens import Tokens
 from .base import Geometry
 from .sequence import SequenceBackbone
-from .vit import attn_output, pool_and_classify
+from .vit import attn_output, check_patches, pool_and_classify
 
 
 class SparseEva(SequenceBackbone):
@@ -34,6 +36,7 @@ class SparseEva(SequenceBackbone):
     def check(network: nn.Module) -> None:
         """Blocks must be pre-norm; one rotary embedding must serve all blocks and heads."""
         assert isinstance(network, Eva)
+        check_patches(network)
         if getattr(network, "rope_mixed", False):
             raise InputError(
                 "Rotary embeddings that differ by block and head (rope_mixed) cannot be walked: "
@@ -51,7 +54,9 @@ class SparseEva(SequenceBackbone):
                     "network must use timm's EvaAttention or AttentionRope."
                 )
             if getattr(block.attn, "num_kv_groups", 1) > 1:
-                raise InputError("Grouped-query attention cannot be walked: give num_kv_heads=None.")
+                raise InputError(
+                    "Grouped-query attention cannot be walked: give num_kv_heads=None."
+                )
 
     @staticmethod
     def geometry(network: nn.Module) -> Geometry:
@@ -67,11 +72,11 @@ class SparseEva(SequenceBackbone):
         return Tokens(x if norm is None else norm(x), prefix=net.num_prefix_tokens, rope=rope)
 
     def blocks(self) -> nn.ModuleList:
-        """timm's blocks."""
+        """Timm's blocks."""
         return self.backbone.blocks
 
-    def attention(self, block: nn.Module, tokens: Tokens) -> tuple[Tensor, Attended]:
-        """timm's attention between its norm and its layer scale, reading sizes."""
+    def attention(self, block: Any, tokens: Tokens) -> tuple[Tensor, Attended]:
+        """Timm's attention between its norm and its layer scale, reading sizes."""
         attn = block.attn
         normed = block.norm1(tokens.x)
         query, key, value = (
@@ -87,21 +92,21 @@ class SparseEva(SequenceBackbone):
             out = block.gamma_1 * out
         return block.drop_path1(out), Attended(query, key, attn.scale)
 
-    def mlp(self, block: nn.Module, x: Tensor) -> Tensor:
-        """timm's second half of the block."""
+    def mlp(self, block: Any, x: Tensor) -> Tensor:
+        """Timm's second half of the block."""
         out = block.mlp(block.norm2(x))
         if block.gamma_2 is not None:
             out = block.gamma_2 * out
         return block.drop_path2(out)
 
     def classify(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
-        """timm's head."""
+        """Timm's head."""
         net = self.backbone
         x = net.norm(tokens.x)
         return pool_and_classify(net, x, tokens), x[:, tokens.prefix :]
 
 
-def _query_key_value(attn: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
+def _query_key_value(attn: Any, x: Tensor) -> tuple[Tensor, ...]:
     if attn.qkv is None:
         return attn.q_proj(x), attn.k_proj(x), attn.v_proj(x)
     if getattr(attn, "q_bias", None) is None:
@@ -112,7 +117,7 @@ def _query_key_value(attn: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
     return F.linear(x, attn.qkv.weight, bias).chunk(3, dim=-1)
 
 
-def _rotated(attn: nn.Module, x: Tensor, tokens: Tokens) -> Tensor:
+def _rotated(attn: Any, x: Tensor, tokens: Tokens) -> Tensor:
     if tokens.rope is None:
         return x
     rope = tokens.rope if tokens.rope.ndim == 2 else tokens.rope.unsqueeze(1)  # (B, 1, N, D)

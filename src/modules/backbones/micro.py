@@ -21,7 +21,7 @@ class ConvStem(PatchEmbed):
         """Take `PatchEmbed`'s arguments and replace its projection."""
         super().__init__(in_chans=in_chans, embed_dim=embed_dim, **options)
         narrow, middle = embed_dim // 6, embed_dim // 3
-        self.proj = nn.Sequential(
+        self.proj = nn.Sequential(  # type: ignore[assignment]
             *_convolution(in_chans, narrow),
             *_convolution(narrow, middle),
             *_convolution(middle, embed_dim),

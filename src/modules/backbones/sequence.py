@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -36,11 +37,11 @@ class SequenceBackbone(SparseBackbone):
         """The blocks in order."""
 
     @abstractmethod
-    def attention(self, block: nn.Module, tokens: Tokens) -> tuple[Tensor, Attended]:
+    def attention(self, block: Any, tokens: Tokens) -> tuple[Tensor, Attended]:
         """The attention branch of `block` `(B, P+N, C)`, without residual; and what it saw."""
 
     @abstractmethod
-    def mlp(self, block: nn.Module, x: Tensor) -> Tensor:
+    def mlp(self, block: Any, x: Tensor) -> Tensor:
         """The MLP branch of `block`, without residual."""
 
     @abstractmethod

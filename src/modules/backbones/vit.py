@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from timm.layers import Attention
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
@@ -30,8 +32,9 @@ class SparseViT(SequenceBackbone):
 
     @staticmethod
     def check(network: nn.Module) -> None:
-        """Blocks must be pre-norm `Block`s with timm's standard attention."""
+        """Blocks must be pre-norm `Block`s with timm's standard attention, patches whole."""
         assert isinstance(network, VisionTransformer)
+        check_patches(network)
         for block in network.blocks:
             if type(block) is not Block:
                 raise InputError(
@@ -57,11 +60,11 @@ class SparseViT(SequenceBackbone):
         return Tokens(x, prefix=net.num_prefix_tokens)
 
     def blocks(self) -> nn.Sequential:
-        """timm's blocks."""
+        """Timm's blocks."""
         return self.backbone.blocks
 
-    def attention(self, block: nn.Module, tokens: Tokens) -> tuple[Tensor, Attended]:
-        """timm's `Attention.forward` between its norm and its layer scale, reading sizes."""
+    def attention(self, block: Any, tokens: Tokens) -> tuple[Tensor, Attended]:
+        """Timm's `Attention.forward` between its norm and its layer scale, reading sizes."""
         normed = block.norm1(tokens.x)
         attn = block.attn
         heads = attn.qkv(normed).unflatten(-1, (3, attn.num_heads, attn.head_dim))
@@ -72,18 +75,30 @@ class SparseViT(SequenceBackbone):
         out = attn_output(attn, mixed.transpose(1, 2).flatten(2), normed)
         return block.drop_path1(block.ls1(out)), Attended(query, key, attn.scale)
 
-    def mlp(self, block: nn.Module, x: Tensor) -> Tensor:
-        """timm's second half of the block."""
+    def mlp(self, block: Any, x: Tensor) -> Tensor:
+        """Timm's second half of the block."""
         return block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
 
     def classify(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
-        """timm's head."""
+        """Timm's head."""
         net = self.backbone
         x = net.norm(tokens.x)
         return pool_and_classify(net, x, tokens), x[:, tokens.prefix :]
 
 
-def attn_output(attn: nn.Module, mixed: Tensor, normed: Tensor) -> Tensor:
+def check_patches(network: Any) -> None:
+    """Raise an `InputError` if patches leave a margin of the image, which timm would drop."""
+    embed: Any = network.patch_embed
+    for side, patch in zip(embed.img_size or (), embed.patch_size, strict=False):
+        if side % patch and not getattr(embed, "dynamic_img_pad", False):
+            near = [n for n in (side // patch * patch, (side // patch + 1) * patch) if n]
+            raise InputError(
+                f"backbone.image_size={side} is not a multiple of the patch size {patch}: "
+                f"choose {' or '.join(map(str, near))}."
+            )
+
+
+def attn_output(attn: Any, mixed: Tensor, normed: Tensor) -> Tensor:
     """What timm does with the heads' outputs `mixed (B, T, C)`: norm, gate, projection."""
     norm, gate = getattr(attn, "norm", None), getattr(attn, "gate", None)  # younger than our floor
     if norm is not None:
@@ -93,7 +108,7 @@ def attn_output(attn: nn.Module, mixed: Tensor, normed: Tensor) -> Tensor:
     return attn.proj_drop(attn.proj(mixed))
 
 
-def pool_and_classify(net: nn.Module, x: Tensor, tokens: Tokens) -> Tensor:
+def pool_and_classify(net: Any, x: Tensor, tokens: Tokens) -> Tensor:
     """The network's own head on `x (B, P+N, C)`; pooling over patches weighs them by size."""
     if tokens.size is None or (net.global_pool == "token" and net.attn_pool is None):
         return net.forward_head(x)

@@ -67,7 +67,9 @@ class Tokens:
         if size is not None:
             size = torch.cat([size[:, : self.prefix], size[:, self.prefix :].gather(1, index)], 1)
         if rope is not None:
-            rope = rope.expand(index.shape[0], -1, -1).gather(1, rows.expand(-1, -1, rope.shape[-1]))
+            rope = rope.expand(index.shape[0], -1, -1).gather(
+                1, rows.expand(-1, -1, rope.shape[-1])
+            )
         return Tokens(
             x=torch.cat([self.x[:, : self.prefix], patches], dim=1),
             prefix=self.prefix,

@@ -5,9 +5,6 @@ import sys
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-COLUMNS = ("rho", "acc1", "acc5", "acc1_present", "gmacs", "gmacs_share", "params_m")
-SPEED_COLUMNS = ("images_per_s", "images_per_s_dense", "speedup", "batch_size", "device")
-
 
 @hydra.main(config_path="conf", config_name="eval", version_base="1.3")
 def main(config: DictConfig) -> float:
@@ -26,9 +23,7 @@ def main(config: DictConfig) -> float:
     L.seed_everything(settings["seed"], workers=True, verbose=False)
     choices = HydraConfig.get().runtime.choices
     result = {"backbone": choices["backbone"], "method": choices["method"], **evaluate(settings)}
-    shown = [column for column in COLUMNS if column in result]
-    print_table([result], ["backbone", "method", *shown])
-    print_table([result], SPEED_COLUMNS)
+    print_table([result], list(result))
     write_json(result, Path(settings["paths"]["run"]) / "result.json")
     return float(result["acc1"])
 

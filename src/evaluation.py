@@ -22,11 +22,13 @@ from .modules.checkpoints import classes_in, read_file
 from .modules.complexity import count_gmacs, count_params_m
 from .modules.throughput import compare_speed
 
+_RECORDED = ("backbone", "method", "schedule", "loss", "datamodule")
+
 
 def recorded_choices(path: str) -> dict[str, str]:
     """The options that the run behind a checkpoint chose; none for a file of bare weights."""
     choices = read_file(path).get("run", {}).get("choices", {})
-    return {group: choices[group] for group in ("backbone", "datamodule") if group in choices}
+    return {group: choices[group] for group in _RECORDED if group in choices}
 
 
 def with_recorded_run(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -43,7 +45,7 @@ def with_recorded_run(config: DictConfig, overrides: Sequence[str]) -> DictConfi
     merged = config.copy()
     if record:
         recorded = OmegaConf.create(record["config"])
-        for key in ("rho", "backbone", "method", "schedule", "loss", "optimizer", "datamodule"):
+        for key in ("rho", "optimizer", *_RECORDED):
             OmegaConf.update(merged, key, recorded[key], merge=False, force_add=True)
         for override in overrides:
             key, _, value = override.lstrip("+").partition("=")
@@ -131,12 +133,13 @@ def cost_and_speed(student: SparseBackbone, image_size: int, batch_size: int) ->
 
 
 def print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
-    """Show `columns` of `rows` on the terminal."""
-    table = Table()
+    """Show `rows` side by side on the terminal, one line for each of `columns`."""
+    table = Table(show_header=False)
+    table.add_column()
+    for _ in rows:
+        table.add_column(justify="right")
     for column in columns:
-        table.add_column(column, justify="right")
-    for row in rows:
-        table.add_row(*(_shown(row.get(column)) for column in columns))
+        table.add_row(column, *(_shown(row.get(column)) for row in rows))
     Console().print(table)
 
 

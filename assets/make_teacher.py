@@ -2,10 +2,11 @@
 
 A digit covers few of the tokens, and the average over all with which attention begins drowns it:
 from scratch the transformer stayed at chance for 20,000 scenes. So its stem learns first, under
-maximum pooling, where 24,000 scenes suffice; then the whole network goes on from there.
+maximum pooling, where 24,000 scenes suffice. Then the whole network learns at 64 px, where a step
+costs little, and last at its own 80 px.
 """
 
-import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import lightning as L
 import timm
 import torch
 from rich.progress import track
+from safetensors.torch import load_file
+from timm.models.vision_transformer import checkpoint_filter_fn
 from torch import nn
 from torch.nn import functional as F
 
@@ -23,15 +26,17 @@ from src.datamodules.digits import Digits  # noqa: E402
 from src.modules import sparsify  # noqa: E402
 from src.modules.checkpoints import save_dense  # noqa: E402
 
-NETWORK = "vit_micro_patch8_64"
-STEM = ROOT / "logs" / "digits_stem.safetensors"
+NETWORK = "vit_micro_patch8_80"
+START = ROOT / "logs" / "digits_start.safetensors"
+RESULT = ROOT / "assets" / "vit_micro_digits.safetensors"
+SMALL = 64
 SCENES, BATCH, PEAK_RATE = 24_000, 32, 2e-3
 
 
 def train_stem() -> None:
     """Teach the stem alone to recognize digits, with a linear head on its largest responses."""
     L.seed_everything(0)
-    network = timm.create_model(NETWORK)
+    network = timm.create_model(NETWORK, img_size=SMALL)
     model = nn.Sequential(
         network.patch_embed.proj,
         nn.GELU(),
@@ -41,7 +46,7 @@ def train_stem() -> None:
     )
     data = Digits(
         network=NETWORK,
-        image_size=64,
+        image_size=SMALL,
         batch_size=BATCH,
         num_workers=0,
         train_images=SCENES,
@@ -64,10 +69,25 @@ def train_stem() -> None:
         accuracy = (logits.argmax(1) == labels).float().mean().item()
         right += (accuracy - right) / 50  # running mean of some fifty batches
     print(f"Stem under maximum pooling: {100 * right:.1f} % of the last training scenes")
-    save_dense(sparsify(network, method="dense"), STEM)
+    save_dense(sparsify(network, method="dense"), START)
+
+
+def train(*overrides: str) -> None:
+    """Train from START; the weights go to RESULT."""
+    command = [sys.executable, "train.py", "experiment=digits_teacher", f"backbone.weights={START}"]
+    subprocess.run([*command, *overrides], cwd=ROOT, check=True)
+
+
+def enlarge() -> None:
+    """Resample RESULT's position embedding to the network's own resolution, into START."""
+    network = timm.create_model(NETWORK)
+    weights = {key: value.float() for key, value in load_file(RESULT).items()}
+    network.load_state_dict(checkpoint_filter_fn(weights, network))
+    save_dense(sparsify(network, method="dense"), START)
 
 
 if __name__ == "__main__":
     train_stem()
-    sys.argv = ["train.py", "experiment=digits_teacher", f"backbone.weights={STEM}"]
-    runpy.run_path(str(ROOT / "train.py"), run_name="__main__")
+    train(f"backbone.image_size={SMALL}")
+    enlarge()
+    train("trainer.max_epochs=1", "datamodule.train_images=24000", "optimizer.lr=5e-4")

@@ -312,7 +312,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     dense = student.backbone.state_dict()
     heads = {f"score_predictor.{k}": v for k, v in student.method.predictors.state_dict().items()}
     heads.pop(next(key for key in heads if key.startswith("score_predictor.2.")))
-    wide = timm.create_model("vit_micro_patch8_64", embed_dim=48).state_dict()
+    wide = timm.create_model("vit_micro_patch8_80", embed_dim=48).state_dict()
     strange = {**dense, "extra": torch.zeros(1)}
     del strange["norm.bias"]
     contents: dict[str, object] = {

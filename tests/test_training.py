@@ -28,8 +28,8 @@ def make_module(*overrides: str) -> SparseClassifier:
 
 def make_data(train_images: int = 8, batch_size: int = 4) -> Digits:
     return Digits(
-        network="vit_micro_patch8_64",
-        image_size=64,
+        network="vit_micro_patch8_80",
+        image_size=80,
         batch_size=batch_size,
         num_workers=0,
         train_images=train_images,

@@ -30,7 +30,7 @@ CASES = {
     ),
     "average_pooling": Case("vit_base_patch16_gap_224", {**SMALL, "img_size": 112}, 0),
     "layer_scale": Case("deit3_small_patch16_224", {**SMALL, "img_size": 112}, 1),
-    "convolutional_stem": Case("vit_micro_patch8_64", {}, 1),
+    "convolutional_stem": Case("vit_micro_patch8_80", {}, 1),
     "resolution_384": Case("vit_small_patch16_384", {**SMALL, "num_classes": 3}, 1),
     "eva02": Case("eva02_tiny_patch14_224", {**SMALL, "img_size": 112, "num_classes": 5}, 1),
     "dinov3": Case("vit_small_patch16_dinov3", {**SMALL, "img_size": 112, "num_classes": 5}, 5),
@@ -174,12 +174,12 @@ def test_one_checkpoint_runs_at_any_rho():
     from src.modules.schedules import geometric
 
     student = create_student("vit_micro", rho=0.9).eval()
-    images = torch.randn(1, 3, 64, 64)
+    images = torch.randn(1, 3, 80, 80)
     with torch.no_grad():
         for rho in (1.0, 0.5, 0.05):
             student.method.schedule = geometric(rho, (3, 6, 9))
             counts = [int(count) for count in student(images).counts]
-            assert counts == [max(1, int(64 * rho**k + 1e-6)) for k in (1, 2, 3)]
+            assert counts == [max(1, int(100 * rho**k + 1e-6)) for k in (1, 2, 3)]
     with pytest.raises(InputError, match="this student has 3 predictors"):
         student.method.schedule = geometric(0.7, (3, 6))
 

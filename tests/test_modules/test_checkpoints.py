@@ -50,7 +50,7 @@ def test_released_dynamicvit(student, tmp_path, wrapper, ddp):
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_dense_weights_leave_the_predictors_new(student, tmp_path, suffix):
     before = {k: v.clone() for k, v in student.method.state_dict().items()}
-    dense = timm.create_model("vit_micro_patch8_64").state_dict()
+    dense = timm.create_model("vit_micro_patch8_80").state_dict()
     file = tmp_path / f"dense{suffix}"
     if suffix == ".pth":
         torch.save({"model": dense}, file)
@@ -123,7 +123,7 @@ def test_a_truncated_file_is_named(student, tmp_path):
 def test_another_number_of_classes_gets_a_new_head(tmp_path):
     from src.modules.build import build_student, compose_config
 
-    save_file(timm.create_model("vit_micro_patch8_64").state_dict(), tmp_path / "w.safetensors")
+    save_file(timm.create_model("vit_micro_patch8_80").state_dict(), tmp_path / "w.safetensors")
     config = compose_config([], ["backbone", "method", "schedule"])
     config["backbone"]["weights"] = str(tmp_path / "w.safetensors")
     assert build_student(**config, num_classes=3).backbone.head.out_features == 3

@@ -38,7 +38,7 @@ def test_a_hand_count():
 
 
 def test_counting_leaves_the_network_alone():
-    network = timm.create_model("vit_micro_patch8_64").train()
-    count_gmacs(network, 64)
+    network = timm.create_model("vit_micro_patch8_80").train()
+    count_gmacs(network, 80)
     assert network.training
     assert next(network.parameters()).device.type == "cpu"

@@ -1,4 +1,4 @@
-"""A vision transformer of 1.45 M parameters for 64-pixel images, registered with timm."""
+"""A vision transformer of 1.45 M parameters for 80-pixel images, registered with timm."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def _convolution(inputs: int, outputs: int) -> tuple[nn.Module, nn.Module, nn.Mo
 
 default_cfgs = generate_default_cfgs(
     {
-        "vit_micro_patch8_64": {
+        "vit_micro_patch8_80": {
             "num_classes": 10,
-            "input_size": (3, 64, 64),
+            "input_size": (3, 80, 80),
             "pool_size": None,
             "crop_pct": 1.0,
             "interpolation": "bicubic",
@@ -53,12 +53,12 @@ default_cfgs = generate_default_cfgs(
 
 
 @register_model
-def vit_micro_patch8_64(pretrained: bool = False, **options: Any) -> VisionTransformer:
-    """Twelve blocks of 96 channels and 3 heads over 64 patches, a class token."""
-    shape = {"img_size": 64, "patch_size": 8, "embed_dim": 96, "depth": 12, "num_heads": 3}
+def vit_micro_patch8_80(pretrained: bool = False, **options: Any) -> VisionTransformer:
+    """Twelve blocks of 96 channels and 3 heads over 100 patches, a class token."""
+    shape = {"img_size": 80, "patch_size": 8, "embed_dim": 96, "depth": 12, "num_heads": 3}
     return build_model_with_cfg(
         VisionTransformer,
-        "vit_micro_patch8_64",
+        "vit_micro_patch8_80",
         pretrained,
         pretrained_filter_fn=checkpoint_filter_fn,
         embed_layer=ConvStem,

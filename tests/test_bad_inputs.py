@@ -110,10 +110,10 @@ CASES = [
     case(
         "ratio above one",
         "train.py schedule=explicit schedule.ratios=[1.2,0.7,0.5]",
-        "ratio 1.2 at location 3",
+        "ratio 1.2 at location 2",
     ),
     case("no ratios", "train.py schedule=explicit", "schedule.ratios has no value"),
-    case("below zero", "train.py schedule=arithmetic rho=0.3", "-0.1 at location 9"),
+    case("below zero", "train.py schedule=arithmetic rho=0.3", "-0.1 at location 8"),
     # The data.
     case("no root", "train.py datamodule=imagenet", "datamodule.root is not set"),
     case("smoke without root", "train.py debug=smoke datamodule=imagenet", "datamodule.root is"),

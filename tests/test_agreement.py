@@ -38,6 +38,13 @@ def test_dense(case):
     torch.testing.assert_close(logits, reference.result("dense_logits"), atol=1e-4, rtol=0)
 
 
+def same_generator() -> bool:
+    """Whether PyTorch draws the exponential numbers that the reference drew (2.6 does not)."""
+    torch.manual_seed(0)
+    return torch.empty(40).exponential_()[0].item() == pytest.approx(3.5083263, rel=1e-6)
+
+
+@pytest.mark.skipif(not same_generator(), reason="this PyTorch draws other random numbers")
 def test_training(case):
     student, reference = case
     teacher = Teacher(student)

@@ -46,10 +46,13 @@ def _value(key: str, shape: list[int]) -> Tensor:
     draw = np.random.default_rng(zlib.crc32(key.encode()))
     noise = draw.standard_normal(shape, dtype=np.float32)
     last = key.rpartition(".")[2]
-    if last in ("cls_token", "pos_embed"):
+    if last == "running_var":
+        value = np.abs(1 + 0.1 * noise)
+    elif last in ("cls_token", "pos_embed", "relative_position_bias_table"):
         value = 0.5 * noise
     elif len(shape) == 1:
-        value = 1 + 0.1 * noise if last == "weight" else 0.1 * noise
+        centre = 1.0 if last == "weight" else 0.5 if "gamma" in last else 0.0
+        value = centre + 0.1 * noise
     else:
         value = noise / np.sqrt(np.prod(shape[1:]))
     return torch.from_numpy(np.asarray(value, dtype=np.float32))

@@ -11,7 +11,8 @@ from src.modules.build import build_loss, compose_config
 from src.modules.teacher import Teacher
 from tests.released import Reference
 
-NAMES = ("deit_t", "deit_s")
+TRAINED = ("deit_t", "deit_s", "lvvit_s")
+NAMES = (*TRAINED, "swin_t", "convnext_t")  # these two have no training reference
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -29,7 +30,8 @@ def test_inference(case):
     with torch.no_grad():
         output = student.eval()(reference.images())
     torch.testing.assert_close(output.logits, reference.result("eval_logits"), atol=1e-4, rtol=0)
-    assert [count.tolist() for count in output.counts] == [[137] * 3, [96] * 3, [67] * 3]
+    expected = [[int(196 * ratio)] * 3 for ratio in reference.settings["ratios"]]
+    assert [count.tolist() for count in output.counts] == expected
 
 
 def test_dense(case):
@@ -45,13 +47,16 @@ def same_generator() -> bool:
 
 
 @pytest.mark.skipif(not same_generator(), reason="this PyTorch draws other random numbers")
+@pytest.mark.parametrize("case", TRAINED, indirect=True)
 def test_training(case):
     student, reference = case
     teacher = Teacher(student)
-    loss = build_loss(compose_config([], ["loss"])["loss"])
+    backbone = reference.settings["name"]
+    loss = build_loss(compose_config([f"backbone={backbone}"], ["loss"])["loss"])
     images = reference.images()
 
     student.train()
+    student.backbone.patch_embed.eval()  # the reference kept LV-ViT's batch norms so
     student.zero_grad()
     torch.manual_seed(reference.settings["torch_seed"])
     output = student(images)
@@ -64,7 +69,10 @@ def test_training(case):
     losses["keep_ratio"] = losses.pop("ratio") / len(output.decisions)  # theirs is the sum
     assert (terms | {"total": total}).keys() == losses.keys()
     for name, value in (terms | {"total": total}).items():
-        assert value.item() == pytest.approx(losses[name], rel=1e-5), name
+        # The reference's divergences of LV-ViT are fp32 sums that lost digits: in float64 its own
+        # logits give 2.788808e-3, as ours do, where it says 2.789023e-3.
+        tolerance = 1e-4 if name.endswith("distillation") else 1e-5
+        assert value.item() == pytest.approx(losses[name], rel=tolerance), name
 
     norms = {_released_name(k): p.grad.norm().item() for k, p in student.named_parameters()}
     assert norms.keys() == reference.settings["grad_norms"].keys()

@@ -20,7 +20,6 @@ from ..errors import InputError, one_sentence
 from .backbones import SparseBackbone, family_of
 from .checkpoints import classes_in, load_weights, read_file
 from .losses import WeightedLoss
-from .schedules import evenly_spaced
 
 log = logging.getLogger(__name__)
 
@@ -81,10 +80,11 @@ def build_network(backbone: dict[str, Any], num_classes: int, pretrained: bool) 
         InputError: If timm does not know it, or its weights cannot be downloaded.
     """
     name, options = backbone["network"], dict(backbone.get("options") or {})
-    if backbone.get("image_size"):
-        options["img_size"] = backbone["image_size"]
     if not timm.is_model(name):
         raise InputError(f"backbone.network={name!r} is not a network that timm knows.")
+    # Networks without positions in their weights (ConvNeXt) take any size and are not told it.
+    if backbone.get("image_size") and timm.get_pretrained_cfg_value(name, "fixed_input_size"):
+        options["img_size"] = backbone["image_size"]
     try:
         return timm.create_model(name, pretrained=pretrained, num_classes=num_classes, **options)
     except (TypeError, AssertionError) as error:
@@ -211,29 +211,31 @@ def sparsify(
     rho: float = 0.7,
     ratios: Sequence[float] | None = None,
     locations: Sequence[int] | None = None,
-    schedule: str = "geometric",
-    method: str = "dynamicvit",
+    schedule: str | None = None,
+    method: str | None = None,
 ) -> SparseBackbone:
     """A student around a timm network that you already have; its weights are used as they are.
 
     Args:
-        network: Any timm VisionTransformer.
+        network: A timm VisionTransformer, Eva, SwinTransformer (V1 or V2) or ConvNeXt, or an LVViT.
         rho: Base keep ratio in (0, 1].
         ratios: Explicit keep ratios, one for each location, instead of rho.
-        locations: Blocks before which tokens are dropped; after each quarter by default.
-        schedule: Name in `conf/schedule`.
-        method: Name in `conf/method`.
+        locations: Blocks before (in a hierarchical network's third stage: in) which decisions are
+            taken; by default the papers': after each quarter, or early in the third stage.
+        schedule: Name in `conf/schedule`; by default the papers' for such a network.
+        method: Name in `conf/method`; by default the papers' for such a network.
 
     Raises:
         InputError: One sentence on what does not fit.
     """
     family = family_of(network)
-    schedule = "explicit" if ratios is not None else schedule
+    schedule = "explicit" if ratios is not None else schedule or family.natural_schedule
+    method = method or family.natural_method
     overrides = [f"method={_known('method', method)}", f"schedule={_known('schedule', schedule)}"]
     config = compose_config(overrides, ("method", "schedule"))
     if locations is None:
         count = 3 if ratios is None else len(ratios)
-        locations = evenly_spaced(family.geometry(network).depth, count)
+        locations = family.natural_locations(family.geometry(network).depth, count)
     return attach(network, config["method"], _plan(config["schedule"], rho, ratios, locations))
 
 

@@ -83,7 +83,7 @@ def load_weights(student: SparseBackbone, path: str | Path) -> str:
     Raises:
         InputError: Naming keys that are missing, unexpected or of another shape.
     """
-    weights = student_weights(read_file(path), path)
+    weights = _student_weights(student, read_file(path), path)
     own = student.state_dict()
     if not any(key.startswith("method.") for key in weights):
         weights |= {key: value for key, value in own.items() if key.startswith("method.")}
@@ -118,7 +118,7 @@ def check_resumable(student: SparseBackbone, path: str | Path, max_epochs: int) 
             f"ckpt_path={path} holds no state of a training to resume: give a .ckpt that train.py "
             "wrote, or start from its weights with backbone.weights instead of ckpt_path."
         )
-    _check_keys(student.state_dict(), student_weights(content, path), path)
+    _check_keys(student.state_dict(), _student_weights(student, content, path), path)
     epochs = content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
     if epochs > max_epochs:
         raise InputError(
@@ -132,8 +132,15 @@ def check_resumable(student: SparseBackbone, path: str | Path, max_epochs: int) 
         )
 
 
-def student_weights(content: dict[str, Any], path: str | Path) -> dict[str, Tensor]:
-    """The file's weights under a student's names (`backbone.*`, `method.*`)."""
+def classes_in(content: dict[str, Any], path: str | Path) -> int | None:
+    """Outputs of the classifier head in a file, or None if it has none that is known by name."""
+    weights = _tensors(content, path)
+    names = (prefix + head for prefix in ("", "backbone.") for head in ("head.bias", "head.fc.bias"))
+    return next((len(weights[name]) for name in names if name in weights), None)
+
+
+def _tensors(content: dict[str, Any], path: str | Path) -> dict[str, Tensor]:
+    """The weights in a file, without what trainers wrap around them and their names."""
     for wrapper in _WRAPPERS:
         if isinstance(content.get(wrapper), Mapping):
             content = dict(content[wrapper])
@@ -142,27 +149,22 @@ def student_weights(content: dict[str, Any], path: str | Path) -> dict[str, Tens
     if not tensors:
         raise InputError(f"{path} holds no weights: give a state_dict or a checkpoint with one.")
     tensors = {key.removeprefix("module."): value for key, value in tensors.items()}
-    if any(key.startswith("student.") for key in tensors):
-        return {
-            k.removeprefix("student."): v for k, v in tensors.items() if k.startswith("student.")
-        }
-    if any(key.startswith(("backbone.", "method.")) for key in tensors):
-        return tensors
-    return {_student_key(key): value for key, value in tensors.items()}
+    own = "student."
+    if any(key.startswith(own) for key in tensors):
+        return {k.removeprefix(own): v for k, v in tensors.items() if k.startswith(own)}
+    return tensors
 
 
-def classes_in(content: dict[str, Any], path: str | Path) -> int | None:
-    """Outputs of the classifier head in a file, or None if it has none that is known by name."""
-    weights = student_weights(content, path)
-    heads = (weights.get(f"backbone.{name}.bias") for name in ("head", "head.fc"))
-    return next((len(head) for head in heads if head is not None), None)
-
-
-def _student_key(key: str) -> str:
-    released = "score_predictor."
-    if key.startswith(released):
-        return "method.predictors." + key.removeprefix(released)
-    return "backbone." + key
+def _student_weights(
+    student: SparseBackbone, content: dict[str, Any], path: str | Path
+) -> dict[str, Tensor]:
+    """The file's weights under the student's names (`backbone.*`, `method.*`)."""
+    weights = _tensors(content, path)
+    if not any(key.startswith(("backbone.", "method.")) for key in weights):
+        weights = student.import_weights(weights)
+    # Batch norm's counters matter only without a momentum, and numbers-only files leave them out.
+    counters = {k: v for k, v in student.state_dict().items() if k.endswith("num_batches_tracked")}
+    return counters | weights
 
 
 def _check_keys(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], path: Any) -> None:

@@ -16,10 +16,11 @@ from .backbones.base import SparseOutput
 
 @dataclass(frozen=True)
 class TeacherOutput:
-    """What the dense network says of the same images: logits and all patch features."""
+    """What the dense network says of the same images; as in `SparseOutput`, of all patches."""
 
     logits: Tensor
     features: Tensor
+    token_logits: Tensor | None = None
 
 
 class LossTerm(nn.Module, ABC):
@@ -79,11 +80,7 @@ class LogitDistillation(LossTerm):
 
     def forward(self, output: SparseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
         """Mean over the batch."""
-        log_p = teacher.logits.float().log_softmax(-1)
-        distance = log_p - output.logits.float().log_softmax(-1)  # (B, classes)
-        # sum(p * distance) loses its digits where the two nearly agree; sum(p - q) = 0 added to it
-        # makes every summand small and positive.
-        return (log_p.exp() * (distance + torch.expm1(-distance))).sum(-1).mean()
+        return kl_divergence(teacher.logits, output.logits).mean()
 
 
 class TokenDistillation(LossTerm):
@@ -99,6 +96,39 @@ class TokenDistillation(LossTerm):
         kept = (output.size.detach() > 0).float()  # (B, N)
         distance = (output.features.float() - teacher.features.float()).square().mean(-1)
         return (distance * kept).sum() / kept.sum().clamp(min=1)
+
+
+class TokenLogitDistillation(LossTerm):
+    """KL(teacher || student) of the class distributions of the finally kept patches (LV-ViT).
+
+    The mean over kept patches, as in the released code.
+    """
+
+    needs_teacher = True
+
+    def forward(self, output: SparseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
+        """0 if no patch is kept.
+
+        Raises:
+            InputError: If the network does not classify its tokens.
+        """
+        if output.token_logits is None or teacher.token_logits is None:
+            raise InputError(
+                "TokenLogitDistillation needs a network that classifies each token, as lvvit_s: "
+                "choose loss=dynamicvit for others."
+            )
+        kept = (output.size.detach() > 0).float()  # (B, N)
+        divergence = kl_divergence(teacher.token_logits, output.token_logits)
+        return (divergence * kept).sum() / kept.sum().clamp(min=1)
+
+
+def kl_divergence(teacher: Tensor, student: Tensor) -> Tensor:
+    """KL(teacher || student) over the last dimension of logits `(..., classes)`, in fp32."""
+    log_p = teacher.float().log_softmax(-1)
+    distance = log_p - student.float().log_softmax(-1)
+    # sum(p * distance) loses its digits where the two nearly agree; sum(p - q) = 0 added to it
+    # makes every summand small and positive.
+    return (log_p.exp() * (distance + torch.expm1(-distance))).sum(-1)
 
 
 class WeightedLoss(nn.Module):

@@ -24,7 +24,7 @@ class Teacher:
         network = copy.deepcopy(student.backbone)
         family = family_of(network)
         dense = Dense(None, family.geometry(network))
-        self.student = family(network, dense).eval().requires_grad_(False)
+        self.student = family(network, dense).as_teacher().requires_grad_(False)
 
     def to(self, device: torch.device) -> Teacher:
         """Move the network."""
@@ -35,4 +35,4 @@ class Teacher:
     def __call__(self, images: Tensor) -> TeacherOutput:
         """Logits and features of `images (B, 3, S, S)`."""
         output = self.student(images)
-        return TeacherOutput(output.logits, output.features)
+        return TeacherOutput(output.logits, output.features, output.token_logits)

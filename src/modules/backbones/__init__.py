@@ -25,15 +25,16 @@ def family_of(network: nn.Module) -> type[SparseBackbone]:
     Raises:
         InputError: If no family of this package knows such a network.
     """
-    leaves = [family for family in _leaves(SparseBackbone) if family.accepts(network)]
-    if not leaves:
+    families = {kind: family for family in _leaves(SparseBackbone) for kind in family.networks}
+    known = [families[kind] for kind in type(network).__mro__ if kind in families]
+    if not known:
+        names = sorted(kind.__name__ for kind in families)
         raise InputError(
-            f"{type(network).__name__} is not a network that can be sparsified: give "
-            + " or ".join(sorted(family.expects for family in _leaves(SparseBackbone)))
-            + "."
+            f"{type(network).__name__} is not a network that can be sparsified: give a "
+            f"{', '.join(names[:-1])} or {names[-1]}."
         )
-    leaves[0].check(network)
-    return leaves[0]
+    known[0].check(network)
+    return known[0]
 
 
 def _leaves(family: Any) -> list[type[SparseBackbone]]:

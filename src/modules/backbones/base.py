@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from ..methods.base import Geometry
 
-__all__ = ["Geometry", "SparseBackbone", "SparseOutput"]
+__all__ = ["Geometry", "SparseBackbone", "SparseOutput", "timm_names"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class SparseOutput:
         decisions: For each location `(B, patches)`, 1 = keep.
         counts: For each location `(B,)`, patch tokens that go on.
         ratios: For each location the keep ratio that the schedule asks for.
+        token_logits: `(B, N, classes)` of networks that classify each token too (LV-ViT).
     """
 
     logits: Tensor
@@ -32,23 +34,25 @@ class SparseOutput:
     decisions: list[Tensor]
     counts: list[Tensor]
     ratios: tuple[float, ...]
+    token_logits: Tensor | None = None
 
 
 class SparseBackbone(nn.Module, ABC):
-    """A student: `backbone` is pure timm, `method` holds all that is new."""
+    """A student: `backbone` is pure timm, `method` holds all that is new.
 
-    expects: ClassVar[str]
+    `networks` are the classes that a family walks, subclasses included unless another family names
+    them; `natural_method` and `natural_schedule` name the papers' choice for such networks.
+    """
+
+    networks: ClassVar[tuple[type[nn.Module], ...]]
+    natural_method: ClassVar[str]
+    natural_schedule: ClassVar[str]
 
     def __init__(self, backbone: nn.Module, method: nn.Module) -> None:
         """Take both as they are; neither is changed."""
         super().__init__()
         self.backbone = backbone
         self.method = method
-
-    @staticmethod
-    @abstractmethod
-    def accepts(network: nn.Module) -> bool:
-        """Whether this family walks `network`."""
 
     @staticmethod
     @abstractmethod
@@ -60,6 +64,35 @@ class SparseBackbone(nn.Module, ABC):
     def geometry(network: nn.Module) -> Geometry:
         """The sizes by which methods are made."""
 
+    @staticmethod
+    @abstractmethod
+    def natural_locations(depth: int, count: int) -> tuple[int, ...]:
+        """The papers' locations among `depth` blocks, `count` of them if the depth allows."""
+
+    @abstractmethod
+    def import_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Weights under a released or dense checkpoint's names, under this student's names."""
+
+    def as_teacher(self) -> SparseBackbone:
+        """Put into evaluation mode, giving the logits that a student gives in training."""
+        return self.eval()
+
     @abstractmethod
     def forward(self, images: Tensor) -> SparseOutput:
         """Classify `images (B, 3, S, S)`."""
+
+
+def timm_names(
+    convert: Callable[[dict[str, Tensor], Any], dict[str, Tensor]],
+    weights: dict[str, Tensor],
+    network: nn.Module,
+) -> dict[str, Tensor]:
+    """Dense weights as `backbone.*`, renamed by timm's own filter for this network.
+
+    What the filter cannot read keeps its names, by which the loader will report it.
+    """
+    try:
+        weights = convert(weights, network)
+    except (KeyError, AttributeError, RuntimeError, ValueError, IndexError):
+        pass
+    return {"backbone." + key: value for key, value in weights.items()}

@@ -24,13 +24,8 @@ class SparseEva(SequenceBackbone):
     Modifications: attention reads token sizes, and a patch's rotary embedding stays with it.
     """
 
-    expects = "a timm Eva"
+    networks = (Eva,)
     backbone: Eva
-
-    @staticmethod
-    def accepts(network: nn.Module) -> bool:
-        """Any `Eva`."""
-        return isinstance(network, Eva)
 
     @staticmethod
     def check(network: nn.Module) -> None:
@@ -99,11 +94,11 @@ class SparseEva(SequenceBackbone):
             out = block.gamma_2 * out
         return block.drop_path2(out)
 
-    def classify(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
+    def classify(self, tokens: Tokens) -> tuple[Tensor, Tensor, None]:
         """Timm's head."""
         net = self.backbone
         x = net.norm(tokens.x)
-        return pool_and_classify(net, x, tokens), x[:, tokens.prefix :]
+        return pool_and_classify(net, x, tokens), x[:, tokens.prefix :], None
 
 
 def _query_key_value(attn: Any, x: Tensor) -> tuple[Tensor, ...]:

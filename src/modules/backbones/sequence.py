@@ -11,6 +11,7 @@ from ...errors import InputError
 from ..layers.attention import Attended
 from ..layers.tokens import Tokens
 from ..methods.base import TokenReduction
+from ..schedules import evenly_spaced
 from .base import SparseBackbone, SparseOutput
 
 
@@ -18,6 +19,8 @@ class SequenceBackbone(SparseBackbone):
     """Walks a network whose blocks are attention and MLP over one sequence of tokens."""
 
     method: TokenReduction
+    natural_method = "dynamicvit"
+    natural_schedule = "geometric"
 
     def __init__(self, backbone: nn.Module, method: nn.Module) -> None:
         """As the base; the method must work on sequences."""
@@ -27,6 +30,11 @@ class SequenceBackbone(SparseBackbone):
                 "a plain transformer: choose a token method, as method=dynamicvit."
             )
         super().__init__(backbone, method)
+
+    @staticmethod
+    def natural_locations(depth: int, count: int) -> tuple[int, ...]:
+        """Evenly spaced."""
+        return evenly_spaced(depth, count)
 
     @abstractmethod
     def embed(self, images: Tensor) -> Tokens:
@@ -45,8 +53,22 @@ class SequenceBackbone(SparseBackbone):
         """The MLP branch of `block`, without residual."""
 
     @abstractmethod
-    def classify(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
-        """Tokens after the last block to logits `(B, classes)` and normed features `(B, N, C)`."""
+    def classify(self, tokens: Tokens) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Tokens after the last block to logits `(B, classes)`, features and token logits.
+
+        The features are normed, `(B, N, C)`; token logits are `(B, N, classes)`, or None where
+        the network does not classify its tokens.
+        """
+
+    def import_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """From DynamicViT's names, which are timm's but for the predictors."""
+        released = "score_predictor."
+        return {
+            "method.predictors." + key.removeprefix(released)
+            if key.startswith(released)
+            else "backbone." + key: value
+            for key, value in weights.items()
+        }
 
     def forward(self, images: Tensor) -> SparseOutput:
         """Walk the blocks and ask the method before each and after each attention."""
@@ -61,7 +83,7 @@ class SequenceBackbone(SparseBackbone):
             if layer in self.method.schedule.locations:
                 decisions.append(tokens.survivors())
                 counts.append(tokens.count())
-        logits, features = self.classify(tokens)
+        logits, features, token_logits = self.classify(tokens)
         size = tokens.patch_size
         return SparseOutput(
             logits=logits,
@@ -70,4 +92,5 @@ class SequenceBackbone(SparseBackbone):
             decisions=decisions,
             counts=counts,
             ratios=self.method.schedule.ratios,
+            token_logits=token_logits,
         )

@@ -16,19 +16,13 @@ from .base import Geometry
 from .sequence import SequenceBackbone
 
 
-class SparseViT(SequenceBackbone):
-    """Walks timm's `VisionTransformer` block by block with its own modules.
+class TimmViT(SequenceBackbone):
+    """Walks networks made of timm's ViT blocks with their own modules.
 
-    Modifications: attention reads token sizes; average pooling weighs features by size.
+    Modifications: attention reads token sizes.
     """
 
-    expects = "a timm VisionTransformer"
     backbone: VisionTransformer
-
-    @staticmethod
-    def accepts(network: nn.Module) -> bool:
-        """Any `VisionTransformer`, distilled ones too."""
-        return isinstance(network, VisionTransformer)
 
     @staticmethod
     def check(network: nn.Module) -> None:
@@ -79,11 +73,17 @@ class SparseViT(SequenceBackbone):
         """Timm's second half of the block."""
         return block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
 
-    def classify(self, tokens: Tokens) -> tuple[Tensor, Tensor]:
+
+class SparseViT(TimmViT):
+    """Timm's `VisionTransformer`, distilled ones too; average pooling weighs features by size."""
+
+    networks = (VisionTransformer,)
+
+    def classify(self, tokens: Tokens) -> tuple[Tensor, Tensor, None]:
         """Timm's head."""
         net = self.backbone
         x = net.norm(tokens.x)
-        return pool_and_classify(net, x, tokens), x[:, tokens.prefix :]
+        return pool_and_classify(net, x, tokens), x[:, tokens.prefix :], None
 
 
 def check_patches(network: Any) -> None:

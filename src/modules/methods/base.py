@@ -1,4 +1,4 @@
-"""The two hooks of every method that reduces the tokens of a plain transformer."""
+"""What every method is, and the two kinds: on token sequences and on feature maps."""
 
 from __future__ import annotations
 
@@ -6,25 +6,34 @@ from abc import ABC
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from ...errors import InputError
 from ..layers.attention import Attended
+from ..layers.paths import TwoPaths
 from ..layers.tokens import Tokens
 from ..schedules import KeepSchedule
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """What a method must know of the network that it serves: channels, blocks and patches."""
+    """What a method must know of the blocks that it works in.
+
+    Attributes:
+        dim: Channels.
+        depth: Blocks: of the network, or of a hierarchical network's third stage.
+        num_patches: Positions, or None where the network takes any image size.
+        layer_scale: Initial factor on the branches of such blocks, or None if they have none.
+    """
 
     dim: int
     depth: int
-    num_patches: int
+    num_patches: int | None
+    layer_scale: float | None = None
 
 
-class TokenReduction(nn.Module, ABC):
-    """A method on the token sequence of a plain transformer; every hook is the identity here.
+class Method(nn.Module, ABC):
+    """Decides and acts at the locations of its schedule.
 
     `schedule` is data outside the weights and may be replaced at any time: one checkpoint runs at
     any rho.
@@ -60,19 +69,26 @@ class TokenReduction(nn.Module, ABC):
             if location >= self.depth:
                 raise InputError(
                     f"schedule.locations={list(schedule.locations)} asks for block {location}, "
-                    f"but the network has {self.depth} blocks (0 to {self.depth - 1})."
-                )
-        for before, after in zip(schedule.ratios, schedule.ratios[1:], strict=False):
-            if after > before:
-                raise InputError(
-                    f"schedule.ratios={list(schedule.ratios)} rises from {before:g} to {after:g}, "
-                    "but a dropped token never returns: give ratios that do not rise."
+                    f"but there are {self.depth} blocks to decide in (0 to {self.depth - 1})."
                 )
 
     def stage_at(self, layer: int) -> int | None:
         """Number of the decision that falls on block `layer`, or None."""
         locations = self.schedule.locations
         return locations.index(layer) if layer in locations else None
+
+
+class TokenReduction(Method):
+    """A method on the token sequence of a plain transformer; every hook is the identity here."""
+
+    def _check(self, schedule: KeepSchedule) -> None:
+        super()._check(schedule)
+        for before, after in zip(schedule.ratios, schedule.ratios[1:], strict=False):
+            if after > before:
+                raise InputError(
+                    f"schedule.ratios={list(schedule.ratios)} rises from {before:g} to {after:g}, "
+                    "but a dropped token never returns: give ratios that do not rise."
+                )
 
     def before_block(self, layer: int, tokens: Tokens) -> Tokens:
         """The tokens that enter block `layer`."""
@@ -81,3 +97,23 @@ class TokenReduction(nn.Module, ABC):
     def after_attention(self, layer: int, tokens: Tokens, attended: Attended) -> Tokens:
         """The tokens that leave the attention of block `layer`, residual added, for its MLP."""
         return tokens
+
+
+class SpatialRouting(Method):
+    """A method that keeps the feature map whole and spares positions the blocks' MLPs.
+
+    It works in the third resolution stage; every hook is the identity here.
+    """
+
+    def route(self, layer: int, x: Tensor) -> TwoPaths | None:
+        """Who takes which path from block `layer` on, or None for no new decision.
+
+        Args:
+            layer: Index of the block in its stage.
+            x: The positions `(B, N, C)` that enter it.
+        """
+        return None
+
+    def fast(self, layer: int, x: Tensor) -> Tensor:
+        """The fast path beside the MLP of block `layer`, `(B, N, C)` to `(B, N, C)`."""
+        return x

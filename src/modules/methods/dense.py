@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ..schedules import KeepSchedule
-from .base import Geometry, TokenReduction
+from .base import Geometry, SpatialRouting, TokenReduction
 
 
-class Dense(TokenReduction):
-    """Keeps every token; has no parameters, and no locations whatever the schedule says."""
+class Dense(TokenReduction, SpatialRouting):
+    """Keeps every token of any network; has no parameters, and no locations whatever is asked."""
 
     def __init__(self, schedule: KeepSchedule | None, geometry: Geometry) -> None:
         """Ignore the schedule, so that `method=dense` alone turns sparsification off."""

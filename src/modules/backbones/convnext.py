@@ -1,0 +1,96 @@
+"""ConvNeXt: timm's `ConvNeXt` class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from timm.layers import Mlp, NormMlpClassifierHead
+from timm.models.convnext import ConvNeXt, ConvNeXtBlock, checkpoint_filter_fn
+from torch import Tensor, nn
+
+from ...errors import InputError
+from ..layers.paths import Path, TwoPaths
+from .base import Geometry, timm_names
+from .spatial import ROUTED, SpatialBackbone
+
+
+class SparseConvNeXt(SpatialBackbone):
+    """Walks ConvNeXt stage by stage; maps are `(B, C, H, W)`.
+
+    Modifications: in routed blocks the depthwise convolution stays dense and norm, MLP and layer
+    scale serve the slow path.
+    """
+
+    networks = (ConvNeXt,)
+    backbone: ConvNeXt
+
+    @staticmethod
+    def check(network: Any) -> None:
+        """The MLPs of the third stage must treat each position by itself."""
+        for block in network.stages[ROUTED].blocks:
+            if type(block) is not ConvNeXtBlock or type(block.mlp) is not Mlp:
+                raise InputError(
+                    f"ConvNeXt blocks with {type(block.mlp).__name__} cannot be walked: it mixes "
+                    "positions (global response norm, ConvNeXt-V2), so that none can skip it; "
+                    "give a ConvNeXt of the first version."
+                )
+
+    @staticmethod
+    def geometry(network: Any) -> Geometry:
+        """Read off the third stage."""
+        blocks = network.stages[ROUTED].blocks
+        dim, scaled = blocks[0].conv_dw.out_channels, blocks[0].gamma is not None
+        return Geometry(dim, len(blocks), None, layer_scale=1e-6 if scaled else None)
+
+    def stem(self, images: Tensor) -> Tensor:
+        """Timm's."""
+        return self.backbone.stem(images)
+
+    def stages(self) -> Iterable[Any]:
+        """Timm's."""
+        return self.backbone.stages
+
+    def positions(self, x: Tensor) -> Tensor:
+        """Row by row."""
+        return x.flatten(2).transpose(1, 2)
+
+    def routed(self, block: Any, x: Tensor, paths: TwoPaths, fast: Path) -> Tensor:
+        """Positions part after the convolution."""
+
+        def slow(y: Tensor) -> Tensor:  # (B, N, C)
+            if block.use_conv_mlp:
+                column = y.transpose(1, 2).unsqueeze(-1)  # (B, C, N, 1)
+                out = block.mlp(block.norm(column)).squeeze(-1).transpose(1, 2)
+            else:
+                out = block.mlp(block.norm(y))
+            return out if block.gamma is None else out * block.gamma
+
+        branch = paths.run(self.positions(block.conv_dw(x)), slow, fast)
+        return block.drop_path(branch.transpose(1, 2).view_as(x)) + block.shortcut(x)
+
+    def tail(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Timm's head; the norm that it applies after pooling is applied to each position."""
+        net: Any = self.backbone
+        x = net.norm_pre(x)
+        normed = net.head.norm(x) if isinstance(net.head, NormMlpClassifierHead) else x
+        return net.forward_head(x), self.positions(normed)
+
+    def import_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """From DynamicCNN's names, or the dense network's (its authors' or timm's).
+
+        Predictors are 1x1 convolutions there.
+        """
+        method = {}
+        dense = {}
+        for key, value in weights.items():
+            if key.startswith("score_predictor."):
+                name = "method.predictors." + key.removeprefix("score_predictor.")
+                method[name] = value.flatten(1) if value.ndim == 4 else value
+            elif ".fast_path" in key:
+                block, _, name = key.partition(".fast_path")
+                name = {"_gamma": "gamma"}.get(name, "layers" + name)
+                method[f"method.fast_paths.{block.rpartition('.')[2]}.{name}"] = value
+            else:
+                dense[key] = value
+        return method | timm_names(checkpoint_filter_fn, dense, self.backbone)

@@ -1,0 +1,85 @@
+"""The stage loop of hierarchical networks, where positions take a slow or a fast path."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+from torch import Tensor, nn
+
+from ...errors import InputError
+from ..layers.paths import Path, TwoPaths
+from ..methods.base import SpatialRouting
+from .base import SparseBackbone, SparseOutput
+
+ROUTED = 2  # the third resolution stage holds most of the blocks and of the cost
+
+
+class SpatialBackbone(SparseBackbone):
+    """Walks a network of resolution stages; the map stays whole in all of them."""
+
+    method: SpatialRouting
+    natural_method = "asymmetric"
+    natural_schedule = "arithmetic"
+
+    def __init__(self, backbone: nn.Module, method: nn.Module) -> None:
+        """As the base; the method must work on feature maps."""
+        if not isinstance(method, SpatialRouting):
+            raise InputError(
+                f"{type(method).__name__} removes tokens, but {type(backbone).__name__} needs its "
+                "feature map whole: choose a method of two paths, as method=asymmetric."
+            )
+        super().__init__(backbone, method)
+
+    @staticmethod
+    def natural_locations(depth: int, count: int) -> tuple[int, ...]:
+        """The released networks': each ninth of the stage, as (1, 2, 3) of 6 or 9 blocks."""
+        step = max(1, round(depth / 9))
+        return tuple(step * (i + 1) for i in range(count) if step * (i + 1) < depth)
+
+    @abstractmethod
+    def stem(self, images: Tensor) -> Tensor:
+        """Images `(B, 3, H, W)` to the map that enters the first stage, in the family's layout."""
+
+    @abstractmethod
+    def stages(self) -> Iterable[Any]:
+        """The stages in order, each with `downsample` and `blocks`."""
+
+    @abstractmethod
+    def positions(self, x: Tensor) -> Tensor:
+        """The map as a sequence `(B, N, C)`."""
+
+    @abstractmethod
+    def routed(self, block: Any, x: Tensor, paths: TwoPaths, fast: Path) -> Tensor:
+        """The block with its mixing everywhere and its MLP on the slow path only."""
+
+    @abstractmethod
+    def tail(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The last stage's map to logits `(B, classes)` and its normed positions `(B, N, C)`."""
+
+    def forward(self, images: Tensor) -> SparseOutput:
+        """Walk the stages and ask the method before each block of the third."""
+        x = self.stem(images)
+        decided: list[TwoPaths] = []
+        for index, stage in enumerate(self.stages()):
+            x = stage.downsample(x)
+            for layer, block in enumerate(stage.blocks):
+                if index == ROUTED:
+                    decision = self.method.route(layer, self.positions(x))
+                    decided += [decision] if decision is not None else []
+                if index == ROUTED and decided:
+                    x = self.routed(block, x, decided[-1], partial(self.method.fast, layer))
+                else:
+                    x = block(x)
+        logits, features = self.tail(x)
+        decisions = [paths.decision for paths in decided]
+        return SparseOutput(
+            logits=logits,
+            features=features,
+            size=features.new_ones(features.shape[:2]),
+            decisions=decisions,
+            counts=[decision.detach().sum(dim=1) for decision in decisions],
+            ratios=self.method.schedule.ratios,
+        )

@@ -1,0 +1,112 @@
+"""Swin transformers: timm's `SwinTransformer` and `SwinTransformerV2`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from timm.models import swin_transformer, swin_transformer_v2
+from timm.models.swin_transformer import SwinTransformer, SwinTransformerBlock
+from timm.models.swin_transformer_v2 import SwinTransformerV2
+from torch import Tensor, nn
+
+from ...errors import InputError
+from ..layers.paths import Path, TwoPaths
+from .base import Geometry, timm_names
+from .spatial import ROUTED, SpatialBackbone
+
+
+class SparseSwin(SpatialBackbone):
+    """Walks Swin stage by stage; maps are `(B, H, W, C)`.
+
+    Modifications: in routed blocks window attention stays dense and the MLP, with its norm, serves
+    the slow path.
+    """
+
+    networks = (SwinTransformer, SwinTransformerV2)
+    backbone: Any
+
+    @staticmethod
+    def check(network: Any) -> None:
+        """Windows must divide the map of each stage, unless the network pads for any size."""
+        check_third_stage(network, network.layers)
+        if not network.patch_embed.strict_img_size:
+            return
+        (side, _), (patch, _) = network.patch_embed.img_size, network.patch_embed.patch_size
+        for index, stage in enumerate(network.layers):
+            block = stage.blocks[0]
+            for length, window in zip(block.input_resolution, block.window_size, strict=True):
+                if length % window:
+                    unit = patch * 2**index * window
+                    near = [n for n in (side // unit * unit, (side // unit + 1) * unit) if n]
+                    raise InputError(
+                        f"backbone.image_size={side} makes a map of {length} positions a side, "
+                        f"which windows of {window} do not divide: choose "
+                        f"{' or '.join(map(str, near))}, or another backbone.options.window_size."
+                    )
+
+    @staticmethod
+    def geometry(network: Any) -> Geometry:
+        """Read off the third stage."""
+        blocks = network.layers[ROUTED].blocks
+        height, width = blocks[0].input_resolution
+        return Geometry(blocks[0].dim, len(blocks), height * width)
+
+    def stem(self, images: Tensor) -> Tensor:
+        """Patch embedding."""
+        out: Tensor = self.backbone.patch_embed(images)
+        return out
+
+    def stages(self) -> Iterable[Any]:
+        """Timm's."""
+        return self.backbone.layers
+
+    def positions(self, x: Tensor) -> Tensor:
+        """Row by row."""
+        return x.flatten(1, 2)
+
+    def routed(self, block: Any, x: Tensor, paths: TwoPaths, fast: Path) -> Tensor:
+        """V1 norms before attention and MLP, V2 after."""
+        pre_norm = isinstance(block, SwinTransformerBlock)
+        attended = block._attn(block.norm1(x)) if pre_norm else block.norm1(block._attn(x))
+        x = x + block.drop_path1(attended)
+
+        def slow(y: Tensor) -> Tensor:
+            out: Tensor = block.mlp(block.norm2(y)) if pre_norm else block.norm2(block.mlp(y))
+            return out
+
+        branch = paths.run(self.positions(x), slow, fast)
+        return x + block.drop_path2(branch).view_as(x)
+
+    def tail(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Timm's norm and head."""
+        x = self.backbone.norm(x)
+        return self.backbone.forward_head(x), x.flatten(1, 2)
+
+    def import_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """From DynamicSwin's names, or the dense network's (its authors' or timm's).
+
+        Theirs have the downsampling at a stage's end, timm's at the next one's start.
+        """
+        method = {}
+        dense = {}
+        for key, value in weights.items():
+            if ".score_predictor." in key:
+                method["method.predictors." + key.partition(".score_predictor.")[2]] = value
+            elif ".fastmlp.fc1." in key:
+                block, _, name = key.partition(".fastmlp.fc1.")
+                method[f"method.fast_paths.{block.rpartition('.')[2]}.layers.{name}"] = value
+            else:
+                dense[key] = value
+        first = isinstance(self.backbone, SwinTransformer)
+        library = swin_transformer if first else swin_transformer_v2
+        return method | timm_names(library.checkpoint_filter_fn, dense, self.backbone)
+
+
+def check_third_stage(network: nn.Module, stages: Any) -> None:
+    """Raise an `InputError` if there is no third stage to route in."""
+    if len(stages) <= ROUTED:
+        raise InputError(
+            f"This {type(network).__name__} has {len(stages)} stages, but paths part in the "
+            "third: give a network with at least three."
+        )

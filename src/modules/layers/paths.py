@@ -1,0 +1,132 @@
+"""The slow path, a block's own MLP, for positions that matter; a fast path for the others."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import InputError
+
+Path = Callable[[Tensor], Tensor]
+
+
+class TwoPaths(ABC):
+    """A decision for each position; both kinds compute the same under the same decision.
+
+    Paths are merged in the block that splits them, so that every later decision reads what is
+    true now. (The released code carries both maps on and reads stale ones in training.)
+    """
+
+    @property
+    @abstractmethod
+    def decision(self) -> Tensor:
+        """`(B, N)`, 1 = slow path."""
+
+    @abstractmethod
+    def run(self, x: Tensor, slow: Path, fast: Path) -> Tensor:
+        """Send the positions `x (B, N, C)` down their paths, each position for itself."""
+
+
+@dataclass(frozen=True)
+class Blended(TwoPaths):
+    """Training: every position goes both ways and `keep (B, N)` blends the results.
+
+    Differentiable in `keep`.
+    """
+
+    keep: Tensor
+
+    @property
+    def decision(self) -> Tensor:
+        """As it was drawn."""
+        return self.keep
+
+    def run(self, x: Tensor, slow: Path, fast: Path) -> Tensor:
+        """Twice over the whole map."""
+        keep = self.keep.unsqueeze(-1).to(x.dtype)
+        return keep * slow(x) + (1 - keep) * fast(x)
+
+
+@dataclass(frozen=True)
+class Gathered(TwoPaths):
+    """Inference: each position goes one way.
+
+    Attributes:
+        order: `(B, N)`, positions, those of the slow path first.
+        count: How many take the slow path.
+    """
+
+    order: Tensor
+    count: int
+
+    @property
+    def decision(self) -> Tensor:
+        """From the order."""
+        slow = torch.arange(self.order.shape[1], device=self.order.device) < self.count
+        slow = slow.float().expand(self.order.shape)
+        return torch.empty_like(slow).scatter(1, self.order, slow)
+
+    def run(self, x: Tensor, slow: Path, fast: Path) -> Tensor:
+        """Gather, compute both, scatter."""
+        rows = self.order.unsqueeze(-1).expand_as(x)
+        sorted_x = x.gather(1, rows)
+        parts = [slow(sorted_x[:, : self.count]), fast(sorted_x[:, self.count :])]
+        merged = torch.cat(parts, dim=1)
+        return torch.empty_like(merged).scatter_(1, rows, merged)
+
+
+class FastPath(nn.Module):
+    """A cheap stand-in for a block's MLP; in paper B a norm and one linear layer.
+
+    Networks whose blocks scale their branches get a scale here too (`gamma`).
+    """
+
+    def __init__(self, layers: nn.Sequential, gamma: Tensor | None) -> None:
+        """Take `layers` on `(B, N, C)` and the initial value `(C,)` of the scale, if any."""
+        super().__init__()
+        self.layers = layers
+        self.gamma = None if gamma is None else nn.Parameter(gamma)
+        for layer in layers:
+            if isinstance(layer, nn.Linear):
+                nn.init.trunc_normal_(layer.weight, std=0.02)
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(B, N, C)` to `(B, N, C)`, position by position."""
+        out: Tensor = self.layers(x)
+        return out if self.gamma is None else out * self.gamma
+
+
+class NoBranch(nn.Module):
+    """The fast path that adds nothing: the position passes as it is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Zeros like `x (B, N, C)`."""
+        return torch.zeros_like(x)
+
+
+def make_fast_path(kind: str, dim: int, layer_scale: float | None) -> nn.Module:
+    """One of the fast paths `identity`, `linear` (paper B) and `mlp` (a quarter as wide).
+
+    Args:
+        kind: Its name.
+        dim: Channels.
+        layer_scale: Initial scale, or None for no scale.
+
+    Raises:
+        InputError: If there is no such kind.
+    """
+    norm = nn.LayerNorm(dim)
+    if kind == "identity":
+        return NoBranch()
+    if kind == "linear":
+        layers = nn.Sequential(norm, nn.Linear(dim, dim))
+    elif kind == "mlp":
+        layers = nn.Sequential(norm, nn.Linear(dim, dim // 4), nn.GELU(), nn.Linear(dim // 4, dim))
+    else:
+        raise InputError(f"method.fast_path={kind!r} is not one of identity, linear, mlp.")
+    return FastPath(layers, None if layer_scale is None else torch.full((dim,), layer_scale))

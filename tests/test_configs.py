@@ -18,14 +18,16 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
+from src.errors import InputError
 from src.modules.build import build_loss, build_student
+from src.modules.methods.base import SpatialRouting, TokenReduction
 from src.validation import check_config
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
 APPS = ("train", "eval")
 FILES = sorted(CONF.rglob("*.yaml"))
-RECIPES = sorted((CONF / "experiment").glob("*.yaml"))
+RECIPES = sorted(p for group in ("experiment", "ablation") for p in (CONF / group).glob("*.yaml"))
 # What a user has to give where an option asks for it.
 GIVEN = {"schedule.ratios": [0.7, 0.5, 0.3]}
 
@@ -96,10 +98,27 @@ def test_every_student_builds_and_classifies(backbone: str, method: str, schedul
     assert isinstance(parts, dict)
     facts = parts["backbone"] | {"pretrained": False}
     with torch.device("meta"):
-        student = build_student(facts, parts["method"], parts["schedule"], num_classes=7).eval()
+        try:
+            student = build_student(facts, parts["method"], parts["schedule"], num_classes=7).eval()
+        except InputError as refusal:
+            kind = SpatialRouting if backbone.startswith(("swin", "convnext")) else TokenReduction
+            chosen = hydra.utils.get_object(parts["method"]["_target_"])
+            assert not issubclass(chosen, kind), refusal
+            return
         output = student(torch.empty(2, 3, facts["image_size"], facts["image_size"]))
     assert output.logits.shape == (2, 7)
     assert len(output.decisions) == len(student.method.schedule.locations)
+
+
+@pytest.mark.parametrize("backbone", names("backbone"))
+def test_a_backbone_chooses_what_suits_it(backbone: str) -> None:
+    parts = OmegaConf.to_container(composed("train", f"backbone={backbone}"), resolve=True)
+    assert isinstance(parts, dict)
+    facts = parts["backbone"] | {"pretrained": False}
+    with torch.device("meta"):
+        student = build_student(facts, parts["method"], parts["schedule"], num_classes=7)
+    assert student.method.schedule.locations
+    assert build_loss(parts["loss"]).needs_token_logits == student.classifies_tokens
 
 
 @pytest.mark.parametrize("loss", names("loss"))
@@ -110,13 +129,16 @@ def test_every_loss_builds(loss: str) -> None:
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_every_recipe_is_headed_by_its_command(path: Path) -> None:
+def test_every_recipe_is_headed_by_its_command(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     header = "".join(re.findall(r"\A(?:#.*\n)+", path.read_text()))
     commands = re.findall(r"python train\.py ([^)\n]*)", header)
     assert commands, "the header says no command"
     for command in commands:
         words = shlex.split(command)
-        assert f"experiment={path.stem}" in words
+        assert f"{path.parent.name}={path.stem}" in words
         check_config(composed("train", *words))
 
 

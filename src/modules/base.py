@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
+from ..errors import InputError
 from .backbones.base import SparseOutput
 from .build import build_loss, build_student
 from .losses import TeacherOutput
@@ -48,6 +49,11 @@ class SparseModule(L.LightningModule, ABC):
         super().__init__()
         self.student = build_student(backbone, method, schedule, num_classes)
         self.loss = build_loss(loss)
+        if self.loss.needs_token_logits and not self.student.classifies_tokens:
+            raise InputError(
+                f"backbone.network={backbone['network']} does not classify each token, which a "
+                "loss term needs: choose loss=dynamicvit or loss=asymmetric."
+            )
         self.optimizer_options = optimizer
         self.teacher: Teacher | None = None
 

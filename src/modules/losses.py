@@ -27,6 +27,7 @@ class LossTerm(nn.Module, ABC):
     """One term: student, teacher and labels to a scalar."""
 
     needs_teacher: ClassVar[bool] = False
+    needs_token_logits: ClassVar[bool] = False
 
     @abstractmethod
     def forward(self, output: SparseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
@@ -105,18 +106,11 @@ class TokenLogitDistillation(LossTerm):
     """
 
     needs_teacher = True
+    needs_token_logits = True
 
     def forward(self, output: SparseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
-        """0 if no patch is kept.
-
-        Raises:
-            InputError: If the network does not classify its tokens.
-        """
-        if output.token_logits is None or teacher.token_logits is None:
-            raise InputError(
-                "TokenLogitDistillation needs a network that classifies each token, as lvvit_s: "
-                "choose loss=dynamicvit for others."
-            )
+        """0 if no patch is kept."""
+        assert output.token_logits is not None and teacher.token_logits is not None
         kept = (output.size.detach() > 0).float()  # (B, N)
         divergence = kl_divergence(teacher.token_logits, output.token_logits)
         return (divergence * kept).sum() / kept.sum().clamp(min=1)
@@ -153,6 +147,11 @@ class WeightedLoss(nn.Module):
     def needs_teacher(self) -> bool:
         """Whether any term asks the teacher."""
         return any(term.needs_teacher for term in self._terms())
+
+    @property
+    def needs_token_logits(self) -> bool:
+        """Whether any term compares what the network says of each token."""
+        return any(term.needs_token_logits for term in self._terms())
 
     def _terms(self) -> Any:
         return self.terms.values()

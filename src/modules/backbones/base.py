@@ -45,6 +45,7 @@ class SparseBackbone(nn.Module, ABC):
     """
 
     networks: ClassVar[tuple[type[nn.Module], ...]]
+    classifies_tokens: ClassVar[bool] = False
     natural_method: ClassVar[str]
     natural_schedule: ClassVar[str]
 

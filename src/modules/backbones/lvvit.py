@@ -108,6 +108,7 @@ class SparseLVViT(TimmViT):
     """
 
     networks = (LVViT,)
+    classifies_tokens = True
     backbone: LVViT
 
     def __init__(self, backbone: nn.Module, method: nn.Module) -> None:

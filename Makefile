@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench teacher wheel clean
+.PHONY: help install demo test check format bench zoo teacher wheel clean
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -35,6 +35,9 @@ format: install ## Format the code and sort what lint can mend
 
 bench: install ## Time sparse against dense on this machine; table in reports/bench
 	$(BIN)/python -m src.bench
+
+zoo: install ## Count the papers' models anew; table in docs/zoo.md
+	$(BIN)/python docs/zoo.py
 
 teacher: install ## Rebuild the demo's dense network (assets/vit_micro_digits.safetensors)
 	$(BIN)/python assets/make_teacher.py

@@ -161,6 +161,65 @@ CASES = [
         "image_size=225 is not",
         "224 or 240",
     ),
+    case(
+        "split windows",
+        "train.py backbone=swin_micro backbone.image_size=96",
+        "image_size=96 makes a map of 24x24 positions",
+        "windows of 5x5",
+        "choose 80 or 160",
+    ),
+    case(
+        "tokens of a feature map",
+        "train.py backbone=swin_micro method=dynamicvit",
+        "SwinTransformer needs its feature map whole",
+        "method=asymmetric",
+    ),
+    case(
+        "paths of a plain transformer",
+        "train.py method=asymmetric",
+        "VisionTransformer is a plain transformer",
+        "method=dynamicvit",
+    ),
+    case(
+        "no such fast path",
+        "train.py backbone=convnext_micro method.fast_path=none",
+        "fast_path='none'",
+        "identity, linear, mlp",
+    ),
+    case(
+        "no fast path to choose", "train.py +method.fast_path=mlp", "DynamicViT has no setting fast"
+    ),
+    case(
+        "beyond the third stage",
+        "train.py backbone=swin_micro schedule.locations=[1,2,9]",
+        "asks for block 9",
+        "6 blocks",
+    ),
+    case("no token logits", "train.py loss=lvvit", "does not classify each token", "=dynamicvit"),
+    case(
+        "weights of a ViT for a Swin",
+        "train.py backbone=swin_micro backbone.weights={dense}",
+        "{dense} does not fit",
+        "missing backbone.",
+    ),
+    case(
+        "weights of a Swin for a ConvNeXt",
+        "train.py backbone=convnext_micro backbone.weights={swin}",
+        "{swin} does not fit",
+        "missing backbone.",
+    ),
+    case(
+        "weights of a ConvNeXt for a Swin",
+        "train.py backbone=swin_micro backbone.weights={convnext}",
+        "{convnext} does not fit",
+        "missing backbone.",
+    ),
+    case(
+        "weights of a Swin for a ViT",
+        "train.py backbone.weights={swin}",
+        "{swin} does not fit",
+        "missing backbone.",
+    ),
     case("no such network", "train.py backbone.network=foo", "backbone.network='foo'"),
     case("no such option", "train.py +backbone.options.tint=1", "'tint': 1", "vit_micro"),
     case("network null", "train.py backbone.network=null", "backbone.network=null must be"),
@@ -253,9 +312,10 @@ CASES = [
         "VisionTransformer",
     ),
     case(
-        "a window network",
-        lambda files: sparsify(timm.create_model("swin_tiny_patch4_window7_224")),
-        "SwinTransformer is not a network that can be sparsified",
+        "a network that mixes in its MLP",
+        lambda files: sparsify(timm.create_model("convnextv2_atto")),
+        "global response norm",
+        "first version",
     ),
     case(
         "load code",
@@ -317,6 +377,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     del strange["norm.bias"]
     contents: dict[str, object] = {
         "dense": dense,
+        "swin": create_student("swin_micro").backbone.state_dict(),
+        "convnext": create_student("convnext_micro").backbone.state_dict(),
         "wide": wide,
         "released": {"model": {**dense, **heads}},
         "strange": strange,

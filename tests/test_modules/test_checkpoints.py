@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 
 import pytest
 import timm
@@ -128,3 +129,82 @@ def test_another_number_of_classes_gets_a_new_head(tmp_path):
     config["backbone"]["weights"] = str(tmp_path / "w.safetensors")
     assert build_student(**config, num_classes=3).backbone.head.out_features == 3
     assert build_student(**config, num_classes=10).backbone.head.out_features == 10
+
+
+def swin_names(weights):
+    """As Microsoft's checkpoints: a stage ends with its downsampling, buffers are stored."""
+    named = {
+        re.sub(
+            r"layers\.(\d)\.downsample", lambda m: f"layers.{int(m[1]) - 1}.downsample", key
+        ).replace("head.fc.", "head."): value
+        for key, value in weights.items()
+    }
+    buffers = {
+        "layers.0.blocks.0.attn.relative_position_index": torch.zeros(25, 25, dtype=torch.long),
+        "layers.0.blocks.1.attn_mask": torch.zeros(16, 25, 25),
+    }
+    return named | buffers
+
+
+def convnext_names(weights):
+    """As Facebook's checkpoints."""
+    pairs = (
+        (r"^stem\.", "downsample_layers.0."),
+        (r"^stages\.(\d)\.downsample\.", r"downsample_layers.\1."),
+        (r"\.blocks\.", "."),
+        (r"conv_dw", "dwconv"),
+        (r"mlp\.fc", "pwconv"),
+        (r"^head\.norm\.", "norm."),
+        (r"^head\.fc\.", "head."),
+    )
+    named = {}
+    for key, value in weights.items():
+        for pattern, name in pairs:
+            key = re.sub(pattern, name, key)
+        named[key] = value
+    return named
+
+
+def same_names(weights):
+    """As LV-ViT's authors', whose names our network has; without batch norm's counters."""
+    return {k: v for k, v in weights.items() if not k.endswith("num_batches_tracked")}
+
+
+AUTHORS = {
+    "swin_micro": (swin_names, "layers.0.downsample.norm.weight"),
+    "convnext_t": (convnext_names, "downsample_layers.2.1.weight"),
+    "lvvit_s": (same_names, "patch_embed.bn3.running_var"),
+}
+
+
+@pytest.mark.parametrize("wrapper", [None, "model", "state_dict"])
+@pytest.mark.parametrize("name", AUTHORS)
+def test_dense_originals_in_their_authors_format(name, wrapper, tmp_path):
+    rename, expected = AUTHORS[name]
+    source, student = create_student(name), create_student(name)
+    weights = rename(source.backbone.state_dict())
+    assert expected in weights
+    torch.save({wrapper: weights} if wrapper else weights, tmp_path / "dense.pth")
+    before = {k: v.clone() for k, v in student.method.state_dict().items()}
+    assert "dense weights" in load_weights(student, tmp_path / "dense.pth")
+    for key, value in source.backbone.state_dict().items():
+        assert torch.equal(student.backbone.state_dict()[key], value), key
+    for key, value in student.method.state_dict().items():
+        assert torch.equal(value, before[key]), key
+
+
+@pytest.mark.parametrize("name", AUTHORS)
+def test_dense_originals_in_timms_format(name, tmp_path):
+    source, student = create_student(name), create_student(name)
+    save_file(source.backbone.state_dict(), tmp_path / "dense.safetensors")
+    load_weights(student, tmp_path / "dense.safetensors")
+    for key, value in source.backbone.state_dict().items():
+        assert torch.equal(student.backbone.state_dict()[key], value), key
+
+
+def test_routed_blocks_must_be_the_same(tmp_path):
+    source = create_student("convnext_micro", locations=[1, 2, 3])
+    torch.save(source.state_dict(), tmp_path / "ours.pth")
+    load_weights(create_student("convnext_micro", locations=[1, 3, 4]), tmp_path / "ours.pth")
+    with pytest.raises(InputError, match=r"unexpected method\.fast_paths\.1\."):
+        load_weights(create_student("convnext_micro", locations=[2, 3, 4]), tmp_path / "ours.pth")

@@ -32,18 +32,18 @@ class SparseSwin(SpatialBackbone):
         check_third_stage(network, network.layers)
         if not network.patch_embed.strict_img_size:
             return
-        (side, _), (patch, _) = network.patch_embed.img_size, network.patch_embed.patch_size
-        for index, stage in enumerate(network.layers):
-            block = stage.blocks[0]
-            for length, window in zip(block.input_resolution, block.window_size, strict=True):
-                if length % window:
-                    unit = patch * 2**index * window
-                    near = [n for n in (side // unit * unit, (side // unit + 1) * unit) if n]
-                    raise InputError(
-                        f"backbone.image_size={side} makes a map of {length} positions a side, "
-                        f"which windows of {window} do not divide: choose "
-                        f"{' or '.join(map(str, near))}, or another backbone.options.window_size."
-                    )
+        side, patch = network.patch_embed.img_size[0], network.patch_embed.patch_size[0]
+        windows = [stage.blocks[0].window_size for stage in network.layers]
+        for (height, width), window in zip(
+            (stage.blocks[0].input_resolution for stage in network.layers), windows, strict=True
+        ):
+            if height % window[0] or width % window[1]:
+                raise InputError(
+                    f"backbone.image_size={side} makes a map of {height}x{width} positions, which "
+                    f"windows of {window[0]}x{window[1]} do not divide: choose "
+                    f"{_sizes_that_fit(side, patch, windows)}, or set "
+                    "backbone.options.window_size, or strict_img_size=false there to pad."
+                )
 
     @staticmethod
     def geometry(network: Any) -> Geometry:
@@ -110,3 +110,19 @@ def check_third_stage(network: nn.Module, stages: Any) -> None:
             f"This {type(network).__name__} has {len(stages)} stages, but paths part in the "
             "third: give a network with at least three."
         )
+
+
+def _sizes_that_fit(side: int, patch: int, windows: list[tuple[int, int]]) -> str:
+    """The next smaller and larger image whose maps are whole windows in each stage."""
+
+    def fits(size: int) -> bool:
+        lengths = [-(-size // patch // 2**stage) for stage in range(len(windows))]
+        return all(
+            length <= side or length % side == 0
+            for length, window in zip(lengths, windows, strict=True)
+            for side in window
+        )
+
+    smaller = [size for size in range(patch, side, patch) if fits(size)][-1:]
+    larger = [size for size in range(side, 4 * side, patch) if fits(size)][:1]
+    return " or ".join(map(str, smaller + larger))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,9 +47,19 @@ code yet. GMACs and parameters are counted here by `make zoo`: convolutions, lin
 attention of one 224 px image, norms and activations free. The released code under fvcore counts
 what its column says (its counter adds norms, and the published figures are cut off after a digit).
 
-| recipe | top-1 published | dense | GFLOPs published | fvcore | GMACs | dense GMACs | saved | M parameters | dense |
-|---|---|---|---|---|---|---|---|---|---|
 """
+COLUMNS = (
+    "recipe",
+    "top-1 published",
+    "dense",
+    "GFLOPs published",
+    "fvcore",
+    "GMACs",
+    "dense GMACs",
+    "saved",
+    "M parameters",
+    "dense",
+)
 
 
 @dataclass(frozen=True)
@@ -90,9 +101,15 @@ def line(row: Row) -> str:
         f"{count_params_m(student):.2f}",
         f"{count_params_m(student.backbone):.2f}",
     )
+    return table_line(cells)
+
+
+def table_line(cells: Sequence[str]) -> str:
+    """Markdown."""
     return f"| {' | '.join(cells)} |\n"
 
 
 if __name__ == "__main__":
-    PAGE.write_text(HEADER + "".join(line(row) for row in rows()))
+    head = table_line(COLUMNS) + table_line(["---"] * len(COLUMNS))
+    PAGE.write_text(HEADER + head + "".join(line(row) for row in rows()))
     print(f"Written to {PAGE}")

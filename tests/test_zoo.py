@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-
 ROOT = Path(__file__).parents[1]
 ZOO = runpy.run_path(str(ROOT / "docs" / "zoo.py"))
 ROWS = ZOO["rows"]()

@@ -135,7 +135,9 @@ def check_resumable(student: SparseBackbone, path: str | Path, max_epochs: int) 
 def classes_in(content: dict[str, Any], path: str | Path) -> int | None:
     """Outputs of the classifier head in a file, or None if it has none that is known by name."""
     weights = _tensors(content, path)
-    names = (prefix + head for prefix in ("", "backbone.") for head in ("head.bias", "head.fc.bias"))
+    names = (
+        prefix + head for prefix in ("", "backbone.") for head in ("head.bias", "head.fc.bias")
+    )
     return next((len(weights[name]) for name in names if name in weights), None)
 
 

@@ -110,7 +110,8 @@ class TokenLogitDistillation(LossTerm):
 
     def forward(self, output: SparseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
         """0 if no patch is kept."""
-        assert output.token_logits is not None and teacher.token_logits is not None
+        assert output.token_logits is not None
+        assert teacher.token_logits is not None
         kept = (output.size.detach() > 0).float()  # (B, N)
         divergence = kl_divergence(teacher.token_logits, output.token_logits)
         return (divergence * kept).sum() / kept.sum().clamp(min=1)

@@ -26,7 +26,9 @@ class Case:
 
 
 CASES = {
-    "swin": Case("swin_tiny_patch4_window7_224", {**SWIN, "img_size": 112, "window_size": 7}, 112, 49),
+    "swin": Case(
+        "swin_tiny_patch4_window7_224", {**SWIN, "img_size": 112, "window_size": 7}, 112, 49
+    ),
     "swin_rectangular_windows": Case(
         "swin_tiny_patch4_window7_224", {**SWIN, "img_size": 128, "window_size": (4, 8)}, 128, 64
     ),
@@ -240,7 +242,11 @@ def test_natural_locations_are_the_released_ones(network, locations):
     ("network", "options", "fragment"),
     [
         ("convnextv2_atto", {}, "global response norm"),
-        ("swin_tiny_patch4_window7_224", {"img_size": 256}, "windows of 7x7 do not divide: choose 224 or 448"),
+        (
+            "swin_tiny_patch4_window7_224",
+            {"img_size": 256},
+            "windows of 7x7 do not divide: choose 224 or 448",
+        ),
         ("swin_tiny_patch4_window7_224", {"depths": (2, 2), "num_heads": (3, 6)}, "has 2 stages"),
     ],
 )

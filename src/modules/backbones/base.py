@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -92,8 +93,6 @@ def timm_names(
 
     What the filter cannot read keeps its names, by which the loader will report it.
     """
-    try:
+    with suppress(KeyError, AttributeError, RuntimeError, ValueError, IndexError):
         weights = convert(weights, network)
-    except (KeyError, AttributeError, RuntimeError, ValueError, IndexError):
-        pass
     return {"backbone." + key: value for key, value in weights.items()}

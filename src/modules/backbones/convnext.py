@@ -7,7 +7,7 @@ from typing import Any
 
 from timm.layers import Mlp, NormMlpClassifierHead
 from timm.models.convnext import ConvNeXt, ConvNeXtBlock, checkpoint_filter_fn
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...errors import InputError
 from ..layers.paths import Path, TwoPaths

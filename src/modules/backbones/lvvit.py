@@ -72,7 +72,7 @@ class LVViT(VisionTransformer):
 
     def __init__(self, residual_scale: float = 0.5, **options: Any) -> None:
         """Take `VisionTransformer`'s arguments; branches are scaled before they are added."""
-        own = {"patch_size": 16, "mlp_ratio": 3.0, "qkv_bias": False, "embed_layer": LVStem}
+        own: dict[str, Any] = {"mlp_ratio": 3.0, "qkv_bias": False, "embed_layer": LVStem}
         own["norm_layer"] = partial(nn.LayerNorm, eps=1e-5)
         super().__init__(**own | options)
         for block in self.blocks:

@@ -21,6 +21,7 @@ class Asymmetric(SpatialRouting):
     """
 
     one_head_per_location = True
+    _first = 0  # block with the first fast path
 
     def __init__(
         self, schedule: KeepSchedule, geometry: Geometry, fast_path: str = "linear"
@@ -37,25 +38,24 @@ class Asymmetric(SpatialRouting):
                 f"Predictors quarter the channels, and {geometry.dim} is not a multiple of 4."
             )
         super().__init__(schedule, geometry)
+        self._first = min(schedule.locations, default=geometry.depth)
         self.predictors = nn.ModuleList(Predictor(geometry.dim) for _ in schedule.locations)
         # Named by block, so that weights fit wherever the same blocks are routed.
         self.fast_paths = nn.ModuleDict(
             {
                 str(layer): make_fast_path(fast_path, geometry.dim, geometry.layer_scale)
-                for first in schedule.locations[:1]
-                for layer in range(first, geometry.depth)
+                for layer in range(self._first, geometry.depth)
             }
         )
 
     def _check(self, schedule: KeepSchedule) -> None:
         super()._check(schedule)
-        routed = self._modules.get("fast_paths")
         for location in schedule.locations[:1]:
-            if routed is not None and str(location) not in routed:
+            if location < self._first:
                 raise InputError(
                     f"schedule.locations={list(schedule.locations)} starts before block "
-                    f"{self.depth - len(routed)}, the first with a fast path in this student: "
-                    "start there or later."
+                    f"{self._first}, the first with a fast path in this student: start there or "
+                    "later."
                 )
 
     def route(self, layer: int, x: Tensor) -> TwoPaths | None:

@@ -42,7 +42,10 @@ def names(group: str) -> list[str]:
 
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
 OPTIONS = [(group, name) for group in GROUPS for name in names(group)]
-STUDENTS = list(product(names("backbone"), names("method"), names("schedule")))
+STUDENTS = [
+    *product(names("backbone"), names("method"), ["linear"]),
+    *product(["vit_micro", "swin_micro"], ["dynamicvit", "asymmetric", "tome"], names("schedule")),
+]
 
 
 def composed(app: str, *overrides: str) -> DictConfig:

@@ -94,8 +94,8 @@ class TokenDistillation(LossTerm):
 
     def forward(self, output: SparseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
         """0 if no patch is kept."""
-        kept = (output.size.detach() > 0).float()  # (B, N)
-        distance = (output.features.float() - teacher.features.float()).square().mean(-1)
+        student, kept = by_patch(output, output.features)
+        distance = (student.float() - teacher.features.float()).square().mean(-1)
         return (distance * kept).sum() / kept.sum().clamp(min=1)
 
 
@@ -112,9 +112,22 @@ class TokenLogitDistillation(LossTerm):
         """0 if no patch is kept."""
         assert output.token_logits is not None
         assert teacher.token_logits is not None
-        kept = (output.size.detach() > 0).float()  # (B, N)
-        divergence = kl_divergence(teacher.token_logits, output.token_logits)
+        student, kept = by_patch(output, output.token_logits)
+        divergence = kl_divergence(teacher.token_logits, student)
         return (divergence * kept).sum() / kept.sum().clamp(min=1)
+
+
+def by_patch(output: SparseOutput, values: Tensor) -> tuple[Tensor, Tensor]:
+    """The values `(B, N, C)` of tokens as the image's patches `(B, patches, C)` have them.
+
+    Also which patches have any: `(B, patches)`, 1 where a token stands for the patch.
+    """
+    alive = (output.size.detach() > 0).float()
+    if output.source is None:
+        return values, alive
+    index = output.source.clamp(min=0)
+    rows = index.unsqueeze(-1).expand(-1, -1, values.shape[-1])
+    return values.gather(1, rows), alive.gather(1, index) * (output.source >= 0)
 
 
 def kl_divergence(teacher: Tensor, student: Tensor) -> Tensor:

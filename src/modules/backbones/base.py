@@ -26,6 +26,8 @@ class SparseOutput:
         decisions: For each location `(B, patches)`, 1 = keep.
         counts: For each location `(B,)`, patch tokens that go on.
         ratios: For each location the keep ratio that the schedule asks for.
+        source: `(B, patches)`, for each patch the feature that stands for it, -1 where none does;
+            None where each stands for itself.
         token_logits: `(B, N, classes)` of networks that classify each token too (LV-ViT).
     """
 
@@ -35,6 +37,7 @@ class SparseOutput:
     decisions: list[Tensor]
     counts: list[Tensor]
     ratios: tuple[float, ...]
+    source: Tensor | None = None
     token_logits: Tensor | None = None
 
 

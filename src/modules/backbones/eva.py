@@ -57,7 +57,12 @@ class SparseEva(SequenceBackbone):
     def geometry(network: nn.Module) -> Geometry:
         """Read off the network."""
         assert isinstance(network, Eva)
-        return Geometry(network.embed_dim, len(network.blocks), network.patch_embed.num_patches)
+        return Geometry(
+            network.embed_dim,
+            len(network.blocks),
+            network.patch_embed.num_patches,
+            class_token=network.cls_token is not None,
+        )
 
     def embed(self, images: Tensor) -> Tokens:
         """Patch embedding, position embedding, prefix tokens; rotary embedding of the patches."""
@@ -85,7 +90,7 @@ class SparseEva(SequenceBackbone):
         out = attn_output(attn, mixed.transpose(1, 2).flatten(2), normed)
         if block.gamma_1 is not None:
             out = block.gamma_1 * out
-        return block.drop_path1(out), Attended(query, key, attn.scale)
+        return block.drop_path1(out), Attended(query, key, value, attn.scale, tokens.size)
 
     def mlp(self, block: Any, x: Tensor) -> Tensor:
         """Timm's second half of the block."""

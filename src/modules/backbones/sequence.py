@@ -29,6 +29,12 @@ class SequenceBackbone(SparseBackbone):
                 f"{type(method).__name__} works on feature maps, but {type(backbone).__name__} is "
                 "a plain transformer: choose a token method, as method=dynamicvit."
             )
+        if method.needs_class_token and not self.geometry(backbone).class_token:
+            raise InputError(
+                f"{type(method).__name__} reads the class token's attention, and this "
+                f"{type(backbone).__name__} has no class token: choose a method that does without, "
+                "as method=dynamicvit or method=tome."
+            )
         super().__init__(backbone, method)
 
     @staticmethod
@@ -92,5 +98,6 @@ class SequenceBackbone(SparseBackbone):
             decisions=decisions,
             counts=counts,
             ratios=self.method.schedule.ratios,
+            source=tokens.source,
             token_logits=token_logits,
         )

@@ -45,7 +45,12 @@ class TimmViT(SequenceBackbone):
     def geometry(network: nn.Module) -> Geometry:
         """Read off the network."""
         assert isinstance(network, VisionTransformer)
-        return Geometry(network.embed_dim, len(network.blocks), network.patch_embed.num_patches)
+        return Geometry(
+            network.embed_dim,
+            len(network.blocks),
+            network.patch_embed.num_patches,
+            class_token=network.cls_token is not None,
+        )
 
     def embed(self, images: Tensor) -> Tokens:
         """Patch embedding, position embedding, prefix tokens."""
@@ -67,7 +72,9 @@ class TimmViT(SequenceBackbone):
         dropout = attn.attn_drop.p if self.training else 0.0
         mixed = attend(query, key, value, tokens.size, dropout)
         out = attn_output(attn, mixed.transpose(1, 2).flatten(2), normed)
-        return block.drop_path1(block.ls1(out)), Attended(query, key, attn.scale)
+        return block.drop_path1(block.ls1(out)), Attended(
+            query, key, value, attn.scale, tokens.size
+        )
 
     def mlp(self, block: Any, x: Tensor) -> Tensor:
         """Timm's second half of the block."""

@@ -14,11 +14,29 @@ _LARGEST_EXPONENT = 80.0
 
 @dataclass(frozen=True)
 class Attended:
-    """What attention saw, for methods that decide by it: query and key `(B, H, P+N, D)`."""
+    """What attention saw, for methods that decide by it.
+
+    Attributes:
+        query: `(B, H, P+N, D)`, also the shape of `key` and `value`.
+        key: Keys.
+        value: Values.
+        scale: Factor on the logits.
+        size: `(B, P+N)` weights of the keys, None for all ones.
+    """
 
     query: Tensor
     key: Tensor
+    value: Tensor
     scale: float
+    size: Tensor | None
+
+    def weights(self, queries: int | None = None) -> Tensor:
+        """Attention of the first `queries` tokens, all by default, `(B, H, queries, P+N)`."""
+        query = self.query[:, :, :queries] * self.scale
+        logits = (query @ self.key.transpose(-2, -1)).float()
+        if self.size is not None:
+            logits = logits + self.size[:, None, None, :].log()
+        return logits.softmax(-1)
 
 
 def attend(

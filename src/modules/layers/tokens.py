@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ...errors import InputError
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -78,6 +80,65 @@ class Tokens:
             rope=rope,
         )
 
+    def fuse(self, index: Tensor, weight: Tensor) -> Tokens:
+        """Keep the patch tokens `index (B, K)` and sum the others into one token behind them.
+
+        Args:
+            index: As in `select`.
+            weight: `(B, N)`, weight of each patch token in the sum.
+
+        Raises:
+            InputError: If the network has rotary positions, for a sum has none.
+        """
+        self._refuse_rope()
+        rest = torch.ones_like(weight).scatter(1, index, 0.0)  # 1 = not kept
+        fused = ((weight * rest).unsqueeze(-1) * self.patches).sum(1, keepdim=True)
+        kept = self.select(index)
+        size = kept.size
+        if size is not None:
+            assert self.patch_size is not None
+            size = torch.cat([size, (self.patch_size * rest).sum(1, keepdim=True)], dim=1)
+        return replace(kept, x=torch.cat([kept.x, fused.to(kept.x.dtype)], dim=1), size=size)
+
+    def merge(self, group: Tensor, count: int, weight: Tensor | None = None) -> Tokens:
+        """Average patch tokens that go together; sizes add up.
+
+        Args:
+            group: `(B, N)`, the new index in 0..count-1 of each patch token; none stays empty.
+            count: New number of patch tokens.
+            weight: `(B, N)`, each token's weight in its average; its size by default.
+
+        Raises:
+            InputError: If the network has rotary positions, for an average has none.
+        """
+        self._refuse_rope()
+        size = self.size if self.size is not None else torch.ones_like(self.x[..., 0])
+        old = size[:, self.prefix :]
+        weight = (old if weight is None else weight).to(self.x.dtype)
+        rows = group.unsqueeze(-1).expand_as(self.patches)
+        empty = self.x.new_zeros(len(self.x), count)
+        total = empty.scatter_add(1, group, weight).unsqueeze(-1)
+        summed = torch.zeros_like(self.patches[:, :1]).expand(-1, count, -1)
+        summed = summed.scatter_add(1, rows, self.patches * weight.unsqueeze(-1))
+        source = group if self.source is None else self._followed(group)
+        return Tokens(
+            x=torch.cat([self.x[:, : self.prefix], summed / total], dim=1),
+            prefix=self.prefix,
+            size=torch.cat([size[:, : self.prefix], empty.scatter_add(1, group, old)], dim=1),
+            source=source,
+        )
+
+    def _followed(self, group: Tensor) -> Tensor:
+        assert self.source is not None
+        return torch.where(self.source >= 0, group.gather(1, self.source.clamp(min=0)), -1)
+
+    def _refuse_rope(self) -> None:
+        if self.rope is not None:
+            raise InputError(
+                "Tokens with rotary positions cannot be fused or merged: choose a method that "
+                "keeps or drops them whole, as method=dynamicvit."
+            )
+
     def _source_after(self, index: Tensor) -> Tensor:
         # One slot more than there are tokens: -1 (nothing stands for the patch) reads it as well.
         gone = index.new_full((index.shape[0], self.patches.shape[1] + 1), -1)
@@ -97,7 +158,8 @@ class Tokens:
             alive = self.x.new_ones(self.x.shape[0], self.patches.shape[1])
         if self.source is None:
             return alive
-        return (self.source >= 0).to(alive.dtype)
+        standing = alive.gather(1, self.source.clamp(min=0))
+        return torch.where(self.source >= 0, (standing > 0).to(alive.dtype), 0.0)
 
     def count(self) -> Tensor:
         """Patch tokens that count for something, for each image `(B,)`."""

@@ -24,12 +24,14 @@ class Geometry:
         depth: Blocks: of the network, or of a hierarchical network's third stage.
         num_patches: Positions, or None where the network takes any image size.
         layer_scale: Initial factor on the branches of such blocks, or None if they have none.
+        class_token: Whether the first token is the class token.
     """
 
     dim: int
     depth: int
     num_patches: int | None
     layer_scale: float | None = None
+    class_token: bool = False
 
 
 class Method(nn.Module, ABC):
@@ -80,6 +82,8 @@ class Method(nn.Module, ABC):
 
 class TokenReduction(Method):
     """A method on the token sequence of a plain transformer; every hook is the identity here."""
+
+    needs_class_token: ClassVar[bool] = False
 
     def _check(self, schedule: KeepSchedule) -> None:
         super()._check(schedule)

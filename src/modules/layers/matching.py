@@ -1,0 +1,62 @@
+"""Which tokens go together: bipartite matchings of similar ones."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def alternate(count: int, prefix: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Patch tokens in turn: the half that may leave, and the half that may receive.
+
+    The turns count prefix tokens too, as ToMe does, whose class token is the first that may leave
+    (and never does).
+
+    Args:
+        count: N.
+        prefix: P.
+        device: Of the result.
+    """
+    first = prefix % 2
+    return (
+        torch.arange(first, count, 2, device=device),
+        torch.arange(1 - first, count, 2, device=device),
+    )
+
+
+def bipartite(affinity: Tensor, moves: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Move the `moves` sources that are nearest to any target, each to its nearest.
+
+    Bipartite soft matching (Bolya et al. 2023, section 3).
+
+    Args:
+        affinity: `(B, A, T)` between sources and targets.
+        moves: At most A.
+
+    Returns:
+        Sources that stay `(B, A-moves)` in ascending order, that move `(B, moves)`, and the targets
+        they move to `(B, moves)`.
+    """
+    best, target = affinity.max(dim=-1)  # (B, A)
+    order = best.argsort(dim=-1, descending=True)
+    moving = order[:, :moves]
+    return order[:, moves:].sort(dim=-1).values, moving, target.gather(1, moving)
+
+
+def groups(staying: Tensor, moving: Tensor, target: Tensor, targets: int) -> Tensor:
+    """New index of each token when sources that stay come first and targets after them.
+
+    Args:
+        staying: `(B, A-m)`, sources.
+        moving: `(B, m)`, sources.
+        target: `(B, m)`, where they go.
+        targets: T.
+
+    Returns:
+        `(B, A+T)`, sources first.
+    """
+    batch, kept = staying.shape
+    index = torch.arange(kept + targets, device=staying.device).expand(batch, -1)
+    sources = torch.empty(batch, kept + moving.shape[1], dtype=torch.long, device=staying.device)
+    sources = sources.scatter(1, staying, index[:, :kept]).scatter(1, moving, kept + target)
+    return torch.cat([sources, index[:, kept:]], dim=1)

@@ -1,0 +1,53 @@
+"""ATS: sample as many tokens as an image needs (Fayyaz et al., ECCV 2022, arXiv:2111.15667)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..layers.attention import Attended
+from ..layers.tokens import Tokens
+from .base import TokenReduction
+
+
+class ATS(TokenReduction):
+    """After the attention of each location tokens are drawn by their significance.
+
+    Significance is the class token's attention times the value's length (Eq. 4). Its cumulated sum
+    is read at `num_keep` equal steps (inverse transform sampling); a token read twice goes on
+    once, so that an image with few significant tokens keeps fewer. A batch stays rectangular:
+    images that keep fewer are filled with tokens of size 0, and cost is the schedule's.
+    """
+
+    needs_class_token = True
+
+    def after_attention(self, layer: int, tokens: Tokens, attended: Attended) -> Tokens:
+        """Sample at this method's locations; at a ratio of 1 all go on."""
+        stage = self.stage_at(layer)
+        if stage is None:
+            return tokens
+        count = self.schedule.num_keep(stage, tokens.num_patches)
+        if count >= tokens.patches.shape[1]:
+            return tokens
+        read = sample(significance(tokens, attended), count)
+        drawn = torch.zeros_like(tokens.patches[..., 0]).scatter(1, read, 1.0)  # (B, N)
+        index = drawn.argsort(dim=1, descending=True, stable=True)[:, :count]
+        return tokens.select(index).mask(drawn.gather(1, index))
+
+
+def significance(tokens: Tokens, attended: Attended) -> Tensor:
+    """Scores `(B, N)` of the patch tokens that sum to 1; 0 for tokens of size 0."""
+    attention = attended.weights(queries=1)[:, :, 0]  # (B, H, P+N)
+    length = attended.value.float().norm(dim=-1)
+    scores = (attention * length).sum(dim=1)[:, tokens.prefix :]
+    if tokens.patch_size is not None:
+        scores = scores * (tokens.patch_size > 0)
+    return scores / scores.sum(dim=1, keepdim=True).clamp(min=1e-12)
+
+
+def sample(scores: Tensor, count: int) -> Tensor:
+    """Indices `(B, count)` where the cumulated `scores (B, N)` pass the middles of equal steps."""
+    steps = (torch.arange(count, device=scores.device, dtype=scores.dtype) + 0.5) / count
+    cumulated = scores.cumsum(dim=1).contiguous()
+    index = torch.searchsorted(cumulated, steps.expand(len(scores), -1).contiguous())
+    return index.clamp(max=scores.shape[1] - 1)

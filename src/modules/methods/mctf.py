@@ -1,0 +1,89 @@
+"""MCTF: fuse by several criteria (Lee, Choi, Kim, CVPR 2024, arXiv:2403.10030)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..layers.attention import Attended
+from ..layers.matching import alternate, bipartite, groups
+from ..layers.tokens import Tokens
+from .base import TokenReduction
+
+# Temperatures of similarity, informativeness and size: exponents are their inverses.
+SIMILARITY, INFORMATION, SIZE = 1.0, 20.0, 40.0
+
+
+class MCTF(TokenReduction):
+    """After the attention of each location tokens fuse that are similar, uninformative and small.
+
+    The attraction of two tokens is the product of the three criteria, each tempered (Eq. 3-6);
+    the matching goes both ways, half of the moves each; a token weighs by how much attention it
+    received and by its size. Departures: informativeness is read from the attention that has just
+    been computed, not from one computed ahead for the next step, and attention is proportional to
+    size.
+    """
+
+    def after_attention(self, layer: int, tokens: Tokens, attended: Attended) -> Tokens:
+        """Fuse at this method's locations, down to `num_keep`."""
+        stage = self.stage_at(layer)
+        if stage is None:
+            return tokens
+        count = self.schedule.num_keep(stage, tokens.num_patches)
+        # How much attention each token received, (B, N).
+        received = attended.weights().mean(dim=(1, 2))[:, tokens.prefix :]
+        while tokens.patches.shape[1] > count:
+            fewer = min(tokens.patches.shape[1] - count, tokens.patches.shape[1] // 2)
+            tokens, received = fuse(tokens, received.to(tokens.x.dtype), fewer)
+        return tokens
+
+
+def fuse(tokens: Tokens, received: Tensor, fewer: int) -> tuple[Tokens, Tensor]:
+    """Fuse `fewer` tokens away, and add up the attention `(B, N)` that the fused ones received."""
+    count = tokens.patches.shape[1]
+    size = tokens.patch_size
+    size = torch.ones_like(received) if size is None else size
+    leaving, receiving = alternate(count, tokens.prefix, tokens.x.device)
+    weights = attraction(tokens.patches, received, size, leaving, receiving)
+
+    there = min(fewer // 2, len(leaving))
+    staying, moving, target = bipartite(weights, there)
+    first = groups(staying, moving, target, len(receiving))  # (B, N), `leaving` first
+    # The other way: of the receiving half some move to those that stayed.
+    back = weights.gather(1, staying.unsqueeze(-1).expand(-1, -1, len(receiving))).transpose(1, 2)
+    second = groups(*bipartite(back, fewer - there), len(leaving) - there)
+    stayed = len(leaving) - there  # `first` puts those that stayed before the receiving half
+    # `second` has the receiving half first and those that stayed after it.
+    second = torch.cat([second[:, len(receiving) :], second[:, : len(receiving)]], dim=1)
+    assert second.shape[1] == stayed + len(receiving)
+    group = second.gather(1, first)
+    place = torch.cat([leaving, receiving]).argsort()
+    group = group[:, place]
+    merged = tokens.merge(group, count - fewer, weight=received * size)
+    added = received.new_zeros(len(received), count - fewer).scatter_add(1, group, received)
+    return merged, added
+
+
+@torch.no_grad()
+def attraction(
+    x: Tensor, received: Tensor, size: Tensor, leaving: Tensor, receiving: Tensor
+) -> Tensor:
+    """Attraction `(B, A, T)` of each leaving to each receiving token.
+
+    Args:
+        x: `(B, N, C)`.
+        received: `(B, N)`, attention received.
+        size: `(B, N)`.
+        leaving: `(A,)`, indices.
+        receiving: `(T,)`, indices.
+    """
+    normed = F.normalize(x.float(), dim=-1)
+    similarity = (normed[:, leaving] @ normed[:, receiving].transpose(1, 2) + 1) / 2
+    total = similarity.clamp(min=0) ** (1 / SIMILARITY)
+    for criterion, temperature in ((received, INFORMATION), (size, SIZE)):
+        inverse = 1 / criterion.float().clamp(min=1e-12)
+        inverse = inverse / inverse.amax(dim=1, keepdim=True)
+        pairs = inverse[:, leaving].unsqueeze(2) * inverse[:, receiving].unsqueeze(1)
+        total = total * pairs ** (1 / temperature)
+    return total

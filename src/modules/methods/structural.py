@@ -1,0 +1,34 @@
+"""Downsampling as in a convolutional network: every 2x2 patches become one (paper A, Table 4a)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+
+from ...errors import InputError
+from ..layers.tokens import Tokens
+from .base import TokenReduction
+
+
+class Structural(TokenReduction):
+    """Averages each 2x2 neighborhood once, before the middle one of the schedule's locations.
+
+    The keep ratio has no say in it: a quarter of the tokens is left.
+    """
+
+    def before_block(self, layer: int, tokens: Tokens) -> Tokens:
+        """Pool."""
+        locations = self.schedule.locations
+        if not locations or layer != locations[len(locations) // 2]:
+            return tokens
+        side = math.isqrt(tokens.num_patches)
+        if side * side != tokens.num_patches:
+            raise InputError(
+                f"method=structural pools a square grid, and {tokens.num_patches} patches are none."
+            )
+        pooled = (side + 1) // 2
+        rows = torch.arange(side, device=tokens.x.device) // 2
+        group = (rows[:, None] * pooled + rows[None, :]).flatten().expand(len(tokens.x), -1)
+        return replace(tokens.merge(group, pooled * pooled), size=None)

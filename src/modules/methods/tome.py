@@ -1,0 +1,75 @@
+"""ToMe: merge similar tokens in every block (Bolya et al., ICLR 2023, arXiv:2210.09461)."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+from ...errors import InputError
+from ..layers.attention import Attended
+from ..layers.matching import alternate, bipartite, groups
+from ..layers.tokens import Tokens
+from ..schedules import KeepSchedule
+from .base import Geometry, TokenReduction
+
+
+class ToMe(TokenReduction):
+    """After each attention `r` tokens merge with the ones whose keys are most similar.
+
+    Bipartite soft matching on the mean of the heads' keys; averages are weighted by size, and
+    attention is proportional to size (Eq. 1). Nothing is learned: the method works off the shelf.
+    """
+
+    def __init__(self, schedule: KeepSchedule, geometry: Geometry, r: int | None = None) -> None:
+        """Choose how many tokens merge.
+
+        Args:
+            schedule: Without `r` it sets the cost: as many tokens pass through all blocks together
+                as under a method that drops by this schedule.
+            geometry: Of the network.
+            r: Tokens merged in each block, the paper's dial.
+
+        Raises:
+            InputError: If `r` is no whole number from 0.
+        """
+        if r is not None and (not isinstance(r, int) or isinstance(r, bool) or r < 0):
+            raise InputError(f"method.r={r!r} is not a whole number from 0, as 13, or null.")
+        super().__init__(schedule, geometry)
+        self.r = r
+
+    def after_attention(self, layer: int, tokens: Tokens, attended: Attended) -> Tokens:
+        """Merge in every block."""
+        r = self.r
+        if r is None:
+            r = merges_per_block(self.schedule, self.depth, tokens.num_patches)
+        count = tokens.patches.shape[1]
+        r = min(r, count // 2)
+        if r == 0:
+            return tokens
+        leaving, receiving = alternate(count, tokens.prefix, tokens.x.device)
+        metric = F.normalize(attended.key[:, :, tokens.prefix :].mean(dim=1).float(), dim=-1)
+        affinity = metric[:, leaving] @ metric[:, receiving].transpose(1, 2)
+        group = groups(*bipartite(affinity, min(r, len(leaving))), len(receiving))
+        place = torch.cat([leaving, receiving]).argsort()
+        return tokens.merge(group[:, place], count - min(r, len(leaving)))
+
+
+def merges_per_block(schedule: KeepSchedule, depth: int, patches: int) -> int:
+    """Tokens to merge in each block for the cost of dropping by `schedule`.
+
+    Cost is the sum over blocks of the tokens in attention and in MLP.
+    """
+    dropped, left = 0, patches
+    for layer in range(depth):
+        if layer in schedule.locations:
+            left = schedule.num_keep(schedule.locations.index(layer), patches)
+        dropped += 2 * left
+
+    def merged(r: int) -> int:
+        cost, count = 0, patches
+        for _ in range(depth):
+            after = count - min(r, count // 2)
+            cost, count = cost + count + after, after
+        return cost
+
+    return min(range(patches // 2 + 1), key=lambda r: abs(merged(r) - dropped))

@@ -1,20 +1,26 @@
 """Evaluate a checkpoint, released weights or a dense network at any keep ratio."""
 
 import sys
+from typing import Any
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
 
 @hydra.main(config_path="conf", config_name="eval", version_base="1.3")
-def main(config: DictConfig) -> float:
+def main(config: DictConfig) -> float | None:
     """Compose, check, evaluate; return top-1 in percent."""
-    from pathlib import Path
+    from src.sweep.cell import run_cell
 
+    return run_cell(config, row).get("acc1")
+
+
+def row(config: DictConfig) -> dict[str, Any]:
+    """Evaluate one student; what `result.json` will say."""
     import lightning as L
     from hydra.core.hydra_config import HydraConfig
 
-    from src.evaluation import evaluate, print_table, with_recorded_run, write_json
+    from src.evaluation import evaluate, print_table, with_recorded_run
     from src.validation import check_config
 
     config = with_recorded_run(config, HydraConfig.get().overrides.task)
@@ -23,9 +29,8 @@ def main(config: DictConfig) -> float:
     L.seed_everything(settings["seed"], workers=True, verbose=False)
     choices = HydraConfig.get().runtime.choices
     result = {"backbone": choices["backbone"], "method": choices["method"], **evaluate(settings)}
-    print_table([result], list(result))
-    write_json(result, Path(settings["paths"]["run"]) / "result.json")
-    return float(result["acc1"])
+    print_table([result], [name for name in result if name != "maps"])
+    return result
 
 
 def add_recorded_choices(arguments: list[str]) -> list[str]:
@@ -42,7 +47,9 @@ def add_recorded_choices(arguments: list[str]) -> list[str]:
 
 if __name__ == "__main__":
     from src.errors import one_sentence_errors
+    from src.sweep.name import name_sweep
 
     with one_sentence_errors():
+        name_sweep(sys.argv[1:])
         sys.argv[1:] = add_recorded_choices(sys.argv[1:])
         main()

@@ -1,5 +1,6 @@
 """Train a sparse network: `python train.py backbone=deit_s rho=0.7 datamodule.root=...`."""
 
+import sys
 from typing import Any
 
 import hydra
@@ -9,9 +10,27 @@ from omegaconf import DictConfig, OmegaConf
 @hydra.main(config_path="conf", config_name="train", version_base="1.3")
 def main(config: DictConfig) -> float | None:
     """Train; return the monitored metric for a sweeper."""
-    trainer, _, _ = fit(config)
+    from src.sweep.cell import run_cell
+
+    return run_cell(config, row).get("metric")
+
+
+def row(config: DictConfig) -> dict[str, Any]:
+    """Train one student; in a sweep also measure it, as its report wants."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from src.evaluation import trained_row
+
+    trainer, module, data = fit(config)
     metric = trainer.callback_metrics.get(config.monitor)
-    return None if metric is None else float(metric)
+    result = {"metric": None if metric is None else float(metric)}
+    if HydraConfig.get().mode is RunMode.MULTIRUN and trainer.is_global_zero:
+        choices = HydraConfig.get().runtime.choices
+        settings = OmegaConf.to_container(config, resolve=True)
+        result |= {"backbone": choices["backbone"], "method": choices["method"]}
+        result |= trained_row(settings, trainer, module, data)
+    return result
 
 
 def fit(config: DictConfig) -> tuple[Any, Any, Any]:
@@ -61,6 +80,8 @@ def fit(config: DictConfig) -> tuple[Any, Any, Any]:
 
 if __name__ == "__main__":
     from src.errors import one_sentence_errors
+    from src.sweep.name import name_sweep
 
     with one_sentence_errors():
+        name_sweep(sys.argv[1:])
         main()

@@ -50,7 +50,7 @@ def one_sentence_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        sentence = _sentence(error)
+        sentence = sentence_of(error)
         if sentence is None:
             raise
         print(f"error: {sentence}", file=sys.stderr)
@@ -65,7 +65,8 @@ def one_sentence(text: str) -> str:
     return re.sub(r"([:,;]); ", r"\1 ", line) + "."
 
 
-def _sentence(error: Exception) -> str | None:
+def sentence_of(error: Exception) -> str | None:
+    """What is wrong with the input, or None if the program is at fault."""
     if isinstance(error, InputError):
         # A DataLoader worker prefixes the message with its own traceback.
         return " ".join(str(error).rsplit("InputError: ", 1)[-1].split())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,16 @@ from rich.console import Console
 from rich.table import Table
 
 from .callbacks.predictions import PredictionWriter
+from .callbacks.token_maps import spread_images
 from .errors import InputError
 from .modules.backbones.base import SparseBackbone
 from .modules.build import instantiate
 from .modules.checkpoints import classes_in, read_file
 from .modules.complexity import count_gmacs, count_params_m
 from .modules.throughput import compare_speed
+from .sweep.maps import survivor_maps
 
+_MAPPED = 6  # images in a report's gallery
 _RECORDED = ("backbone", "method", "schedule", "loss", "datamodule")
 
 
@@ -93,9 +95,35 @@ def evaluate(settings: dict[str, Any]) -> dict[str, Any]:
     student = module.student.to(trainer.strategy.root_device).eval()
     return {
         "rho": settings["rho"],
+        "seed": settings["seed"],
         **accuracy,
         **cost_and_speed(student, datamodule.image_size, settings["throughput_batch"]),
+        "maps": maps_of(student, datamodule),
     }
+
+
+def trained_row(settings: dict[str, Any], trainer: L.Trainer, module: Any, data: Any) -> dict:
+    """What `evaluate` says of a student, of one that has just been trained and validated."""
+    student = module.student.to(trainer.strategy.root_device).eval()
+    validated = {
+        name.removeprefix("val/"): round(float(value), 2)
+        for name, value in trainer.callback_metrics.items()
+        if name in module.validation_metrics()
+    }
+    return {
+        "rho": settings["rho"],
+        "seed": settings["seed"],
+        **validated,
+        **cost_and_speed(student, data.image_size, settings["throughput_batch"]),
+        "maps": maps_of(student, data),
+    }
+
+
+def maps_of(student: SparseBackbone, data: Any) -> dict[str, Any]:
+    """What is left of a few validation images, for a sweep's report."""
+    images = spread_images(data.val_dataset(), _MAPPED)
+    images = images.to(next(student.parameters()).device)
+    return survivor_maps(student, images, data.input_config["mean"], data.input_config["std"])
 
 
 def test_accuracy(trainer: L.Trainer, module: L.LightningModule, data: Any) -> dict[str, float]:
@@ -147,12 +175,6 @@ def _shown(value: Any) -> str:
     if value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def write_json(row: dict[str, Any], path: Path) -> None:
-    """Write one result."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(row, indent=2) + "\n")
 
 
 def write_csv(rows: Sequence[dict[str, Any]], path: Path, columns: Sequence[str]) -> None:

@@ -1,0 +1,33 @@
+"""What happens when a sweep ends."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+
+class SweepReport(Callback):
+    """Writes the report over all cells of the sweep; exits with 1 if any has failed."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Report."""
+        from .cell import FAILURE
+        from .report import write_report
+
+        folder = Path(config.hydra.sweep.dir)
+        report = write_report(folder)
+        if report:
+            print(f"Report: {report}")
+        failures = sorted(folder.glob(f"**/{FAILURE}"))
+        if failures:
+            sentence = failures[-1].read_text().partition("\n")[0]
+            print(
+                f"error: {len(failures)} cells have a {FAILURE} under {folder}, the last one: "
+                f"{sentence}",
+                file=sys.stderr,
+            )
+            sys.exit(1)

@@ -1,0 +1,90 @@
+"""One job of a sweep: run once, remembered, and kept from stopping the others."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from ..errors import sentence_of
+
+log = logging.getLogger(__name__)
+
+RESULT, MAPS, SETTINGS, FAILURE = "result.json", "maps.json", "settings.json", "failure.txt"
+# Settings that say where and not what.
+_PLACES = ("paths", "hydra", "logger")
+
+
+def run_cell(config: DictConfig, work: Callable[[DictConfig], dict[str, Any]]) -> dict[str, Any]:
+    """Do the job that `config` describes and write its row, `result.json`.
+
+    In a sweep a job that has finished under the same settings is not done again, and one that
+    fails leaves `failure.txt` and an empty row instead of an exception.
+
+    Args:
+        config: The job's configuration.
+        work: Does it; returns a row of the report, with `maps` if there are any.
+    """
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
+    settings = _settings(config)
+    if hydra.mode is not RunMode.MULTIRUN:
+        return _write(folder, work(config), settings)
+    finished = read_row(folder)
+    if finished and _read(folder / SETTINGS) == settings:
+        log.info(f"Finished already: {folder.name}")
+        return finished
+    for name in (RESULT, MAPS, FAILURE):
+        (folder / name).unlink(missing_ok=True)
+    try:
+        return _write(folder, work(config), settings)
+    except Exception as error:
+        sentence = sentence_of(error) or f"{type(error).__name__}: {error}"
+        (folder / FAILURE).write_text(f"{sentence}\n\n{traceback.format_exc()}")
+        print(f"error: {sentence} ({folder / FAILURE})", file=sys.stderr)
+        return {}
+
+
+def read_row(folder: Path) -> dict[str, Any] | None:
+    """The row of a finished job, or None."""
+    row = _read(folder / RESULT)
+    return row if isinstance(row, dict) and "acc1" in row else None
+
+
+def read_maps(folder: Path) -> dict[str, Any] | None:
+    """What the job left of a few images, or None."""
+    maps: dict[str, Any] | None = _read(folder / MAPS)
+    return maps
+
+
+def _write(folder: Path, row: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    row = dict(row)
+    contents = {SETTINGS: settings, MAPS: row.pop("maps", None), RESULT: row}  # the row comes last
+    for name, content in contents.items():
+        partial = folder / f"{name}.partial"
+        partial.write_text(json.dumps(content, indent=None if name == MAPS else 2) + "\n")
+        partial.replace(folder / name)
+    return row
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+
+
+def _settings(config: DictConfig) -> dict[str, Any]:
+    """What the job does, without where it does it, as json holds it."""
+    kept = {key: config._get_node(key) for key in config if key not in _PLACES}
+    container = OmegaConf.to_container(OmegaConf.create(kept), resolve=False)
+    settings: dict[str, Any] = json.loads(json.dumps(container))
+    return settings

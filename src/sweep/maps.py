@@ -1,0 +1,56 @@
+"""What a method leaves of a few images, in a form that a page can draw."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..modules.backbones.base import SparseBackbone, SparseOutput
+
+_SIDE = 160  # pixels of a shown image
+
+
+def survivor_maps(
+    student: SparseBackbone, images: Tensor, mean: Sequence[float], std: Sequence[float]
+) -> dict[str, Any]:
+    """Images and what is left of them after each location.
+
+    Args:
+        student: At inference.
+        images: `(B, 3, S, S)`, normalized by `mean` and `std`.
+        mean: Per channel.
+        std: Per channel.
+
+    Returns:
+        `images` as data addresses; `locations`; `decisions` for each location and image, a string
+        of 0 and 1 for each patch; `source` for each image, the group that each patch ended in, or
+        null where patches were only kept or dropped.
+    """
+    with torch.inference_mode():
+        output: SparseOutput = student.eval()(images)
+    method: Any = student.method
+    source = output.source if bool((output.size > 1).any()) else None
+    scale, shift = (images.new_tensor(v)[:, None, None] for v in (std, mean))
+    return {
+        "images": [_address(image) for image in (images * scale + shift).clamp(0, 1).cpu()],
+        "locations": list(method.schedule.locations),
+        "decisions": [
+            ["".join(str(int(keep > 0.5)) for keep in image) for image in decision.tolist()]
+            for decision in output.decisions
+        ],
+        "source": None if source is None else source.tolist(),
+    }
+
+
+def _address(image: Tensor) -> str:
+    array = (image.permute(1, 2, 0).float().numpy() * 255).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(array).resize((_SIDE, _SIDE)).save(file, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check format bench zoo teacher wheel clean
+.PHONY: help install demo sweep test check format bench zoo teacher wheel clean
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -20,6 +20,17 @@ $(READY): pyproject.toml
 
 demo: install ## Sparsify a small transformer on embedded data; table and picture in reports/demo
 	$(BIN)/python demo.py
+
+SWEEP := reports/sweep
+DIGITS := trainer=cpu callbacks.progress=null datamodule.val_images=1000 hydra.sweep.dir=$(SWEEP)
+RATIOS := rho=0.9,0.7,0.5,0.3
+
+sweep: install ## Eight methods at four ratios on embedded data; table, picture and page in reports/sweep
+	$(BIN)/python eval.py -m $(DIGITS) $(RATIOS) method=random,attention,evit,tome,ats,mctf
+	$(BIN)/python eval.py -m $(DIGITS) method=dense,structural
+	test -f $(SWEEP)/trained/checkpoints/last.ckpt || \
+		$(BIN)/python train.py experiment=demo callbacks.progress=null hydra.run.dir=$(SWEEP)/trained
+	$(BIN)/python eval.py -m $(DIGITS) $(RATIOS) ckpt_path=$(SWEEP)/trained/checkpoints/last.ckpt
 
 test: install ## Run the tests
 	$(BIN)/python -m pytest -n auto

@@ -30,13 +30,13 @@ def survivor_maps(
 
     Returns:
         `images` as data addresses; `locations`; `decisions` for each location and image, a string
-        of 0 and 1 for each patch; `source` for each image, the group that each patch ended in, or
-        null where patches were only kept or dropped.
+        of 0 and 1 for each patch; `sources` for each location and image, the group that each patch
+        is in, or null where patches were only kept or dropped.
     """
     with torch.inference_mode():
         output: SparseOutput = student.eval()(images)
     method: Any = student.method
-    source = output.source if bool((output.size > 1).any()) else None
+    merging = len(output.sources) > 0 and bool((output.size > 1).any())
     scale, shift = (images.new_tensor(v)[:, None, None] for v in (std, mean))
     return {
         "images": [_address(image) for image in (images * scale + shift).clamp(0, 1).cpu()],
@@ -45,7 +45,7 @@ def survivor_maps(
             ["".join(str(int(keep > 0.5)) for keep in image) for image in decision.tolist()]
             for decision in output.decisions
         ],
-        "source": None if source is None else source.tolist(),
+        "sources": [s.tolist() for s in output.sources if s is not None] if merging else None,
     }
 
 

@@ -28,6 +28,7 @@ class SparseOutput:
         ratios: For each location the keep ratio that the schedule asks for.
         source: `(B, patches)`, for each patch the feature that stands for it, -1 where none does;
             None where each stands for itself.
+        sources: The same after each location.
         token_logits: `(B, N, classes)` of networks that classify each token too (LV-ViT).
     """
 
@@ -38,6 +39,7 @@ class SparseOutput:
     counts: list[Tensor]
     ratios: tuple[float, ...]
     source: Tensor | None = None
+    sources: tuple[Tensor | None, ...] = ()
     token_logits: Tensor | None = None
 
 

@@ -79,7 +79,7 @@ class SequenceBackbone(SparseBackbone):
     def forward(self, images: Tensor) -> SparseOutput:
         """Walk the blocks and ask the method before each and after each attention."""
         tokens = self.embed(images)
-        decisions, counts = [], []
+        decisions, counts, sources = [], [], []
         for layer, block in enumerate(self.blocks()):
             tokens = self.method.before_block(layer, tokens)
             branch, attended = self.attention(block, tokens)
@@ -89,6 +89,7 @@ class SequenceBackbone(SparseBackbone):
             if layer in self.method.schedule.locations:
                 decisions.append(tokens.survivors())
                 counts.append(tokens.count())
+                sources.append(tokens.source)
         logits, features, token_logits = self.classify(tokens)
         size = tokens.patch_size
         return SparseOutput(
@@ -99,5 +100,6 @@ class SequenceBackbone(SparseBackbone):
             counts=counts,
             ratios=self.method.schedule.ratios,
             source=tokens.source,
+            sources=tuple(sources),
             token_logits=token_logits,
         )

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo sweep test check format bench zoo teacher wheel clean
+.PHONY: help install demo sweep test check format bench zoo teacher hierarchical wheel clean
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -52,6 +52,9 @@ zoo: install ## Count the papers' models anew; table in docs/zoo.md
 
 teacher: install ## Rebuild the demo's dense network (assets/vit_micro_digits.safetensors)
 	$(BIN)/python assets/make_teacher.py
+
+hierarchical: install ## Rebuild the small ConvNeXt's dense weights (assets/convnext_micro_digits.safetensors)
+	$(BIN)/python assets/make_hierarchical.py
 
 wheel: install ## Build the library as dist/tokenthrift-*.whl
 	$(BIN)/python -m build --wheel

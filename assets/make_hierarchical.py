@@ -1,8 +1,10 @@
-"""Rebuild `assets/{swin,convnext}_micro_digits.safetensors`: `make hierarchical`.
+"""Rebuild `assets/convnext_micro_digits.safetensors`: `make hierarchical`.
 
-From labels alone both networks stayed at chance for 48,000 scenes. So the map of their third stage
+From labels alone the network stayed at chance for 48,000 scenes. So the map of its third stage
 first learns which digit stands where (the scenes know), beside the label; then the whole network
-learns the label alone, as `experiment=digits_dense` does.
+learns the label alone, as `experiment=digits_dense` does: 72.0, 81.2, 88.6 and 90.1 % after its four
+epochs. A Swin takes longer this way: `python assets/make_hierarchical.py swin_micro` was at 34.4 %
+after two.
 """
 
 import shutil
@@ -94,5 +96,5 @@ def train(backbone: str, start: Path) -> None:
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:] or ("swin_micro", "convnext_micro"):
+    for name in sys.argv[1:] or ("convnext_micro",):
         train(name, train_map(name))

@@ -1,8 +1,8 @@
 """Rebuild `assets/convnext_micro_digits.safetensors`: `make hierarchical`.
 
-From labels alone the network stayed at chance for 48,000 scenes. So the map of its third stage
+From labels alone such networks stayed at chance for 25,000 scenes. So the map of its third stage
 first learns which digit stands where (the scenes know), beside the label; then the whole network
-learns the label alone, as `experiment=digits_dense` does: 72.0, 81.2, 88.6 and 90.1 % after its four
+learns the label alone, as `experiment=digits_dense` does: 72.0, 81.2, 88.6, 90.1 % after four
 epochs. A Swin takes longer this way: `python assets/make_hierarchical.py swin_micro` was at 34.4 %
 after two.
 """

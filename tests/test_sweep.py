@@ -128,6 +128,20 @@ def test_a_failed_cell_is_reported_and_the_others_go_on(
     assert (tmp_path / "pareto.csv").read_text().count("\n") == 3
 
 
+def test_the_report_goes_to_wandb_offline(
+    sweep: Sweep, measured: list[str], tmp_path: Path
+) -> None:
+    words = ("logger=[csv,wandb]", "logger.wandb.offline=true")
+    assert sweep("method=evit", "rho=0.5,0.7", *words) == 0
+    run = next(tmp_path.glob("wandb/offline-run-*"))
+    media = sorted(path.name for path in (run / "files" / "media").rglob("*.*"))
+    assert any(name.startswith("picture") and name.endswith(".png") for name in media)
+    table = next((run / "files" / "media" / "table" / "pareto").glob("table*.json"))
+    content = json.loads(table.read_text())
+    assert {"method", "rho", "acc1", "gmacs", "images_per_s"} <= set(content["columns"])
+    assert len(content["data"]) == 2
+
+
 def test_the_front() -> None:
     rows = [
         {"gmacs": 1.0, "acc1": 70.0},

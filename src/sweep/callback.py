@@ -11,17 +11,25 @@ from omegaconf import DictConfig
 
 
 class SweepReport(Callback):
-    """Writes the report over all cells of the sweep; exits with 1 if any has failed."""
+    """Writes the report over all cells of the sweep, to W&B too if its runs log there.
+
+    Exits with 1 if any cell has failed.
+    """
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Report."""
         from .cell import FAILURE
-        from .report import write_report
+        from .report import read_rows, write_report
 
         folder = Path(config.hydra.sweep.dir)
         report = write_report(folder)
         if report:
             print(f"Report: {report}")
+            if "wandb" in (config.get("logger") or {}):
+                from .wandb_report import log_report
+
+                options = {k: config.logger.wandb[k] for k in ("project", "group", "offline")}
+                log_report(read_rows(folder), folder, options)
         failures = sorted(folder.glob(f"**/{FAILURE}"))
         if failures:
             sentence = failures[-1].read_text().partition("\n")[0]

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.table import Table
 
+from .callbacks.position_map import PositionMap
 from .callbacks.predictions import PredictionWriter
 from .callbacks.token_maps import spread_images
 from .errors import InputError
@@ -88,6 +89,8 @@ def evaluate(settings: dict[str, Any]) -> dict[str, Any]:
     )
     progress = settings.get("callbacks", {}).get("progress")
     callbacks = [instantiate(progress)] if progress else []
+    if settings["position_map"]:
+        callbacks.append(PositionMap(settings["position_map"]))
     if settings["predictions"]:
         callbacks.append(PredictionWriter(settings["predictions"], datamodule.val_filenames()))
     trainer = instantiate(settings["trainer"], callbacks=callbacks, logger=False)

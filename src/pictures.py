@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -54,6 +55,29 @@ def draw_token_maps(
             tile = Image.fromarray(array).resize((side, side), Image.Resampling.NEAREST)
             canvas.paste(tile, (left, _HEADER + _GAP + i * (side + _GAP)))
     return canvas
+
+
+def draw_position_map(shares: Sequence[Tensor], locations: Sequence[int], path: Path) -> None:
+    """Heat maps of how often each position survives, one for each location.
+
+    Args:
+        shares: For each location `(rows, columns)`, in 0..1.
+        locations: Written above the maps.
+        path: The picture's file.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.2 * len(shares) + 0.8, 3.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, len(shares), squeeze=False)[0]
+    for panel, share, location in zip(panels, shares, locations, strict=True):
+        shown = panel.imshow(share.numpy(), vmin=0, vmax=1, cmap="viridis")
+        panel.set_title(f"block {location}: {100 * share.mean():.0f} % kept")
+        panel.set_xticks([])
+        panel.set_yticks([])
+    figure.colorbar(shown, ax=list(panels), label="share of images")
+    figure.savefig(path, dpi=110)
 
 
 def _faded(pixels: Tensor, decision: Tensor) -> Tensor:

@@ -116,7 +116,7 @@ def test_jobs_of_one_process_do_not_touch_each_other(
 def test_a_failed_cell_is_reported_and_the_others_go_on(
     sweep: Sweep, measured: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert sweep("rho=0.5,1.5,0.7", "method=evit") == 1
+    assert sweep("rho=0.5,1.5,0.7", "method=evit") == 2
     assert measured == ["EViT", "EViT"]
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("error: 1 cells have a failure.txt")

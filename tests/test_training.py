@@ -235,6 +235,7 @@ class TestCommandLine:
             f"ckpt_path={smoke / 'checkpoints' / 'best.ckpt'}",
             "rho=0.5",
             f"predictions={predictions}",
+            f"position_map={tmp_path / 'positions.png'}",
             "throughput_batch=1",
             f"hydra.run.dir={tmp_path}",
         )
@@ -243,6 +244,12 @@ class TestCommandLine:
         assert row["backbone"] == "vit_micro"
         assert row["rho"] == 0.5
         assert row["gmacs"] < 0.6 * row["gmacs_dense"]
+        assert Image.open(tmp_path / "positions.png").width > 500
+        with (tmp_path / "positions.csv").open() as file:
+            shares = list(csv.DictReader(file))
+        assert len(shares) == 3 * 100
+        last = [float(line["share"]) for line in shares if line["location"] == "8"]
+        assert sum(last) == pytest.approx(12)  # of 100 patches at rho 0.5
         with predictions.open() as file:
             lines = list(csv.DictReader(file))
         assert len(lines) == 4  # the run's own number of validation images

@@ -58,21 +58,25 @@ class SparseClassifier(SparseModule):
         images, target = batch
         return images, target
 
-    def validation_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+    def validation_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """Count right answers."""
         return self._evaluate("val", batch)
 
-    def test_step(self, batch: Any, batch_idx: int) -> dict[str, Tensor]:
+    def test_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """Count right answers."""
         return self._evaluate("test", batch)
 
-    def _evaluate(self, split: str, batch: Any) -> dict[str, Tensor]:
+    def _evaluate(self, split: str, batch: Any) -> dict[str, Any]:
         images, target = batch
         output = self.student(images)
         for name, metric in self.metrics[f"{split}_split"].items(keep_base=True):
             present = self.present_classes if name == "acc1_present" else None
             metric.update(restrict(output.logits, present), target)
-        return {"logits": output.logits, "kept": kept_shares(output)}
+        return {
+            "logits": output.logits,
+            "kept": kept_shares(output),
+            "decisions": output.decisions,
+        }
 
     def on_validation_epoch_end(self) -> None:
         """Log the accuracies in percent."""

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 class SweepReport(Callback):
     """Writes the report over all cells of the sweep, to W&B too if its runs log there.
 
-    Exits with 1 if any cell has failed.
+    Exits with 2 if any cell has failed.
     """
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
@@ -38,4 +38,4 @@ class SweepReport(Callback):
                 f"{sentence}",
                 file=sys.stderr,
             )
-            sys.exit(1)
+            sys.exit(2)

@@ -64,9 +64,10 @@ CASES = [
     case("rho in eval", "eval.py rho=2", "rho=2 must be"),
     case("a sweep without -m", "train.py rho=0.5,0.7", "'rho=0.5,0.7'", "-m"),
     case(
-        "a later job",
+        "jobs of a sweep",
         f"train.py -m rho=0.7,1.5 trainer.max_epochs=0 {NUMBERED}",
-        "max_epochs=0 must be",
+        "2 cells have a failure.txt",
+        "rho=1.5 must be",
     ),
     # The command line.
     case("no such backbone", "train.py backbone=resnet", "backbone=resnet does not", "deit_s"),

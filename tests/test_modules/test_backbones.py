@@ -30,6 +30,7 @@ CASES = {
     ),
     "average_pooling": Case("vit_base_patch16_gap_224", {**SMALL, "img_size": 112}, 0),
     "layer_scale": Case("deit3_small_patch16_224", {**SMALL, "img_size": 112}, 1),
+    "lvvit": Case("lvvit_s", {**SMALL, "img_size": 112, "num_classes": 7}, 1),
     "convolutional_stem": Case("vit_micro_patch8_80", {}, 1),
     "resolution_384": Case("vit_small_patch16_384", {**SMALL, "num_classes": 3}, 1),
     "eva02": Case("eva02_tiny_patch14_224", {**SMALL, "img_size": 112, "num_classes": 5}, 1),
@@ -138,7 +139,10 @@ def test_every_parameter_gets_a_gradient(case):
     network = make_network(case)
     student = sparsify(network, rho=0.7).train()
     output = student(make_images(network))
-    (output.logits.square().sum() + sum(d.sum() for d in output.decisions)).backward()
+    total = output.logits.square().sum() + sum(d.sum() for d in output.decisions)
+    if output.token_logits is not None:
+        total = total + output.token_logits.square().sum()
+    total.backward()
     without = [n for n, p in student.named_parameters() if p.grad is None]
     assert without == []
     assert all(torch.isfinite(p.grad).all() for p in student.parameters())
@@ -210,6 +214,24 @@ def test_other_networks_are_refused(network, fragment):
         built = timm.create_model(network)
     with pytest.raises(InputError, match=fragment):
         sparsify(built)
+
+
+def test_lvvit_in_training_gives_the_class_tokens_logits():
+    case = CASES["lvvit"]
+    network = make_network(case)
+    images = make_images(network)
+    tokens = network.forward_features(images)
+    head, auxiliary = network.head(tokens[:, 0]), network.aux_head(tokens[:, 1:])
+    dense = sparsify(network, method="dense").eval()
+    expected = head + 0.5 * auxiliary.amax(dim=1)
+    torch.testing.assert_close(network(images), expected)
+    torch.testing.assert_close(dense(images).logits, expected)
+    torch.testing.assert_close(dense(images).token_logits, auxiliary)
+    torch.testing.assert_close(dense.as_teacher()(images).logits, head)
+    with pytest.raises(InputError, match="Images of 96x96 pixels do not fit this LV-ViT"):
+        network(torch.randn(1, 3, 96, 96))
+    network.reset_classifier(3)
+    assert network(images).shape == (2, 3)
 
 
 def test_attention_pooling_is_refused_in_training_only():

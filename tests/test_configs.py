@@ -51,7 +51,7 @@ STUDENTS = [
 def composed(app: str, *overrides: str) -> DictConfig:
     """The configuration of an entry point, without what only a run knows and files it needs."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose(app, [*overrides, "paths.run=run"])
+        config = compose(app, [*overrides, "paths.run=run", "paths.name=name"])
     for key in OmegaConf.missing_keys(config):
         OmegaConf.update(config, key, GIVEN[key])
     config.backbone.weights = None

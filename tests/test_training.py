@@ -244,7 +244,8 @@ class TestCommandLine:
         assert row["backbone"] == "vit_micro"
         assert row["rho"] == 0.5
         assert row["gmacs"] < 0.6 * row["gmacs_dense"]
-        assert Image.open(tmp_path / "positions.png").width > 500
+        with Image.open(tmp_path / "positions.png") as picture:
+            assert picture.width > 500
         with (tmp_path / "positions.csv").open() as file:
             shares = list(csv.DictReader(file))
         assert len(shares) == 3 * 100

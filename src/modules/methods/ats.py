@@ -21,12 +21,8 @@ class ATS(TokenReduction):
 
     needs_class_token = True
 
-    def after_attention(self, layer: int, tokens: Tokens, attended: Attended) -> Tokens:
-        """Sample at this method's locations; at a ratio of 1 all go on."""
-        stage = self.stage_at(layer)
-        if stage is None:
-            return tokens
-        count = self.schedule.num_keep(stage, tokens.num_patches)
+    def reduce(self, tokens: Tokens, attended: Attended, count: int) -> Tokens:
+        """Sample; at a ratio of 1 all go on."""
         if count >= tokens.patches.shape[1]:
             return tokens
         read = sample(significance(tokens, attended), count)

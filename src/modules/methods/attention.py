@@ -14,12 +14,8 @@ class ClassAttention(TokenReduction):
 
     needs_class_token = True
 
-    def after_attention(self, layer: int, tokens: Tokens, attended: Attended) -> Tokens:
-        """Select at this method's locations."""
-        stage = self.stage_at(layer)
-        if stage is None:
-            return tokens
-        count = self.schedule.num_keep(stage, tokens.num_patches)
+    def reduce(self, tokens: Tokens, attended: Attended, count: int) -> Tokens:
+        """Select."""
         return tokens.select(class_attention(tokens, attended).topk(count, dim=1).indices)
 
 

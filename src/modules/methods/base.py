@@ -81,7 +81,11 @@ class Method(nn.Module, ABC):
 
 
 class TokenReduction(Method):
-    """A method on the token sequence of a plain transformer; every hook is the identity here."""
+    """A method on the token sequence of a plain transformer; every hook is the identity here.
+
+    Most act at the schedule's locations: they override `decide` or `reduce`. One that acts
+    elsewhere overrides `before_block` or `after_attention`.
+    """
 
     needs_class_token: ClassVar[bool] = False
 
@@ -96,11 +100,26 @@ class TokenReduction(Method):
 
     def before_block(self, layer: int, tokens: Tokens) -> Tokens:
         """The tokens that enter block `layer`."""
-        return tokens
+        stage = self.stage_at(layer)
+        return tokens if stage is None else self.decide(tokens, stage, self._count(stage, tokens))
 
     def after_attention(self, layer: int, tokens: Tokens, attended: Attended) -> Tokens:
         """The tokens that leave the attention of block `layer`, residual added, for its MLP."""
+        stage = self.stage_at(layer)
+        return (
+            tokens if stage is None else self.reduce(tokens, attended, self._count(stage, tokens))
+        )
+
+    def decide(self, tokens: Tokens, stage: int, count: int) -> Tokens:
+        """The tokens that enter the block of decision number `stage`: `count` patches of them."""
         return tokens
+
+    def reduce(self, tokens: Tokens, attended: Attended, count: int) -> Tokens:
+        """The tokens that leave the attention of a location: `count` patches of them."""
+        return tokens
+
+    def _count(self, stage: int, tokens: Tokens) -> int:
+        return self.schedule.num_keep(stage, tokens.num_patches)
 
 
 class SpatialRouting(Method):

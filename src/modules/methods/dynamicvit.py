@@ -32,13 +32,9 @@ class DynamicViT(TokenReduction):
         super().__init__(schedule, geometry)
         self.predictors = nn.ModuleList(Predictor(geometry.dim) for _ in schedule.locations)
 
-    def before_block(self, layer: int, tokens: Tokens) -> Tokens:
-        """Decide at this method's locations."""
-        stage = self.stage_at(layer)
-        if stage is None:
-            return tokens
+    def decide(self, tokens: Tokens, stage: int, count: int) -> Tokens:
+        """Draw each token in training; keep the likeliest at inference."""
         scores = self.predictors[stage](tokens.patches, tokens.patch_size)
         if self.training:
             return tokens.mask(gumbel_keep(scores))
-        count = self.schedule.num_keep(stage, tokens.num_patches)
         return tokens.select(top_keep(scores, count))

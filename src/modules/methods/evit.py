@@ -17,12 +17,8 @@ class EViT(TokenReduction):
 
     needs_class_token = True
 
-    def after_attention(self, layer: int, tokens: Tokens, attended: Attended) -> Tokens:
-        """Keep and fuse at this method's locations; at a ratio of 1 nothing is left to fuse."""
-        stage = self.stage_at(layer)
-        if stage is None:
-            return tokens
-        count = self.schedule.num_keep(stage, tokens.num_patches)
+    def reduce(self, tokens: Tokens, attended: Attended, count: int) -> Tokens:
+        """Keep and fuse; at a ratio of 1 nothing is left to fuse."""
         if count >= tokens.patches.shape[1]:
             return tokens
         attention = class_attention(tokens, attended)

@@ -25,12 +25,8 @@ class MCTF(TokenReduction):
     size.
     """
 
-    def after_attention(self, layer: int, tokens: Tokens, attended: Attended) -> Tokens:
-        """Fuse at this method's locations, down to `num_keep`."""
-        stage = self.stage_at(layer)
-        if stage is None:
-            return tokens
-        count = self.schedule.num_keep(stage, tokens.num_patches)
+    def reduce(self, tokens: Tokens, attended: Attended, count: int) -> Tokens:
+        """Fuse until `count` are left."""
         # How much attention each token received, (B, N).
         received = attended.weights().mean(dim=(1, 2))[:, tokens.prefix :]
         while tokens.patches.shape[1] > count:

@@ -11,11 +11,7 @@ from .base import TokenReduction
 class Random(TokenReduction):
     """Before each location `num_keep` patch tokens go on, drawn anew for each image."""
 
-    def before_block(self, layer: int, tokens: Tokens) -> Tokens:
-        """Draw at this method's locations."""
-        stage = self.stage_at(layer)
-        if stage is None:
-            return tokens
+    def decide(self, tokens: Tokens, stage: int, count: int) -> Tokens:
+        """Draw."""
         scores = torch.rand_like(tokens.patches[..., 0])
-        count = self.schedule.num_keep(stage, tokens.num_patches)
         return tokens.select(scores.topk(count, dim=1).indices)

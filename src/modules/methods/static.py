@@ -30,11 +30,8 @@ class Static(TokenReduction):
             0.02 * torch.randn(len(schedule.locations), geometry.num_patches)
         )
 
-    def before_block(self, layer: int, tokens: Tokens) -> Tokens:
-        """Decide at this method's locations."""
-        stage = self.stage_at(layer)
-        if stage is None:
-            return tokens
+    def decide(self, tokens: Tokens, stage: int, count: int) -> Tokens:
+        """Draw by position in training; take the best positions at inference."""
         scores = self.scores[stage].expand(len(tokens.x), -1)  # (B, patches)
         if scores.shape[1] != tokens.num_patches:
             raise InputError(
@@ -43,7 +40,6 @@ class Static(TokenReduction):
             )
         if self.training:
             return tokens.mask(gumbel_keep(_keep_and_drop(scores)))
-        count = self.schedule.num_keep(stage, tokens.num_patches)
         best = scores.masked_fill(tokens.survivors() == 0, -torch.inf).topk(count, dim=1).indices
         return tokens.select(best if tokens.source is None else tokens.source.gather(1, best))
 

@@ -50,9 +50,8 @@ def main(config: DictConfig) -> None:
     write_csv(rows, REPORT / "results.csv", COLUMNS)
     images = spread_images(data.val_dataset(), 8)
     normalization = data.input_config["mean"], data.input_config["std"]
-    decisions = inspect(student, images).decisions
-    locations = student.method.schedule.locations
-    draw_token_maps(images, decisions, locations, *normalization).save(REPORT / "tokens.png")
+    output, locations = inspect(student, images), student.method.schedule.locations
+    draw_token_maps(images, output, locations, *normalization).save(REPORT / "tokens.png")
     print_table(rows, COLUMNS)
     print(
         f"{data.val_images} validation images; images/s at batch 32, {measured['threads']} threads"

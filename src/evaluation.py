@@ -10,18 +10,22 @@ from typing import Any
 import lightning as L
 import torch
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
-from .callbacks.position_map import PositionMap
+from .callbacks.disagreement import Disagreement
+from .callbacks.position_map import ClassMap, PositionMap
 from .callbacks.predictions import PredictionWriter
-from .callbacks.token_maps import spread_images
+from .callbacks.token_maps import inspect, spread_images
 from .errors import InputError
 from .modules.backbones.base import SparseBackbone
-from .modules.build import instantiate
+from .modules.build import attach, instantiate
 from .modules.checkpoints import classes_in, read_file
 from .modules.complexity import count_gmacs, count_params_m
 from .modules.throughput import compare_speed
+from .pictures import draw_token_maps
 from .sweep.maps import survivor_maps
 
 _MAPPED = 6  # images in a report's gallery
@@ -89,13 +93,15 @@ def evaluate(settings: dict[str, Any]) -> dict[str, Any]:
     )
     progress = settings.get("callbacks", {}).get("progress")
     callbacks = [instantiate(progress)] if progress else []
-    if settings["position_map"]:
-        callbacks.append(PositionMap(settings["position_map"]))
-    if settings["predictions"]:
-        callbacks.append(PredictionWriter(settings["predictions"], datamodule.val_filenames()))
+    shown = numbered_images(datamodule, settings["images"])
+    callbacks += _chosen_outputs(settings, module.student, datamodule)
     trainer = instantiate(settings["trainer"], callbacks=callbacks, logger=False)
     accuracy = test_accuracy(trainer, module, datamodule)
     student = module.student.to(trainer.strategy.root_device).eval()
+    if settings["token_maps"]:
+        path = Path(settings["token_maps"])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        show_tokens(student, shown, datamodule).save(path)
     return {
         "rho": settings["rho"],
         "seed": settings["seed"],
@@ -103,6 +109,53 @@ def evaluate(settings: dict[str, Any]) -> dict[str, Any]:
         **cost_and_speed(student, datamodule.image_size, settings["throughput_batch"]),
         "maps": maps_of(student, datamodule),
     }
+
+
+def _chosen_outputs(
+    settings: dict[str, Any], student: SparseBackbone, data: Any
+) -> list[L.Callback]:
+    """The callbacks that write what `conf/eval.yaml` was asked for."""
+    chosen: list[L.Callback] = []
+    if settings["position_map"]:
+        chosen.append(PositionMap(settings["position_map"]))
+    if settings["class_map"]:
+        chosen.append(ClassMap(settings["class_map"], data.class_name))
+    if settings["predictions"]:
+        chosen.append(PredictionWriter(settings["predictions"], data.val_filenames()))
+    if settings["disagreement"]:
+        if not settings.get("against"):
+            raise InputError(
+                f"disagreement={settings['disagreement']} compares two methods, and only one is "
+                "named: add the other, as method@against=evit."
+            )
+        other = attach(student.backbone, settings["against"], settings["schedule"])
+        path, names = settings["disagreement"], data.val_filenames()
+        chosen.append(Disagreement(path, other, names))
+    return chosen
+
+
+def numbered_images(data: Any, numbers: Sequence[int] | None) -> Tensor:
+    """Validation images `(B, 3, S, S)` by their numbers; eight at equal distances for None.
+
+    Raises:
+        InputError: If there is no such image.
+    """
+    dataset = data.val_dataset()
+    if numbers is None:
+        return spread_images(dataset, 8)
+    whole = isinstance(numbers, Sequence) and all(isinstance(n, int) for n in numbers)
+    if not whole or not numbers or not all(0 <= n < len(dataset) for n in numbers):
+        raise InputError(
+            f"images={numbers} must be a list of numbers from 0 to {len(dataset) - 1}, as [0,5]."
+        )
+    return torch.stack([dataset[number][0] for number in numbers])
+
+
+def show_tokens(student: SparseBackbone, images: Tensor, data: Any) -> Image.Image:
+    """What each location leaves of `images (B, 3, S, S)`, normalized by `data`'s statistics."""
+    output = inspect(student, images.to(next(student.parameters()).device))
+    normalization = data.input_config["mean"], data.input_config["std"]
+    return draw_token_maps(images, output, student.method.schedule.locations, *normalization)
 
 
 def trained_row(settings: dict[str, Any], trainer: L.Trainer, module: Any, data: Any) -> dict:

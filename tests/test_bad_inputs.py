@@ -271,6 +271,30 @@ CASES = [
         "eval.py ckpt_path={released} backbone=vit_micro",
         "missing method.predictors.2",
     ),
+    case(
+        "eval one method",
+        "eval.py backbone.weights=null disagreement=a.png",
+        "disagreement=a.png",
+        "method@against=",
+    ),
+    case(
+        "eval dense against",
+        "eval.py backbone.weights=null trainer=cpu datamodule.val_images=2 callbacks.progress=null "
+        "method=dense method@against=evit disagreement=a.png",
+        "needs two methods that decide in the same blocks",
+    ),
+    case(
+        "eval image of no number",
+        "eval.py backbone.weights=null images=5",
+        "images=5 must be a list",
+        "[0,5]",
+    ),
+    case(
+        "eval no such image",
+        "eval.py backbone.weights=null images=[0,2000]",
+        "images=[0, 2000]",
+        "from 0 to 1999",
+    ),
     case("eval no throughput", "eval.py throughput_batch=0", "throughput_batch=0 must be"),
     # Training.
     case(

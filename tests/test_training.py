@@ -236,6 +236,11 @@ class TestCommandLine:
             "rho=0.5",
             f"predictions={predictions}",
             f"position_map={tmp_path / 'positions.png'}",
+            f"class_map={tmp_path / 'classes.png'}",
+            f"token_maps={tmp_path / 'tokens.png'}",
+            "images=[1,3]",
+            "method@against=tome",
+            f"disagreement={tmp_path / 'disagreement.png'}",
             "throughput_batch=1",
             f"hydra.run.dir={tmp_path}",
         )
@@ -251,9 +256,21 @@ class TestCommandLine:
         assert len(shares) == 3 * 100
         last = [float(line["share"]) for line in shares if line["location"] == "8"]
         assert sum(last) == pytest.approx(12)  # of 100 patches at rho 0.5
+        with (tmp_path / "classes.csv").open() as file:
+            classes = list(csv.DictReader(file))
+        assert len(classes) == len({line["class"] for line in classes}) * 3 * 100
+        assert len({line["class"] for line in classes}) > 1
+        with Image.open(tmp_path / "tokens.png") as picture:
+            assert picture.size == (4 * 164 + 4, 2 * 164 + 20)  # two images, three locations
+        with (tmp_path / "disagreement.csv").open() as file:
+            compared = list(csv.DictReader(file))
+        assert all(0 < float(line["common_8"]) < 1 for line in compared)
+        with Image.open(tmp_path / "disagreement.png") as picture:
+            assert picture.size == (4 * 164 + 4, 4 * 164 + 20)
         with predictions.open() as file:
             lines = list(csv.DictReader(file))
         assert len(lines) == 4  # the run's own number of validation images
+        assert [line["first"] for line in compared] == [line["prediction"] for line in lines]
         right = sum(line["label"] == line["prediction"] for line in lines)
         assert row["acc1"] == pytest.approx(100 * right / 4)
 

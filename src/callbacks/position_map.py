@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,17 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from ..pictures import draw_position_map
+from ..pictures import draw_class_maps, draw_position_map
+
+_DRAWN = 8  # classes
 
 
 class PositionMap(L.Callback):
-    """Draws the share of images in which each position survives, for each location.
+    """Draws the mean share of a token that each position has, for each location.
 
-    Writes a picture and, beside it under the same name, the numbers as `.csv`: location, row,
-    column, share.
+    The share is 1 for a patch that is kept, 0 for one that is dropped, 1/s for one of s merged
+    into one token. Writes a picture and, beside it under the same name, the numbers as `.csv`:
+    class (or `all`), location, row, column, share.
     """
 
     def __init__(self, path: str) -> None:
@@ -25,8 +29,8 @@ class PositionMap(L.Callback):
 
     def on_test_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Start counting."""
-        self._kept: list[Tensor] = []
-        self._images = 0
+        self._sums: dict[int, Tensor] = {}  # of each class (locations, patches)
+        self._images: dict[int, int] = {}
 
     def on_test_batch_end(
         self,
@@ -38,22 +42,64 @@ class PositionMap(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Count a batch."""
-        sums = [decision.sum(dim=0).cpu().double() for decision in outputs["decisions"]]
-        before = self._kept or [torch.zeros_like(kept) for kept in sums]
-        self._kept = [kept + more for kept, more in zip(before, sums, strict=True)]
-        self._images += len(outputs["logits"])
+        output = outputs["output"]
+        if not output.decisions:
+            return
+        stages = range(len(output.decisions))
+        shares = torch.stack([output.shares(i) for i in stages]).double().cpu()
+        labels = batch[1].cpu()
+        for label in labels.unique().tolist():
+            mine = labels == label
+            self._sums[label] = self._sums.get(label, 0) + shares[:, mine].sum(dim=1)
+            self._images[label] = self._images.get(label, 0) + int(mine.sum())
 
     def on_test_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Draw and write; nothing where nothing is decided."""
-        if not self._kept or not trainer.is_global_zero:
-            return
-        side = int(self._kept[0].numel() ** 0.5)  # images are square
-        shares = [(kept / self._images).view(side, side) for kept in self._kept]
-        locations = pl_module.student.method.schedule.locations
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        draw_position_map(shares, locations, self.path)
-        lines = ["location,row,column,share"]
-        for location, share in zip(locations, shares, strict=True):
-            for row, values in enumerate(share.tolist()):
-                lines += [f"{location},{row},{c},{value:.4f}" for c, value in enumerate(values)]
+        if self._sums and trainer.is_global_zero:
+            self.write(pl_module.student.method.schedule.locations)
+
+    def write(self, locations: tuple[int, ...]) -> None:
+        """Draw and write the mean over all images."""
+        mean = self.mean()
+        draw_position_map(list(mean), locations, self.path)
+        self.write_numbers({"all": mean}, locations)
+
+    def mean(self, label: int | None = None) -> Tensor:
+        """Mean shares `(locations, rows, columns)`, of all images or of one class."""
+        labels = list(self._sums) if label is None else [label]
+        total = torch.stack([self._sums[i] for i in labels]).sum(dim=0)
+        side = int(total.shape[1] ** 0.5)  # images are square
+        return (total / sum(self._images[i] for i in labels)).unflatten(1, (side, side))
+
+    def write_numbers(self, maps: dict[str, Tensor], locations: tuple[int, ...]) -> None:
+        """Write the csv beside the picture."""
+        lines = ["class,location,row,column,share"]
+        for name, shares in maps.items():
+            for location, share in zip(locations, shares, strict=True):
+                for row, values in enumerate(share.tolist()):
+                    lines += [
+                        f'"{name}",{location},{row},{c},{v:.4f}' for c, v in enumerate(values)
+                    ]
         self.path.with_suffix(".csv").write_text("\n".join(lines) + "\n")
+
+
+class ClassMap(PositionMap):
+    """The same class by class: the picture shows the classes most of their own.
+
+    That is, the eight whose last maps are farthest from the mean; the csv holds every class.
+    """
+
+    def __init__(self, path: str, class_name: Callable[[int], str]) -> None:
+        """Write to `path`; `class_name` names a label."""
+        super().__init__(path)
+        self.class_name = class_name
+
+    def write(self, locations: tuple[int, ...]) -> None:
+        """Draw and write the mean of each class."""
+        maps = {label: self.mean(label) for label in sorted(self._sums)}
+        everyone = self.mean()[-1]
+        distance = {label: float((m[-1] - everyone).square().sum()) for label, m in maps.items()}
+        drawn = sorted(maps, key=lambda label: -distance[label])[:_DRAWN]
+        rows = [list(maps[label]) for label in drawn]
+        draw_class_maps(rows, [self.class_name(label) for label in drawn], locations, self.path)
+        self.write_numbers({self.class_name(k): shares for k, shares in maps.items()}, locations)

@@ -36,7 +36,7 @@ class PredictionWriter(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Write a batch."""
-        confidence, prediction = outputs["logits"].float().softmax(-1).max(-1)
+        confidence, prediction = outputs["output"].logits.float().softmax(-1).max(-1)
         rows = zip(batch[1].tolist(), prediction.tolist(), confidence.tolist(), strict=True)
         for label, predicted, sure in rows:
             name = self._count if self.names is None else next(self.names)

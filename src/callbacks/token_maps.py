@@ -36,7 +36,7 @@ class TokenMaps(L.Callback):
             return
         locations = pl_module.student.method.schedule.locations
         picture = draw_token_maps(
-            images, output.decisions, locations, data.input_config["mean"], data.input_config["std"]
+            images, output, locations, data.input_config["mean"], data.input_config["std"]
         )
         self.folder.mkdir(parents=True, exist_ok=True)
         picture.save(self.folder / f"epoch_{trainer.current_epoch:03d}.png")

@@ -89,6 +89,10 @@ class ImageDataModule(L.LightningDataModule, ABC):
         """The validation images' files in their order; None where they have none."""
         return None
 
+    def class_name(self, label: int) -> str:
+        """What to call a class in a picture."""
+        return str(label)
+
     def setup(self, stage: str) -> None:
         """Build the data sets that `stage` needs, and the mixing of training batches."""
         if stage == "fit":

@@ -86,6 +86,14 @@ class ImageFolders:
         outputs, num_classes = self.classes
         return None if len(outputs) == num_classes else tuple(sorted(outputs.values()))
 
+    def class_name(self, label: int) -> str:
+        """ImageNet's first word for WNIDs, else the folder's name."""
+        folder = next(name for name, output in self.classes.outputs.items() if output == label)
+        info = ImageNetInfo()
+        if folder not in info.label_names():
+            return folder
+        return info.label_name_to_description(folder).partition(",")[0]
+
     def check(self, training: bool) -> None:
         """Check the split folders: both for training, else the validation's.
 

@@ -139,5 +139,9 @@ class ImageNet(ImageDataModule):
         """`<class>/<file>` of each validation image in order; None where images are no files."""
         return self._source.val_filenames()
 
+    def class_name(self, label: int) -> str:
+        """ImageNet's word for WNIDs, else the folder's name."""
+        return self._source.class_name(label)
+
     def _train_transform(self) -> Any:
         return create_transform(**self.input_config, **self._augmentation, is_training=True)

@@ -90,6 +90,10 @@ class NamedImages:
         """None: the images are no files."""
         return None
 
+    def class_name(self, label: int) -> str:
+        """The label's number."""
+        return str(label)
+
     def check(self, training: bool) -> None:
         """Open the validation split, and the training split if asked for.
 

@@ -72,11 +72,7 @@ class SparseClassifier(SparseModule):
         for name, metric in self.metrics[f"{split}_split"].items(keep_base=True):
             present = self.present_classes if name == "acc1_present" else None
             metric.update(restrict(output.logits, present), target)
-        return {
-            "logits": output.logits,
-            "kept": kept_shares(output),
-            "decisions": output.decisions,
-        }
+        return {"output": output, "kept": kept_shares(output)}
 
     def on_validation_epoch_end(self) -> None:
         """Log the accuracies in percent."""

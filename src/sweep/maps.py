@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..modules.backbones.base import SparseBackbone, SparseOutput
+from ..pictures.tokens import denormalized
 
 _SIDE = 160  # pixels of a shown image
 
@@ -35,12 +36,10 @@ def survivor_maps(
     """
     with torch.inference_mode():
         output: SparseOutput = student.eval()(images)
-    method: Any = student.method
     merging = len(output.sources) > 0 and bool((output.size > 1).any())
-    scale, shift = (images.new_tensor(v)[:, None, None] for v in (std, mean))
     return {
-        "images": [_address(image) for image in (images * scale + shift).clamp(0, 1).cpu()],
-        "locations": list(method.schedule.locations),
+        "images": [_address(image) for image in denormalized(images, mean, std).cpu()],
+        "locations": list(student.method.schedule.locations),
         "decisions": [
             ["".join(str(int(keep > 0.5)) for keep in image) for image in decision.tolist()]
             for decision in output.decisions

@@ -17,6 +17,7 @@ from src.modules.methods import mctf, static
 from src.modules.methods.ats import sample
 from src.modules.methods.tome import ToMe, merges_per_block
 from src.modules.schedules import geometric
+from src.pictures.tokens import overlaps
 
 SMALL = {"embed_dim": 64, "num_heads": 4, "depth": 6, "img_size": 112, "num_classes": 7}
 PATCHES = 49
@@ -370,3 +371,29 @@ def test_distillation_sees_the_tokens_that_are_left(network, method):
         assert loss(student(images), Teacher(student)(images), target).item() < 1e-8
     student.method.schedule = geometric(0.5, student.method.schedule.locations)
     assert loss(student(images), Teacher(student)(images), target).item() > 1e-5
+
+
+@pytest.mark.parametrize("method", ["attention", "tome", "mctf", "ats", "structural"])
+@torch.no_grad()
+def test_shares_are_of_whole_tokens(network, method):
+    output = make_student(network, method, rho=0.5)(make_images(3))
+    for stage, count in enumerate(output.counts):
+        shares = output.shares(stage)
+        assert shares.shape == (3, PATCHES)
+        torch.testing.assert_close(shares.sum(dim=1), count)
+
+
+@torch.no_grad()
+def test_a_share_is_one_over_the_size(network):
+    output = make_student(network, "tome", rho=0.5)(make_images())
+    sizes = output.size.gather(1, output.source)
+    torch.testing.assert_close(output.shares(2)[sizes == 1], torch.ones(int((sizes == 1).sum())))
+    assert (sizes > 1).any()
+
+
+def test_overlap_is_common_over_either():
+    one, other = (
+        torch.tensor([[1.0, 1, 0, 0], [0.5, 0.5, 1, 0]]),
+        torch.tensor([[1.0, 0, 1, 0]] * 2),
+    )
+    assert overlaps(one, other).tolist() == pytest.approx([1 / 3, 1.5 / 2.5])

@@ -8,9 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
-from ..methods.base import Geometry
+from ..methods.base import Geometry, Method
 
 __all__ = ["Geometry", "SparseBackbone", "SparseOutput", "timm_names"]
 
@@ -42,6 +43,20 @@ class SparseOutput:
     sources: tuple[Tensor | None, ...] = ()
     token_logits: Tensor | None = None
 
+    def shares(self, stage: int) -> Tensor:
+        """How much of a token each patch has after location number `stage`, `(B, patches)`.
+
+        1 has one of its own, 1/s shares it with s - 1 others, 0 is dropped. For inference, where
+        dropped tokens are gone.
+        """
+        kept = self.decisions[stage]
+        source = self.sources[stage] if self.sources else None
+        if source is None:
+            return kept
+        index = source.clamp(min=0)
+        together = torch.zeros_like(kept).scatter_add(1, index, kept)
+        return kept / together.gather(1, index).clamp(min=1)
+
 
 class SparseBackbone(nn.Module, ABC):
     """A student: `backbone` is pure timm, `method` holds all that is new.
@@ -54,8 +69,9 @@ class SparseBackbone(nn.Module, ABC):
     classifies_tokens: ClassVar[bool] = False
     natural_method: ClassVar[str]
     natural_schedule: ClassVar[str]
+    method: Method
 
-    def __init__(self, backbone: nn.Module, method: nn.Module) -> None:
+    def __init__(self, backbone: nn.Module, method: Method) -> None:
         """Take both as they are; neither is changed."""
         super().__init__()
         self.backbone = backbone

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from ...errors import InputError
 from ..layers.tokens import Tokens
+from ..methods.base import Method
 from .base import SparseBackbone
 from .vit import TimmViT
 
@@ -111,7 +112,7 @@ class SparseLVViT(TimmViT):
     classifies_tokens = True
     backbone: LVViT
 
-    def __init__(self, backbone: nn.Module, method: nn.Module) -> None:
+    def __init__(self, backbone: nn.Module, method: Method) -> None:
         """As the base."""
         super().__init__(backbone, method)
         self.auxiliary_weight = AUXILIARY_WEIGHT

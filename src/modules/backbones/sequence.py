@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ...errors import InputError
 from ..layers.attention import Attended
 from ..layers.tokens import Tokens
-from ..methods.base import TokenReduction
+from ..methods.base import Method, TokenReduction
 from ..schedules import evenly_spaced
 from .base import SparseBackbone, SparseOutput
 
@@ -22,7 +22,7 @@ class SequenceBackbone(SparseBackbone):
     natural_method = "dynamicvit"
     natural_schedule = "geometric"
 
-    def __init__(self, backbone: nn.Module, method: nn.Module) -> None:
+    def __init__(self, backbone: nn.Module, method: Method) -> None:
         """As the base; the method must work on sequences."""
         if not isinstance(method, TokenReduction):
             raise InputError(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...errors import InputError
 from ..layers.paths import Path, TwoPaths
-from ..methods.base import SpatialRouting
+from ..methods.base import Method, SpatialRouting
 from .base import SparseBackbone, SparseOutput
 
 ROUTED = 2  # the third resolution stage holds most of the blocks and of the cost
@@ -24,7 +24,7 @@ class SpatialBackbone(SparseBackbone):
     natural_method = "asymmetric"
     natural_schedule = "arithmetic"
 
-    def __init__(self, backbone: nn.Module, method: nn.Module) -> None:
+    def __init__(self, backbone: nn.Module, method: Method) -> None:
         """As the base; the method must work on feature maps."""
         if not isinstance(method, SpatialRouting):
             raise InputError(

@@ -1,0 +1,109 @@
+"""Where two methods disagree on the same network and images."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+
+from ..errors import InputError
+from ..modules.backbones.base import SparseBackbone, SparseOutput
+from ..pictures import draw_disagreement
+from ..pictures.tokens import overlaps
+
+_DRAWN = 8  # images
+
+
+class Disagreement(L.Callback):
+    """Draws the images on which the tested student and another keep the least in common.
+
+    Writes a picture and, beside it under the same name, a `.csv` with a line for each image: both
+    predictions and, for each location, the overlap: what both keep over what either keeps, as
+    shares of tokens. Says how often the predictions differ.
+    """
+
+    def __init__(self, path: str, other: SparseBackbone, names: list[str] | None) -> None:
+        """Write to `path`, a `.png`; `other` sees each batch too, `names` are the images'."""
+        self.path = Path(path)
+        self.other = other
+        self.names = names
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Start counting."""
+        self.other = self.other.to(pl_module.device).eval()
+        locations = pl_module.student.method.schedule.locations
+        others = self.other.method.schedule.locations
+        if others != locations or not locations:
+            raise InputError(
+                f"A disagreement needs two methods that decide in the same blocks, and these do "
+                f"in {list(locations)} and {list(others)}: leave method=dense out."
+            )
+        self._rows: list[tuple[int, int, int]] = []  # label and both predictions
+        self._overlaps: list[Tensor] = []  # (B, locations)
+        self._images: list[Tensor] = []
+        self._shares: list[Tensor] = []  # (B, 2, locations, patches)
+
+    def on_test_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: Any,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Let the other method see the batch; keep its most disputed images so far."""
+        images, labels = batch
+        first: SparseOutput = outputs["output"]
+        second: SparseOutput = self.other(images)
+        predictions = [output.logits.argmax(dim=1).tolist() for output in (first, second)]
+        self._rows += list(zip(labels.tolist(), *predictions, strict=True))
+        stages = range(len(first.decisions))
+        pair = [torch.stack([o.shares(i) for i in stages], dim=1) for o in (first, second)]
+        shares = torch.stack(pair, dim=1).float()
+        common = [overlaps(shares[:, 0, i], shares[:, 1, i]) for i in stages]
+        self._overlaps.append(torch.stack(common, dim=1).cpu())
+        self._images.append(images.cpu())
+        self._shares.append(shares.cpu())
+        self._keep_most_disputed()
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Draw and write."""
+        if not trainer.is_global_zero:
+            return
+        locations = pl_module.student.method.schedule.locations
+        config = trainer.datamodule.input_config  # type: ignore[attr-defined]
+        images, shares = self._images[0], self._shares[0]
+        first, second = (list(shares[:, i].unbind(dim=1)) for i in (0, 1))
+        methods = (pl_module.student.method, self.other.method)
+        names = (type(methods[0]).__name__, type(methods[1]).__name__)
+        picture = draw_disagreement(
+            images, first, second, names, locations, config["mean"], config["std"]
+        )
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        picture.save(self.path)
+        common = torch.cat(self._overlaps)
+        with self.path.with_suffix(".csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(
+                ["image", "label", "first", "second", *(f"common_{i}" for i in locations)]
+            )
+            for number, (row, shared) in enumerate(zip(self._rows, common.tolist(), strict=True)):
+                name = self.names[number] if self.names else number
+                writer.writerow([name, *row, *(f"{value:.4f}" for value in shared)])
+        differ = sum(first != second for _, first, second in self._rows)
+        rank_zero_info(
+            f"The two methods answer differently on {differ} of {len(self._rows)} images and keep "
+            f"{100 * common[:, -1].mean():.0f} % in common at the last location: {self.path}"
+        )
+
+    def _keep_most_disputed(self) -> None:
+        images, shares = torch.cat(self._images), torch.cat(self._shares)
+        common = torch.stack([overlaps(s[0, -1:], s[1, -1:]).squeeze(0) for s in shares])
+        chosen = common.argsort()[:_DRAWN]
+        self._images, self._shares = [images[chosen]], [shares[chosen]]

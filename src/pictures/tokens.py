@@ -1,0 +1,143 @@
+"""Images beside what a method leaves of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..modules.backbones.base import SparseOutput
+
+_GAP = 4
+_HEADER = 16
+_TILE = 160  # least side of a shown image
+_FADE = 0.2  # what is left of a dropped patch; the rest is white
+_FIRST, _SECOND = (0.13, 0.35, 0.8), (0.9, 0.4, 0.05)  # blue and orange
+
+
+def draw_token_maps(
+    images: Tensor,
+    output: SparseOutput,
+    locations: Sequence[int],
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> Image.Image:
+    """One row an image: the input, then what each location leaves of it.
+
+    Dropped patches are faded; patches that merged show their common color.
+
+    Args:
+        images: `(B, 3, S, S)`, normalized by `mean` and `std`.
+        output: The student's, at inference.
+        locations: Written above the columns.
+        mean: Per channel.
+        std: Per channel.
+    """
+    pixels = denormalized(images, mean, std)
+    columns, titles = [pixels], ["input"]
+    for stage, location in enumerate(locations):
+        share = output.shares(stage).to(pixels)
+        source = output.sources[stage] if output.sources else None
+        shown = pixels if source is None else _merged(pixels, source.to(pixels.device), share)
+        columns.append(_faded(shown, output.decisions[stage].to(pixels)))
+        titles.append(f"block {location}: {100 * share.float().mean():.0f} %")
+    return _grid(columns, titles)
+
+
+def draw_disagreement(
+    images: Tensor,
+    first: Sequence[Tensor],
+    second: Sequence[Tensor],
+    names: tuple[str, str],
+    locations: Sequence[int],
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> Image.Image:
+    """One row an image: what both methods keep is plain, what neither keeps is faded.
+
+    Blue is what the first keeps more of, orange what the second does.
+
+    Args:
+        images: `(B, 3, S, S)`, normalized by `mean` and `std`.
+        first: For each location the shares `(B, patches)` of one method, `SparseOutput.shares`.
+        second: Likewise of the other.
+        names: Of both methods.
+        locations: Written above the columns.
+        mean: Per channel.
+        std: Per channel.
+    """
+    pixels = denormalized(images, mean, std)
+    columns, titles = [pixels], [f"blue {names[0]}, orange {names[1]}"]
+    for one, other, location in zip(first, second, locations, strict=True):
+        mine, theirs = (_enlarged(share, pixels) for share in (one, other))
+        shown = pixels.lerp(torch.ones_like(pixels), (1 - mine.maximum(theirs)) * (1 - _FADE))
+        for color, more in ((_FIRST, mine - theirs), (_SECOND, theirs - mine)):
+            tint = pixels.new_tensor(color)[:, None, None].expand_as(pixels)
+            shown = shown.lerp(tint, 0.55 * more.clamp(min=0))
+        columns.append(shown)
+        overlap = overlaps(one, other).mean()
+        titles.append(f"block {location}: {100 * overlap:.0f} % common")
+    return _grid(columns, titles)
+
+
+def overlaps(first: Tensor, second: Tensor) -> Tensor:
+    """How much of what either method keeps both keep, `(B,)` in 0..1.
+
+    Args:
+        first: Shares `(B, patches)` of one method.
+        second: Likewise of the other.
+    """
+    least, most = (f(first, second).sum(dim=1) for f in (torch.minimum, torch.maximum))
+    return least / most.clamp(min=1e-12)
+
+
+def denormalized(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Images normalized by `mean` and `std` back in 0..1."""
+    scale = images.new_tensor(std)[:, None, None]
+    shift = images.new_tensor(mean)[:, None, None]
+    return (images * scale + shift).clamp(0, 1)
+
+
+def _grid(columns: Sequence[Tensor], titles: Sequence[str]) -> Image.Image:
+    side = max(_TILE, columns[0].shape[-1])
+    width = len(columns) * (side + _GAP) + _GAP
+    height = len(columns[0]) * (side + _GAP) + _GAP + _HEADER
+    canvas = Image.new("RGB", (width, height), "white")
+    text = ImageDraw.Draw(canvas)
+    for j, (column, title) in enumerate(zip(columns, titles, strict=True)):
+        left = _GAP + j * (side + _GAP)
+        text.text((left, 2), title, fill="black")
+        for i, image in enumerate(column):
+            array = (image.permute(1, 2, 0).float().cpu().numpy() * 255).astype(np.uint8)
+            tile = Image.fromarray(array).resize((side, side), Image.Resampling.NEAREST)
+            canvas.paste(tile, (left, _HEADER + _GAP + i * (side + _GAP)))
+    return canvas
+
+
+def _faded(pixels: Tensor, decision: Tensor) -> Tensor:
+    kept = _enlarged(decision, pixels)
+    return torch.where(kept > 0.5, pixels, _FADE * pixels + (1 - _FADE))
+
+
+def _merged(pixels: Tensor, source: Tensor, share: Tensor) -> Tensor:
+    """Patches that share a token, in the mean color of all of them."""
+    grid = math.isqrt(source.shape[1])
+    colors = F.adaptive_avg_pool2d(pixels, grid).flatten(2)  # (B, 3, patches)
+    index = source.clamp(min=0).unsqueeze(1).expand_as(colors)
+    sums = torch.zeros_like(colors).scatter_add(2, index, colors * share.unsqueeze(1))
+    mean = _enlarged(sums.gather(2, index).unflatten(2, (grid, grid)), pixels)
+    alone = _enlarged(share, pixels) > 0.99
+    return torch.where(alone, pixels, mean)
+
+
+def _enlarged(values: Tensor, pixels: Tensor) -> Tensor:
+    """Values for each patch, `(B, patches)` or `(B, C, rows, columns)`, at the pixels' size."""
+    if values.dim() == 2:
+        grid = math.isqrt(values.shape[1])  # images are square
+        values = values.view(-1, 1, grid, grid)
+    return F.interpolate(values.to(pixels.dtype), size=pixels.shape[-2:], mode="nearest")

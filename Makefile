@@ -25,7 +25,7 @@ SWEEP := reports/sweep
 DIGITS := trainer=cpu callbacks.progress=null datamodule.val_images=1000 hydra.sweep.dir=$(SWEEP)
 RATIOS := rho=0.9,0.7,0.5,0.3
 
-sweep: install ## Eight methods at four ratios on embedded data; table, picture and page in reports/sweep
+sweep: install ## Seven methods at four ratios on embedded data; table, picture and page in reports/sweep
 	$(BIN)/python eval.py -m $(DIGITS) $(RATIOS) method=random,attention,evit,tome,ats,mctf
 	$(BIN)/python eval.py -m $(DIGITS) method=dense,structural
 	test -f $(SWEEP)/trained/checkpoints/last.ckpt || \

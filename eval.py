@@ -28,7 +28,7 @@ def row(config: DictConfig) -> dict[str, Any]:
     settings = OmegaConf.to_container(config, resolve=True)
     L.seed_everything(settings["seed"], workers=True, verbose=False)
     choices = HydraConfig.get().runtime.choices
-    result = {"backbone": choices["backbone"], "method": choices["method"], **evaluate(settings)}
+    result = evaluate(settings, {name: choices[name] for name in ("backbone", "method")})
     print_table([result], [name for name in result if name != "maps"])
     return result
 
@@ -50,6 +50,5 @@ if __name__ == "__main__":
     from src.sweep.name import name_sweep
 
     with one_sentence_errors():
-        name_sweep(sys.argv[1:])
-        sys.argv[1:] = add_recorded_choices(sys.argv[1:])
+        sys.argv[1:] = add_recorded_choices(name_sweep(sys.argv[1:]))
         main()

@@ -67,7 +67,7 @@ def fit(config: DictConfig) -> tuple[Any, Any, Any]:
     loggers = [instantiate(logger) for logger in settings.get("logger", {}).values() if logger]
     trainer = instantiate(settings["trainer"], callbacks=callbacks, logger=loggers)
     for logger in loggers:
-        logger.log_hyperparams(settings)
+        logger.log_hyperparams(settings | {"choices": choices})
     try:
         trainer.fit(module, datamodule, ckpt_path=settings["ckpt_path"])
     finally:
@@ -83,5 +83,5 @@ if __name__ == "__main__":
     from src.sweep.name import name_sweep
 
     with one_sentence_errors():
-        name_sweep(sys.argv[1:])
+        sys.argv[1:] = name_sweep(sys.argv[1:])
         main()

@@ -19,6 +19,7 @@ from .callbacks.disagreement import Disagreement
 from .callbacks.position_map import ClassMap, PositionMap
 from .callbacks.predictions import PredictionWriter
 from .callbacks.token_maps import inspect, spread_images
+from .dashboard.images import masked_images
 from .errors import InputError
 from .modules.backbones.base import SparseBackbone
 from .modules.build import attach, instantiate
@@ -68,14 +69,16 @@ def with_recorded_run(config: DictConfig, overrides: Sequence[str]) -> DictConfi
     return merged
 
 
-def evaluate(settings: dict[str, Any]) -> dict[str, Any]:
-    """Test a student on the validation images.
+def evaluate(settings: dict[str, Any], choices: dict[str, str]) -> dict[str, Any]:
+    """Test a student on the validation images; log to W&B if `settings` ask for it.
 
     Args:
         settings: `conf/eval.yaml`, resolved.
+        choices: Names of `backbone` and `method`.
 
     Returns:
-        `acc1`, `acc5` and `acc1_present` in percent where they apply, and `cost_and_speed`.
+        `choices`; `acc1`, `acc5` and `acc1_present` in percent where they apply; and
+        `cost_and_speed`.
     """
     datamodule = instantiate(settings["datamodule"])
     datamodule.check("test")
@@ -97,18 +100,27 @@ def evaluate(settings: dict[str, Any]) -> dict[str, Any]:
     callbacks += _chosen_outputs(settings, module.student, datamodule)
     trainer = instantiate(settings["trainer"], callbacks=callbacks, logger=False)
     accuracy = test_accuracy(trainer, module, datamodule)
-    student = module.student.to(trainer.strategy.root_device).eval()
+    device = trainer.strategy.root_device
+    student, shown = module.student.to(device).eval(), shown.to(device)
     if settings["token_maps"]:
         path = Path(settings["token_maps"])
         path.parent.mkdir(parents=True, exist_ok=True)
         show_tokens(student, shown, datamodule).save(path)
-    return {
+    row = {
+        **choices,
         "rho": settings["rho"],
         "seed": settings["seed"],
         **accuracy,
         **cost_and_speed(student, datamodule.image_size, settings["throughput_batch"]),
         "maps": maps_of(student, datamodule),
     }
+    if "wandb" in settings.get("logger", {}):
+        from .dashboard.runs import log_row
+
+        output, locations = inspect(student, shown), student.method.schedule.locations
+        normalization = datamodule.input_config["mean"], datamodule.input_config["std"]
+        log_row(row, masked_images(shown, output, locations, *normalization), settings)
+    return row
 
 
 def _chosen_outputs(
@@ -153,7 +165,7 @@ def numbered_images(data: Any, numbers: Sequence[int] | None) -> Tensor:
 
 def show_tokens(student: SparseBackbone, images: Tensor, data: Any) -> Image.Image:
     """What each location leaves of `images (B, 3, S, S)`, normalized by `data`'s statistics."""
-    output = inspect(student, images.to(next(student.parameters()).device))
+    output = inspect(student, images)
     normalization = data.input_config["mean"], data.input_config["std"]
     return draw_token_maps(images, output, student.method.schedule.locations, *normalization)
 

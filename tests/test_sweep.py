@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 import runpy
 import shutil
+import struct
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+from PIL import Image
+from wandb.proto import wandb_internal_pb2
 
 import src.evaluation
+from src.dashboard.runs import LOGGED
+from src.dashboard.workspace import main as workspace_main
+from src.dashboard.workspace import make_workspace
+from src.errors import InputError
 from src.modules.throughput import Speed
-from src.sweep.name import sweep_name
+from src.sweep.name import name_sweep, sweep_name
 from src.sweep.report import front, read_rows, write_report
 
 ROOT = Path(__file__).parents[1]
@@ -70,6 +78,12 @@ def test_a_sweep_is_named_by_its_choices() -> None:
     assert len(sweep_name(long)) < 140
     assert sweep_name(long) != sweep_name([*long[:1], "rho=0.6"])
     assert "/" not in sweep_name(long)
+
+
+def test_the_flag_may_stand_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKENTHRIFT_SWEEP", "")
+    assert name_sweep(["rho=0.5", "-m", "method=evit"]) == ["-m", "rho=0.5", "method=evit"]
+    assert os.environ["TOKENTHRIFT_SWEEP"] == "rho=0.5_method=evit"
 
 
 def test_only_what_is_missing_is_run(sweep: Sweep, measured: list[str], tmp_path: Path) -> None:
@@ -140,6 +154,86 @@ def test_the_report_goes_to_wandb_offline(
     content = json.loads(table.read_text())
     assert {"method", "rho", "acc1", "gmacs", "images_per_s"} <= set(content["columns"])
     assert len(content["data"]) == 2
+    assert list((run / "files" / "media" / "html" / "pareto").glob("page*.html"))
+
+
+def test_each_cell_is_a_wandb_run(sweep: Sweep, measured: list[str], tmp_path: Path) -> None:
+    words = ("logger=[csv,wandb]", "logger.wandb.offline=true")
+    assert sweep("method=tome", "rho=0.5", *words) == 0
+    folder = next(tmp_path.glob("*method=tome*/wandb/offline-run-*"))
+    logged = read_offline(next(folder.glob("*.wandb")))
+    assert logged["group"] == os.environ["TOKENTHRIFT_SWEEP"]
+    assert logged["config"]["choices"] == {"backbone": "vit_micro", "method": "tome"}
+    assert {
+        "val/acc1",
+        "complexity/gmacs",
+        "complexity/gmacs_share",
+        "throughput/images_per_s",
+        "throughput/speedup",
+    } <= set(logged["history"])
+    assert logged["history"]["token_maps/count"] == 4
+    masks_of_first = logged["history"]["token_maps/all_masks"][0]
+    assert set(masks_of_first) == {"block 2", "block 5", "block 8"}
+    masks = sorted((folder / "files" / "media" / "images" / "mask").glob("*.png"))
+    with Image.open(masks[-1]) as mask:
+        assert mask.size == (80, 80)
+    labels = {color for path in masks for _, color in Image.open(path).getcolors()}
+    assert labels == {1, 2}  # ToMe drops nothing: kept or merged
+
+
+def records(path: Path) -> Iterator[bytes]:
+    """Records of a `.wandb` file: LevelDB's log format behind seven bytes."""
+    data, place, whole = path.read_bytes(), 7, b""
+    while place + 7 <= len(data):
+        if 32768 - place % 32768 < 7:  # the rest of a block that no header fits in
+            place += 32768 - place % 32768
+            continue
+        length, kind = struct.unpack_from("<HB", data, place + 4)
+        whole += data[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield whole
+            whole = b""
+
+
+def read_offline(path: Path) -> dict:
+    """What a W&B run kept offline: group, config, and the last value of each logged name."""
+    kept: dict = {"group": None, "config": {}, "history": {}}
+    for data in records(path):
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(data)
+        kept["group"] = record.run.run_group or kept["group"]
+        for item in (*record.run.config.update, *record.config.update):
+            kept["config"][item.key] = json.loads(item.value_json)
+        for item in record.history.item:
+            kept["history"][item.key or "/".join(item.nested_key)] = json.loads(item.value_json)
+    return kept
+
+
+def test_the_workspace_shows_what_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    model = make_workspace("me", "mine")._to_model()
+    sections = model.spec.section.panel_bank_config.sections
+    cost, keep, survivors, training = [[p.config for p in s.panels] for s in sections]
+    logged = set(LOGGED.values())
+    for panel in cost:
+        axes = {axis.removeprefix("summary:") for axis in (panel.x_axis, panel.y_axis)}
+        assert len(axes & logged) == 2
+    assert re.search(keep[0].metric_regex, "keep/3")
+    assert not re.search(keep[0].metric_regex, "keep/3_target")
+    assert survivors[0].media_keys == ["token_maps"]
+    assert training[0].metrics == ["val/acc1"]
+    with pytest.raises(InputError, match="must be ENTITY/PROJECT"):
+        workspace_main(["mine"])
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+def test_launchers(launcher: str, tmp_path: Path) -> None:
+    words = ["method=evit", "rho=0.5,0.7", f"hydra/launcher={launcher}"]
+    command = [sys.executable, "eval.py", "-m", *QUICK, *words, f"hydra.sweep.dir={tmp_path}"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run(command, cwd=ROOT, env=environment, timeout=300, check=True, capture_output=True)
+    assert [row["rho"] for row in read_rows(tmp_path)] == [0.5, 0.7]
+    assert (tmp_path / "report.html").is_file()
 
 
 def test_the_front() -> None:

@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor
 
+from ..dashboard.images import masked_images
 from ..modules.backbones.base import SparseBackbone, SparseOutput
 from ..pictures import draw_token_maps
 
@@ -17,7 +18,8 @@ from ..pictures import draw_token_maps
 class TokenMaps(L.Callback):
     """Draws validation images and what survives each location, after each validation.
 
-    Writes `<folder>/epoch_000.png` and logs `token_maps` to W&B and TensorBoard.
+    Writes `<folder>/epoch_000.png` and logs `token_maps` to TensorBoard, and to W&B with a mask
+    for each location.
     """
 
     def __init__(self, folder: str, images: int = 8) -> None:
@@ -35,14 +37,14 @@ class TokenMaps(L.Callback):
         if not output.decisions:
             return
         locations = pl_module.student.method.schedule.locations
-        picture = draw_token_maps(
-            images, output, locations, data.input_config["mean"], data.input_config["std"]
-        )
+        normalization = data.input_config["mean"], data.input_config["std"]
+        picture = draw_token_maps(images, output, locations, *normalization)
         self.folder.mkdir(parents=True, exist_ok=True)
         picture.save(self.folder / f"epoch_{trainer.current_epoch:03d}.png")
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
-                logger.log_image("token_maps", [picture], step=trainer.global_step)
+                masked = masked_images(images, output, locations, *normalization)
+                logger.log_image("token_maps", masked, step=trainer.global_step)
             elif isinstance(logger, TensorBoardLogger):
                 pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
                 pixels = pixels.view(picture.height, picture.width, 3)

@@ -74,7 +74,7 @@ def draw_disagreement(
     pixels = denormalized(images, mean, std)
     columns, titles = [pixels], [f"blue {names[0]}, orange {names[1]}"]
     for one, other, location in zip(first, second, locations, strict=True):
-        mine, theirs = (_enlarged(share, pixels) for share in (one, other))
+        mine, theirs = (enlarged(share, pixels) for share in (one, other))
         shown = pixels.lerp(torch.ones_like(pixels), (1 - mine.maximum(theirs)) * (1 - _FADE))
         for color, more in ((_FIRST, mine - theirs), (_SECOND, theirs - mine)):
             tint = pixels.new_tensor(color)[:, None, None].expand_as(pixels)
@@ -120,7 +120,7 @@ def _grid(columns: Sequence[Tensor], titles: Sequence[str]) -> Image.Image:
 
 
 def _faded(pixels: Tensor, decision: Tensor) -> Tensor:
-    kept = _enlarged(decision, pixels)
+    kept = enlarged(decision, pixels)
     return torch.where(kept > 0.5, pixels, _FADE * pixels + (1 - _FADE))
 
 
@@ -130,12 +130,12 @@ def _merged(pixels: Tensor, source: Tensor, share: Tensor) -> Tensor:
     colors = F.adaptive_avg_pool2d(pixels, grid).flatten(2)  # (B, 3, patches)
     index = source.clamp(min=0).unsqueeze(1).expand_as(colors)
     sums = torch.zeros_like(colors).scatter_add(2, index, colors * share.unsqueeze(1))
-    mean = _enlarged(sums.gather(2, index).unflatten(2, (grid, grid)), pixels)
-    alone = _enlarged(share, pixels) > 0.99
+    mean = enlarged(sums.gather(2, index).unflatten(2, (grid, grid)), pixels)
+    alone = enlarged(share, pixels) > 0.99
     return torch.where(alone, pixels, mean)
 
 
-def _enlarged(values: Tensor, pixels: Tensor) -> Tensor:
+def enlarged(values: Tensor, pixels: Tensor) -> Tensor:
     """Values for each patch, `(B, patches)` or `(B, C, rows, columns)`, at the pixels' size."""
     if values.dim() == 2:
         grid = math.isqrt(values.shape[1])  # images are square

@@ -26,9 +26,10 @@ class SweepReport(Callback):
         if report:
             print(f"Report: {report}")
             if "wandb" in (config.get("logger") or {}):
-                from .wandb_report import log_report
+                from ..dashboard.runs import log_report
 
-                options = {k: config.logger.wandb[k] for k in ("project", "group", "offline")}
+                keys = ("project", "entity", "group", "offline")
+                options = {key: config.logger.wandb[key] for key in keys}
                 log_report(read_rows(folder), folder, options)
         failures = sorted(folder.glob(f"**/{FAILURE}"))
         if failures:

@@ -10,15 +10,23 @@ VARIABLE = "TOKENTHRIFT_SWEEP"  # read by conf/hydra, inherited by the launchers
 _LONGEST = 120
 
 
-def name_sweep(arguments: list[str]) -> None:
-    """Name the sweep that a command line asks for by its choices; no sweep, no name."""
-    if {"-m", "--multirun"} & set(arguments):
-        os.environ[VARIABLE] = sweep_name(arguments)
+def name_sweep(arguments: list[str]) -> list[str]:
+    """Name the sweep that a command line asks for by its choices; no sweep, no name.
+
+    Returns:
+        The command line with the flag in front: Hydra refuses it between overrides.
+    """
+    flags = [argument for argument in arguments if argument in ("-m", "--multirun")]
+    if not flags:
+        return arguments
+    os.environ[VARIABLE] = sweep_name(arguments)
+    return flags[:1] + [argument for argument in arguments if argument not in flags]
 
 
 def sweep_name(arguments: list[str]) -> str:
     """The overrides as a folder's name, shortened by a digest where they are long."""
-    overrides = [a for a in arguments if not a.startswith(("-", "hydra", "+hydra"))]
+    how = ("-", "hydra", "+hydra", "logger", "callbacks.progress")  # does not change results
+    overrides = [argument for argument in arguments if not argument.startswith(how)]
     whole = "_".join(overrides)
     name = re.sub(r"[^\w.,=+~\[\]-]+", "-", whole) or "defaults"
     if len(name) <= _LONGEST and name == whole:

@@ -1,0 +1,1 @@
+"""What Weights & Biases shows: runs, masked images, a sweep's report, a workspace."""

@@ -41,13 +41,15 @@ def compare_speed(
         scope: dict[str, Any] = {"network": network, "images": images}
         # Timer runs single-threaded unless told otherwise.
         timers[name] = Timer("network(images)", globals=scope, num_threads=torch.get_num_threads())
-    for timer in timers.values():
-        timer.timeit(2)
+    # Not blocked_autorange: behind large kernels it takes its own overhead for a noisy one, and
+    # runs ten times longer than asked.
+    batches = {
+        name: max(1, round(seconds / timer.timeit(2).mean)) for name, timer in timers.items()
+    }
     rates: dict[str, list[float]] = {name: [] for name in networks}
     for _ in track(range(repeats), description="Timing", transient=True):
         for name, timer in timers.items():
-            seconds_a_batch = timer.blocked_autorange(min_run_time=seconds).median
-            rates[name].append(len(images) / seconds_a_batch)
+            rates[name].append(len(images) / timer.timeit(batches[name]).mean)
     for name, network in networks.items():
         network.train(modes[name])
     return {n: Speed(median(r), min(r), max(r), repeats) for n, r in rates.items()}

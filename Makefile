@@ -22,7 +22,7 @@ demo: install ## Sparsify a small transformer on embedded data; table and pictur
 	$(BIN)/python demo.py
 
 SWEEP := reports/sweep
-DIGITS := trainer=cpu callbacks.progress=null datamodule.val_images=1000 hydra.sweep.dir=$(SWEEP)
+DIGITS := trainer=cpu callbacks.progress=null datamodule.val_images=500 hydra.sweep.dir=$(SWEEP)
 RATIOS := rho=0.9,0.7,0.5,0.3
 
 sweep: install ## Seven methods at four ratios on embedded data; table, picture and page in reports/sweep

@@ -24,7 +24,7 @@ class Speed:
 
 @torch.inference_mode()
 def compare_speed(
-    networks: dict[str, nn.Module], images: Tensor, repeats: int = 9, seconds: float = 0.5
+    networks: dict[str, nn.Module], images: Tensor, repeats: int = 7, seconds: float = 0.4
 ) -> dict[str, Speed]:
     """Time networks on the same batch, taking turns, so that noise falls on all alike.
 

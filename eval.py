@@ -50,5 +50,5 @@ if __name__ == "__main__":
     from src.sweep.name import name_sweep
 
     with one_sentence_errors():
-        sys.argv[1:] = add_recorded_choices(name_sweep(sys.argv[1:]))
+        sys.argv[1:] = name_sweep(add_recorded_choices(sys.argv[1:]))
         main()

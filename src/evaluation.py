@@ -210,7 +210,7 @@ def cost_and_speed(student: SparseBackbone, image_size: int, batch_size: int) ->
     """
     device = next(student.parameters()).device
     images = torch.randn(batch_size, 3, image_size, image_size, device=device)
-    speed = compare_speed({"dense": student.backbone, "sparse": student}, images)
+    speed = compare_speed({"dense": student.backbone, "sparse": student}, [images])
     gmacs = count_gmacs(student, image_size)
     dense_gmacs = count_gmacs(student.backbone, image_size)
     return {
@@ -220,7 +220,7 @@ def cost_and_speed(student: SparseBackbone, image_size: int, batch_size: int) ->
         "params_m": count_params_m(student),
         "images_per_s": speed["sparse"].images_per_s,
         "images_per_s_dense": speed["dense"].images_per_s,
-        "speedup": speed["sparse"].images_per_s / speed["dense"].images_per_s,
+        "speedup": speed["sparse"].over(speed["dense"])[0],
         "batch_size": batch_size,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),

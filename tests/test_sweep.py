@@ -46,7 +46,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def compare_speed(networks, images):
         runs.append(type(networks["sparse"].method).__name__)
-        return {name: Speed(100.0 + len(runs), 90, 110, 3) for name in networks}
+        return {name: Speed((90.0, 100.0 + len(runs), 110.0)) for name in networks}
 
     monkeypatch.setattr(src.evaluation, "compare_speed", compare_speed)
     return runs
@@ -272,7 +272,7 @@ def test_the_page_works_in_a_browser(sweep: Sweep, measured: list[str], tmp_path
     assert found, result.stdout[-2000:]
     seen = json.loads(html.unescape(found[1]))
     assert seen["errors"] == []
-    assert seen["points"] == 2 * 6
+    assert seen["points"] == 3 * 6
     assert (seen["ascending"], seen["descending"]) == ("0.4", "0.9")
     assert seen["settings"] == 2
     assert seen["low"] > seen["high"]  # fewer patches survive: more white

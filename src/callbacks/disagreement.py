@@ -63,10 +63,10 @@ class Disagreement(L.Callback):
         second: SparseOutput = self.other(images)
         predictions = [output.logits.argmax(dim=1).tolist() for output in (first, second)]
         self._rows += list(zip(labels.tolist(), *predictions, strict=True))
-        stages = range(len(first.decisions))
-        pair = [torch.stack([o.shares(i) for i in stages], dim=1) for o in (first, second)]
+        numbers = range(len(first.decisions))
+        pair = [torch.stack([o.shares(i) for i in numbers], dim=1) for o in (first, second)]
         shares = torch.stack(pair, dim=1).float()
-        common = [overlaps(shares[:, 0, i], shares[:, 1, i]) for i in stages]
+        common = [overlaps(shares[:, 0, i], shares[:, 1, i]) for i in numbers]
         self._overlaps.append(torch.stack(common, dim=1).cpu())
         self._images.append(images.cpu())
         self._shares.append(shares.cpu())

@@ -45,8 +45,8 @@ class PositionMap(L.Callback):
         output = outputs["output"]
         if not output.decisions:
             return
-        stages = range(len(output.decisions))
-        shares = torch.stack([output.shares(i) for i in stages]).double().cpu()
+        numbers = range(len(output.decisions))
+        shares = torch.stack([output.shares(i) for i in numbers]).double().cpu()
         labels = batch[1].cpu()
         for label in labels.unique().tolist():
             mine = labels == label

@@ -43,13 +43,12 @@ class ThroughputLogger(L.Callback):
         images = torch.randn(shape, device=pl_module.device)
         student = pl_module.student
         networks = {"sparse": student, "dense": student.backbone}
-        speed = compare_speed(networks, images, repeats=3, seconds=0.2)
+        speed = compare_speed(networks, [images], repeats=3, seconds=0.2)
         for logger in trainer.loggers:
             logger.log_metrics(
                 {
                     "throughput/images_per_s": speed["sparse"].images_per_s,
-                    "throughput/speedup": speed["sparse"].images_per_s
-                    / speed["dense"].images_per_s,
+                    "throughput/speedup": speed["sparse"].over(speed["dense"])[0],
                 },
                 step=trainer.global_step,
             )

@@ -1,4 +1,4 @@
-"""Pictures of what survives each stage."""
+"""Pictures of what survives each location."""
 
 from __future__ import annotations
 

@@ -33,15 +33,15 @@ def masked_images(
 
     pixels = denormalized(images, mean, std).permute(0, 2, 3, 1).float().cpu().numpy()
     labels = []
-    for stage in range(len(locations)):
-        share = enlarged(output.shares(stage).to(images), images)[:, 0]
+    for number in range(len(locations)):
+        share = enlarged(output.shares(number).to(images), images)[:, 0]
         labels.append(((share > 0).int() + ((share > 0) & (share < 0.99)).int()).cpu().numpy())
     return [
         wandb.Image(
             (255 * picture).astype("uint8"),
             masks={
-                f"block {location}": {"mask_data": labels[stage][i], "class_labels": LABELS}
-                for stage, location in enumerate(locations)
+                f"block {location}": {"mask_data": labels[number][i], "class_labels": LABELS}
+                for number, location in enumerate(locations)
             },
         )
         for i, picture in enumerate(pixels)

@@ -20,6 +20,7 @@ from ..errors import InputError, one_sentence
 from .backbones import SparseBackbone, family_of
 from .checkpoints import classes_in, load_weights, read_file
 from .losses import WeightedLoss
+from .methods.dense import Dense
 
 log = logging.getLogger(__name__)
 
@@ -129,6 +130,12 @@ def attach(network: nn.Module, method: dict[str, Any], schedule: dict[str, Any])
     return family(
         network, instantiate(method, schedule=keep_schedule, geometry=family.geometry(network))
     )
+
+
+def dense_student(network: nn.Module) -> SparseBackbone:
+    """`network` under the method that does nothing, with the outputs of a student."""
+    family = family_of(network)
+    return family(network, Dense(None, family.geometry(network)))
 
 
 def build_loss(loss: dict[str, dict[str, Any]]) -> WeightedLoss:

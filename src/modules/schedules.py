@@ -44,12 +44,12 @@ class KeepSchedule:
                     "choose a larger rho or list schedule.ratios yourself (schedule=explicit)."
                 )
 
-    def num_keep(self, stage: int, num_patches: int) -> int:
-        """Patches kept after the decision number `stage`: rounded down, at least one.
+    def num_keep(self, number: int, num_patches: int) -> int:
+        """Patches kept after the decision `number`: rounded down, at least one.
 
         A millionth of a patch is forgiven, so that 0.7 - 0.2 of 196 is 98 and not 97.
         """
-        return max(1, math.floor(self.ratios[stage] * num_patches + 1e-6))
+        return max(1, math.floor(self.ratios[number] * num_patches + 1e-6))
 
 
 def geometric(rho: float, locations: Sequence[int]) -> KeepSchedule:

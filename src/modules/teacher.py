@@ -7,9 +7,9 @@ import copy
 import torch
 from torch import Tensor
 
-from .backbones import SparseBackbone, family_of
+from .backbones import SparseBackbone
+from .build import dense_student
 from .losses import TeacherOutput
-from .methods.dense import Dense
 
 
 class Teacher:
@@ -21,10 +21,8 @@ class Teacher:
 
     def __init__(self, student: SparseBackbone) -> None:
         """Copy the student's network."""
-        network = copy.deepcopy(student.backbone)
-        family = family_of(network)
-        dense = Dense(None, family.geometry(network))
-        self.student = family(network, dense).as_teacher().requires_grad_(False)
+        dense = dense_student(copy.deepcopy(student.backbone))
+        self.student = dense.as_teacher().requires_grad_(False)
 
     def to(self, device: torch.device) -> Teacher:
         """Move the network."""

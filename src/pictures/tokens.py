@@ -40,11 +40,11 @@ def draw_token_maps(
     """
     pixels = denormalized(images, mean, std)
     columns, titles = [pixels], ["input"]
-    for stage, location in enumerate(locations):
-        share = output.shares(stage).to(pixels)
-        source = output.sources[stage] if output.sources else None
+    for number, location in enumerate(locations):
+        share = output.shares(number).to(pixels)
+        source = output.sources[number] if output.sources else None
         shown = pixels if source is None else _merged(pixels, source.to(pixels.device), share)
-        columns.append(_faded(shown, output.decisions[stage].to(pixels)))
+        columns.append(_faded(shown, output.decisions[number].to(pixels)))
         titles.append(f"block {location}: {100 * share.float().mean():.0f} %")
     return _grid(columns, titles)
 

@@ -377,8 +377,8 @@ def test_distillation_sees_the_tokens_that_are_left(network, method):
 @torch.no_grad()
 def test_shares_are_of_whole_tokens(network, method):
     output = make_student(network, method, rho=0.5)(make_images(3))
-    for stage, count in enumerate(output.counts):
-        shares = output.shares(stage)
+    for number, count in enumerate(output.counts):
+        shares = output.shares(number)
         assert shares.shape == (3, PATCHES)
         torch.testing.assert_close(shares.sum(dim=1), count)
 

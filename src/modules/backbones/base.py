@@ -43,14 +43,14 @@ class SparseOutput:
     sources: tuple[Tensor | None, ...] = ()
     token_logits: Tensor | None = None
 
-    def shares(self, stage: int) -> Tensor:
-        """How much of a token each patch has after location number `stage`, `(B, patches)`.
+    def shares(self, number: int) -> Tensor:
+        """How much of a token each patch has after location `number`, `(B, patches)`.
 
         1 has one of its own, 1/s shares it with s - 1 others, 0 is dropped. For inference, where
         dropped tokens are gone.
         """
-        kept = self.decisions[stage]
-        source = self.sources[stage] if self.sources else None
+        kept = self.decisions[number]
+        source = self.sources[number] if self.sources else None
         if source is None:
             return kept
         index = source.clamp(min=0)

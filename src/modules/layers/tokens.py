@@ -116,7 +116,7 @@ class Tokens:
         old = size[:, self.prefix :]
         weight = (old if weight is None else weight).to(self.x.dtype)
         rows = group.unsqueeze(-1).expand_as(self.patches)
-        empty = self.x.new_zeros(len(self.x), count)
+        empty = self.x.new_zeros(self.x.shape[0], count)
         total = empty.scatter_add(1, group, weight).unsqueeze(-1)
         summed = torch.zeros_like(self.patches[:, :1]).expand(-1, count, -1)
         summed = summed.scatter_add(1, rows, self.patches * weight.unsqueeze(-1))

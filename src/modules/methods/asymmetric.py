@@ -60,14 +60,14 @@ class Asymmetric(SpatialRouting):
 
     def route(self, layer: int, x: Tensor) -> TwoPaths | None:
         """Decide at this method's locations."""
-        stage = self.stage_at(layer)
-        if stage is None:
+        number = self.number_at(layer)
+        if number is None:
             return None
-        scores = self.predictors[stage](x)
+        scores = self.predictors[number](x)
         if self.training:
             return Blended(gumbel_keep(scores))
         order = scores[..., KEEP].argsort(dim=1, descending=True)
-        return Gathered(order, self.schedule.num_keep(stage, x.shape[1]))
+        return Gathered(order, self.schedule.num_keep(number, x.shape[1]))
 
     def fast(self, layer: int, x: Tensor) -> Tensor:
         """The block's own fast path."""

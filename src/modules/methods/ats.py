@@ -45,5 +45,5 @@ def sample(scores: Tensor, count: int) -> Tensor:
     """Indices `(B, count)` where the cumulated `scores (B, N)` pass the middles of equal steps."""
     steps = (torch.arange(count, device=scores.device, dtype=scores.dtype) + 0.5) / count
     cumulated = scores.cumsum(dim=1).contiguous()
-    index = torch.searchsorted(cumulated, steps.expand(len(scores), -1).contiguous())
+    index = torch.searchsorted(cumulated, steps.expand(scores.shape[0], -1).contiguous())
     return index.clamp(max=scores.shape[1] - 1)

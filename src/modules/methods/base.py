@@ -74,7 +74,7 @@ class Method(nn.Module, ABC):
                     f"but there are {self.depth} blocks to decide in (0 to {self.depth - 1})."
                 )
 
-    def stage_at(self, layer: int) -> int | None:
+    def number_at(self, layer: int) -> int | None:
         """Number of the decision that falls on block `layer`, or None."""
         locations = self.schedule.locations
         return locations.index(layer) if layer in locations else None
@@ -100,26 +100,25 @@ class TokenReduction(Method):
 
     def before_block(self, layer: int, tokens: Tokens) -> Tokens:
         """The tokens that enter block `layer`."""
-        stage = self.stage_at(layer)
-        return tokens if stage is None else self.decide(tokens, stage, self._count(stage, tokens))
+        number = self.number_at(layer)
+        if number is None:
+            return tokens
+        return self.decide(tokens, number, self.schedule.num_keep(number, tokens.num_patches))
 
     def after_attention(self, layer: int, tokens: Tokens, attended: Attended) -> Tokens:
         """The tokens that leave the attention of block `layer`, residual added, for its MLP."""
-        stage = self.stage_at(layer)
-        return (
-            tokens if stage is None else self.reduce(tokens, attended, self._count(stage, tokens))
-        )
+        number = self.number_at(layer)
+        if number is None:
+            return tokens
+        return self.reduce(tokens, attended, self.schedule.num_keep(number, tokens.num_patches))
 
-    def decide(self, tokens: Tokens, stage: int, count: int) -> Tokens:
-        """The tokens that enter the block of decision number `stage`: `count` patches of them."""
+    def decide(self, tokens: Tokens, number: int, count: int) -> Tokens:
+        """The tokens that enter the block of decision `number`: `count` patches of them."""
         return tokens
 
     def reduce(self, tokens: Tokens, attended: Attended, count: int) -> Tokens:
         """The tokens that leave the attention of a location: `count` patches of them."""
         return tokens
-
-    def _count(self, stage: int, tokens: Tokens) -> int:
-        return self.schedule.num_keep(stage, tokens.num_patches)
 
 
 class SpatialRouting(Method):

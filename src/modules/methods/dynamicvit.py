@@ -32,9 +32,9 @@ class DynamicViT(TokenReduction):
         super().__init__(schedule, geometry)
         self.predictors = nn.ModuleList(Predictor(geometry.dim) for _ in schedule.locations)
 
-    def decide(self, tokens: Tokens, stage: int, count: int) -> Tokens:
+    def decide(self, tokens: Tokens, number: int, count: int) -> Tokens:
         """Draw each token in training; keep the likeliest at inference."""
-        scores = self.predictors[stage](tokens.patches, tokens.patch_size)
+        scores = self.predictors[number](tokens.patches, tokens.patch_size)
         if self.training:
             return tokens.mask(gumbel_keep(scores))
         return tokens.select(top_keep(scores, count))

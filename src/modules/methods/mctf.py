@@ -57,7 +57,7 @@ def fuse(tokens: Tokens, received: Tensor, fewer: int) -> tuple[Tokens, Tensor]:
     place = torch.cat([leaving, receiving]).argsort()
     group = group[:, place]
     merged = tokens.merge(group, count - fewer, weight=received * size)
-    added = received.new_zeros(len(received), count - fewer).scatter_add(1, group, received)
+    added = received.new_zeros(received.shape[0], count - fewer).scatter_add(1, group, received)
     return merged, added
 
 

@@ -30,9 +30,9 @@ class Static(TokenReduction):
             0.02 * torch.randn(len(schedule.locations), geometry.num_patches)
         )
 
-    def decide(self, tokens: Tokens, stage: int, count: int) -> Tokens:
+    def decide(self, tokens: Tokens, number: int, count: int) -> Tokens:
         """Draw by position in training; take the best positions at inference."""
-        scores = self.scores[stage].expand(len(tokens.x), -1)  # (B, patches)
+        scores = self.scores[number].expand(tokens.x.shape[0], -1)  # (B, patches)
         if scores.shape[1] != tokens.num_patches:
             raise InputError(
                 f"The image has {tokens.num_patches} patches, but method=static has scores for "

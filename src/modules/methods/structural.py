@@ -30,5 +30,5 @@ class Structural(TokenReduction):
             )
         pooled = (side + 1) // 2
         rows = torch.arange(side, device=tokens.x.device) // 2
-        group = (rows[:, None] * pooled + rows[None, :]).flatten().expand(len(tokens.x), -1)
+        group = (rows[:, None] * pooled + rows[None, :]).flatten().expand(tokens.x.shape[0], -1)
         return replace(tokens.merge(group, pooled * pooled), size=None)

@@ -1,0 +1,35 @@
+"""Write a student as ONNX or torch.export's format, compare it with PyTorch and time it."""
+
+import json
+import sys
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+
+@hydra.main(config_path="conf", config_name="export", version_base="1.3")
+def main(config: DictConfig) -> None:
+    """Compose, check, export."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from src.evaluation import print_table, with_recorded_run
+    from src.export.check import export_and_check
+    from src.validation import check_config
+
+    config = with_recorded_run(config, HydraConfig.get().overrides.task)
+    check_config(config)
+    rows = export_and_check(OmegaConf.to_container(config, resolve=True))
+    print_table(rows, list(rows[0]))
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    (folder / "export.json").write_text(json.dumps(rows, indent=2) + "\n")
+    print(f"Written: {rows[0]['file']}")
+
+
+if __name__ == "__main__":
+    from eval import add_recorded_choices
+    from src.errors import one_sentence_errors
+
+    with one_sentence_errors():
+        sys.argv[1:] = add_recorded_choices(sys.argv[1:])
+        main()

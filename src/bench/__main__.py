@@ -1,0 +1,169 @@
+"""Inference, sparse against dense, on this machine: `python -m src.bench --backbone deit_s`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..errors import InputError, one_sentence_errors
+from ..modules import create_student
+from ..modules.build import compose_config
+from ..modules.complexity import count_gmacs
+from ..modules.throughput import compare_speed
+from .memory import peak_memory_mb
+from .report import draw_speedups, write
+
+SHOWN = (
+    "backbone",
+    "rho",
+    "batch_size",
+    "gmacs",
+    "latency_ms_dense",
+    "latency_ms",
+    "speedup",
+    "mac_ratio",
+    "efficiency",
+    "memory_mb",
+)
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_INPUTS = 3  # batches that are taken in turn
+
+
+def measure(
+    backbone: str,
+    *,
+    rho: float,
+    batch_size: int,
+    method: str | None = None,
+    image_size: int | None = None,
+    precision: str = "fp32",
+    device: str = "cpu",
+    compiled: bool = False,
+    repeats: int = 9,
+    seconds: float = 0.5,
+) -> dict[str, Any]:
+    """One row: speed and memory of a student beside its dense network, timed in turns.
+
+    Weights are random: they change neither cost nor, at inference, how many tokens are left.
+
+    Returns:
+        Among others `speedup`, the median of the turns' ratios, with `speedup_least` and
+        `speedup_most`; `mac_ratio`, dense over sparse; `efficiency`, the first over the second.
+    """
+    size = image_size or _image_size(backbone)
+    student = create_student(backbone, rho=rho, method=method, image_size=size).eval()
+    gmacs, gmacs_dense = count_gmacs(student, size), count_gmacs(student.backbone, size)
+    place, dtype = torch.device(device), PRECISIONS[precision]
+    student = student.to(place, dtype)
+    shape = (batch_size, 3, size, size)
+    batches = [torch.randn(shape, device=place, dtype=dtype) for _ in range(_INPUTS)]
+    networks: dict[str, nn.Module] = {"dense": student.backbone, "sparse": student}
+    if compiled:
+        networks = {
+            name: torch.compile(network, fullgraph=True)  # type: ignore[misc]
+            for name, network in networks.items()
+        }
+    speed = compare_speed(networks, batches, repeats, seconds)
+    with torch.inference_mode():
+        memory = {
+            name: peak_memory_mb(partial(network, batches[0]), place)
+            for name, network in networks.items()
+        }
+    speedup, least, most = speed["sparse"].over(speed["dense"])
+    return {
+        "backbone": backbone,
+        "method": type(student.method).__name__,
+        "rho": rho,
+        "image_size": size,
+        "batch_size": batch_size,
+        "precision": precision,
+        "compiled": compiled,
+        "gmacs": gmacs,
+        "gmacs_dense": gmacs_dense,
+        "gmacs_share": gmacs / gmacs_dense,
+        "images_per_s": speed["sparse"].images_per_s,
+        "images_per_s_dense": speed["dense"].images_per_s,
+        "latency_ms": 1000 * batch_size / speed["sparse"].images_per_s,
+        "latency_ms_dense": 1000 * batch_size / speed["dense"].images_per_s,
+        "speedup": speedup,
+        "speedup_least": least,
+        "speedup_most": most,
+        "mac_ratio": gmacs_dense / gmacs,
+        "efficiency": speedup * gmacs / gmacs_dense,
+        "memory_mb": memory["sparse"],
+        "memory_mb_dense": memory["dense"],
+        "repeats": repeats,
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print a table; write csv, picture and circumstances."""
+    parser = argparse.ArgumentParser(
+        prog="python -m src.bench",
+        description="Inference, dense and sparse timed in turns; medians of the turns. "
+        "efficiency = speed-up over ratio of MACs: 1 where the clock saves what paper promises.",
+    )
+    parser.add_argument("--backbone", nargs="+", default=["deit_s"], help="names in conf/backbone")
+    parser.add_argument("--method", help="name in conf/method; the backbone's own by default")
+    parser.add_argument("--rho", type=float, nargs="+", default=[0.9, 0.7, 0.5])
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 32], help="batch sizes")
+    parser.add_argument(
+        "--image-size", type=int, help="side in pixels; the backbone's own if not given"
+    )
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--compile", action="store_true", help="torch.compile both networks")
+    parser.add_argument("--out", type=Path, default=Path("reports/bench"), help="folder")
+    options = parser.parse_args(arguments)
+    _check(options)
+    rows = []
+    for backbone in options.backbone:
+        for rho in options.rho:
+            for batch in sorted(set(options.batch)):
+                row = measure(
+                    backbone,
+                    rho=rho,
+                    batch_size=batch,
+                    method=options.method,
+                    image_size=options.image_size,
+                    precision=options.precision,
+                    device=options.device,
+                    compiled=options.compile,
+                )
+                print(f"{backbone} rho={rho:g} batch {batch}: {row['speedup']:.2f} times dense")
+                rows.append(row)
+            print(_from_which_batch(rows, backbone, rho))
+    write(rows, options.out, SHOWN, torch.device(options.device))
+    draw_speedups(rows, options.out / "speedups.png")
+
+
+def _from_which_batch(rows: Sequence[dict[str, Any]], backbone: str, rho: float) -> str:
+    mine = [row for row in rows if (row["backbone"], row["rho"]) == (backbone, rho)]
+    wins = [row["batch_size"] for row in mine if row["speedup"] > 1]
+    tried = ", ".join(str(row["batch_size"]) for row in mine)
+    first = f"wins from batch {wins[0]}" if wins else "does not win"
+    return f"{backbone} rho={rho:g}: sparse {first} (tried: {tried})"
+
+
+def _check(options: argparse.Namespace) -> None:
+    for batch in options.batch:
+        if batch < 1:
+            raise InputError(f"--batch {batch} is no batch size: give a whole number from 1.")
+    if options.device.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError(f"--device {options.device}: PyTorch sees no GPU here; give cpu.")
+
+
+def _image_size(backbone: str) -> int:
+    size: int = compose_config([f"backbone={backbone}"], ["backbone"])["backbone"]["image_size"]
+    return size
+
+
+if __name__ == "__main__":
+    with one_sentence_errors():
+        main()

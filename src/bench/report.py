@@ -1,0 +1,70 @@
+"""What a benchmark leaves: a table on screen, a csv, a picture, the circumstances."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..evaluation import print_table, write_csv
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """Machine and versions behind the numbers."""
+    cuda = device.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name(device) if cuda else _processor(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "system": platform.system(),
+        **{name: version(name) for name in ("torch", "timm")},
+        "cuda": torch.version.cuda if cuda else None,
+    }
+
+
+def write(
+    rows: Sequence[dict[str, Any]], folder: Path, shown: Sequence[str], device: torch.device
+) -> None:
+    """Print the columns `shown`; write `results.csv` and `environment.json` into `folder`."""
+    print_table(rows, shown)
+    write_csv(rows, folder / "results.csv", list(rows[0]))
+    circumstances = json.dumps(environment(device), indent=2)
+    (folder / "environment.json").write_text(circumstances + "\n")
+    print(f"Written to {folder}")
+
+
+def draw_speedups(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Speed-up against batch size, a line for each network and rho, dashed what MACs promise."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    panel = figure.subplots()
+    for name in dict.fromkeys((row["backbone"], row["rho"]) for row in rows):
+        mine = [row for row in rows if (row["backbone"], row["rho"]) == name]
+        batches = [row["batch_size"] for row in mine]
+        label = f"{name[0]} rho={name[1]:g}"
+        (line,) = panel.plot(batches, [r["speedup"] for r in mine], marker="o", label=label)
+        promised = [1 / row["gmacs_share"] for row in mine]
+        panel.plot(batches, promised, linestyle="--", color=line.get_color(), linewidth=0.8)
+    panel.axhline(1, color="black", linewidth=0.8)
+    panel.set_xscale("log", base=2)
+    panel.set_xlabel("batch size")
+    panel.set_ylabel("times as fast as dense (dashed: ratio of MACs)")
+    panel.legend()
+    figure.savefig(path, dpi=120)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

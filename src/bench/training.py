@@ -1,0 +1,174 @@
+"""A training step, sparse against dense: `python -m src.bench.training --backbone deit_s`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from statistics import median
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import InputError, one_sentence_errors
+from ..modules import create_student
+from ..modules.backbones import vit
+from ..modules.backbones.base import SparseBackbone
+from ..modules.build import build_loss, compose_config
+from ..modules.layers.attention import explicit
+from ..modules.losses import TeacherOutput
+from ..modules.teacher import Teacher
+from ..modules.throughput import take_turns
+from .memory import peak_memory_mb
+from .report import write
+
+SHOWN = ("backbone", "batch_size", "image_size", "step", "step_ms", "over_dense", "memory_mb")
+Step = Callable[[], None]
+
+
+def steps(backbone: str, *, rho: float, batch_size: int, image_size: int, device: str) -> dict:
+    """What is compared, each a callable: forward and backward, no optimizer.
+
+    `dense` is the timm network with cross-entropy; `student` the same with the policy in its
+    attention and the keep ratio's loss; `whole` adds the teacher and all of the method's losses.
+    `student explicit` and `whole explicit` are the same in the released code's way: a T x T
+    softmax for each head (paper A, Eq. 9-11) and a teacher of full precision.
+    """
+    place = torch.device(device)
+    student = create_student(backbone, rho=rho, image_size=image_size).to(place).train()
+    teacher = Teacher(student).to(place)
+    plan = compose_config([f"backbone={backbone}"], ["loss"])["loss"]
+    loss = build_loss(plan)
+    part = build_loss({name: plan[name] for name in ("classification", "keep_ratio")})
+    images = torch.randn(batch_size, 3, image_size, image_size, device=place)
+    target = torch.randint(0, 1000, (batch_size,), device=place)
+
+    def explicitly() -> AbstractContextManager[Any]:
+        return patch.object(vit, "attend", _explicit)
+
+    def dense() -> None:
+        _backward(F.cross_entropy(student.backbone(images), target), student)
+
+    def masked() -> None:
+        output = student(images)
+        none = TeacherOutput(output.logits, output.features)
+        _backward(part(output, none, target)[0], student)
+
+    def whole() -> None:
+        output = student(images)
+        _backward(loss(output, teacher(images), target)[0], student)
+
+    def inside(step: Step, around: Callable[[], AbstractContextManager[Any]]) -> Step:
+        def run() -> None:
+            with around():
+                step()
+
+        return run
+
+    return {
+        "dense": inside(dense, nullcontext),
+        "student": inside(masked, nullcontext),
+        "student explicit": inside(masked, explicitly),
+        "whole": inside(whole, nullcontext),
+        "whole explicit": inside(whole, explicitly),
+    }
+
+
+def measure(
+    backbone: str,
+    *,
+    rho: float,
+    batch_size: int,
+    image_size: int,
+    device: str,
+    repeats: int = 7,
+    memory: bool = True,
+) -> list[dict[str, Any]]:
+    """A row for each of `steps`, timed in turns; `over_dense` is the median of turns' ratios."""
+    calls = steps(backbone, rho=rho, batch_size=batch_size, image_size=image_size, device=device)
+    times = take_turns(calls, repeats=repeats, seconds=0.0)
+    place = torch.device(device)
+    rows = []
+    for name, mine in times.items():
+        ratios = [m / d for m, d in zip(mine, times["dense"], strict=True)]
+        rows.append(
+            {
+                "backbone": backbone,
+                "rho": rho,
+                "batch_size": batch_size,
+                "image_size": image_size,
+                "step": name,
+                "step_ms": 1000 * median(mine),
+                "over_dense": median(ratios),
+                "over_dense_least": min(ratios),
+                "over_dense_most": max(ratios),
+                "memory_mb": peak_memory_mb(calls[name], place) if memory else None,
+                "repeats": repeats,
+            }
+        )
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print a table; write csv and circumstances."""
+    parser = argparse.ArgumentParser(
+        prog="python -m src.bench.training",
+        description="Forward and backward of dense network, student, and student with teacher, "
+        "in turns; `explicit` is the released code's way, a T x T softmax for each head.",
+    )
+    parser.add_argument("--backbone", default="deit_s", help="a plain transformer in conf/backbone")
+    parser.add_argument("--rho", type=float, default=0.7)
+    parser.add_argument("--batch", type=int, nargs="+", default=[16, 32], help="batch sizes")
+    parser.add_argument("--image-size", type=int, nargs="+", default=[224], help="sides in pixels")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--repeats", type=int, default=7, help="turns")
+    parser.add_argument("--out", type=Path, default=Path("reports/bench_training"), help="folder")
+    options = parser.parse_args(arguments)
+    for batch in options.batch:
+        if batch < 1:
+            raise InputError(f"--batch {batch} is no batch size: give a whole number from 1.")
+    rows: list[dict[str, Any]] = []
+    for image_size in options.image_size:
+        for batch in options.batch:
+            rows += measure(
+                options.backbone,
+                rho=options.rho,
+                batch_size=batch,
+                image_size=image_size,
+                device=options.device,
+                repeats=options.repeats,
+            )
+    write(rows, options.out, SHOWN, torch.device(options.device))
+
+
+def _explicit(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    size: Tensor | None = None,
+    dropout: float = 0.0,
+    scale: float | None = None,
+) -> Tensor:
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    if size is None:
+        size = query.new_ones(len(query), query.shape[2])
+    return explicit(query, key, value, size, scale, dropout)
+
+
+def _backward(loss: Tensor, student: SparseBackbone) -> None:
+    loss.backward()  # type: ignore[no-untyped-call]
+    _clear(student.parameters())
+
+
+def _clear(parameters: Iterable[nn.Parameter]) -> None:
+    for parameter in parameters:
+        parameter.grad = None
+
+
+if __name__ == "__main__":
+    with one_sentence_errors():
+        main()

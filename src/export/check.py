@@ -1,0 +1,92 @@
+"""Export as `conf/export.yaml` asks, and look at what came out."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor
+
+from ..modules.build import build_student, dense_student, instantiate
+from ..modules.checkpoints import classes_in, read_file
+from ..modules.throughput import Speed, take_turns
+from .graph import Deployed, export, largest_difference, load, quantize
+
+
+def export_and_check(settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """Write the file, compare it with PyTorch at each of `check_batches`, time it beside dense.
+
+    Args:
+        settings: `conf/export.yaml`, resolved.
+
+    Returns:
+        A row for the file, and one for its 8-bit version where `int8` asks for it.
+    """
+    backbone, path = settings["backbone"], Path(settings["file"])
+    student = build_student(
+        backbone, settings["method"], settings["schedule"], _num_classes(backbone)
+    ).eval()
+    size, batch = backbone["image_size"], settings["throughput_batch"]
+    export(student, path, size, settings["survivors"])
+    model, run = Deployed(student, settings["survivors"]), load(path)
+    row: dict[str, Any] = {
+        "file": str(path),
+        "megabytes": path.stat().st_size / 1e6,
+        **{
+            f"difference_batch_{b}": largest_difference(model, run, size, b)
+            for b in settings["check_batches"]
+        },
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        dense = Path(folder) / f"dense{path.suffix}"
+        export(dense_student(student.backbone), dense, size)
+        images = torch.randn(batch, 3, size, size)
+        calls: dict[str, Callable[[], Any]] = {
+            "dense": _bound(load(dense), images),
+            "sparse": _bound(run, images),
+        }
+        rows = [row]
+        if settings["int8"]:
+            small = path.with_name(f"{path.stem}_int8{path.suffix}")
+            quantize(path, small)
+            calls["int8"] = _bound(load(small), images)
+            rows.append({"file": str(small), "megabytes": small.stat().st_size / 1e6})
+        speeds = {
+            name: Speed(tuple(batch / t for t in times))
+            for name, times in take_turns(calls).items()
+        }
+    for one, name in zip(rows, ("sparse", "int8"), strict=False):
+        one["batch_size"] = batch
+        one["images_per_s"] = speeds[name].images_per_s
+        one["images_per_s_dense"] = speeds["dense"].images_per_s
+        one["speedup"] = speeds[name].over(speeds["dense"])[0]
+    if settings["int8"]:
+        data = instantiate(settings["datamodule"])
+        data.check("test")
+        for one in rows:
+            one["acc1"] = accuracy(load(Path(one["file"])), data)
+    return rows
+
+
+def accuracy(run: Callable[[Tensor], tuple[Tensor, ...]], data: Any) -> float:
+    """Top-1 in percent over the validation images."""
+    data.setup("test")
+    right = total = 0
+    for images, labels in data.test_dataloader():
+        right += int((run(images)[0].argmax(dim=1) == labels).sum())
+        total += len(labels)
+    return 100 * right / total
+
+
+def _num_classes(backbone: dict[str, Any]) -> int:
+    file = backbone["weights"]
+    stored = classes_in(read_file(file), file) if file else None
+    return stored or int(timm.get_pretrained_cfg_value(backbone["network"], "num_classes") or 1000)
+
+
+def _bound(run: Callable[[Tensor], Any], images: Tensor) -> Callable[[], Any]:
+    return lambda: run(images)

@@ -1,0 +1,132 @@
+"""The pruned network as a graph that runs without this project: torch.export and ONNX."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+from ..modules.backbones.base import SparseBackbone, SparseOutput
+
+FORMATS = (".onnx", ".pt2")
+Outputs = tuple[Tensor, ...]
+
+
+class Deployed(nn.Module):
+    """A student at inference as plain tensors in, plain tensors out."""
+
+    def __init__(self, student: SparseBackbone, survivors: bool = False) -> None:
+        """Copy `student`; with `survivors` say which patches each location keeps."""
+        super().__init__()
+        self.student = copy.deepcopy(student).eval().requires_grad_(False)
+        self.survivors = survivors
+
+    def forward(self, images: Tensor) -> Outputs:
+        """Images `(B, 3, S, S)` to logits `(B, classes)`, and survivors `(B, S, patches)`."""
+        output: SparseOutput = self.student(images)
+        if not self.survivors:
+            return (output.logits,)
+        return output.logits, torch.stack(output.decisions, dim=1)
+
+
+def export(student: SparseBackbone, path: Path, image_size: int, survivors: bool = False) -> None:
+    """Write `student` with any batch size to `path`, by its ending as ONNX or torch.export's.
+
+    Args:
+        student: On the CPU.
+        path: Ends in `.onnx` or `.pt2`.
+        image_size: Side in pixels; how many tokens each location keeps is fixed by it.
+        survivors: Add the second output of `Deployed`.
+
+    Raises:
+        InputError: If the ending is another, or a package is missing.
+    """
+    if path.suffix not in FORMATS:
+        raise InputError(f"file={path} must end in {' or '.join(FORMATS)}.")
+    if survivors and not student.method.schedule.locations:
+        raise InputError("survivors=true: a dense network decides nothing; leave it false.")
+    model = Deployed(student, survivors)
+    images = torch.randn(2, 3, image_size, image_size)
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with torch.no_grad():
+        program = torch.export.export(model, (images,), dynamic_shapes=({0: batch},), strict=True)
+    if path.suffix == ".pt2":
+        torch.export.save(program, path)
+        return
+    names = ["logits", "survivors"][: 1 + survivors]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the exporter's own calls
+            torch.onnx.export(
+                program,
+                (),
+                str(path),
+                input_names=["images"],
+                output_names=names,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+    except ImportError as error:
+        raise InputError(f"ONNX needs packages: pip install onnx onnxscript ({error}).") from error
+
+
+def load(path: Path, threads: int | None = None) -> Callable[[Tensor], Outputs]:
+    """A function from images to the outputs of the file that `export` wrote.
+
+    Args:
+        path: As written.
+        threads: For ONNX Runtime; PyTorch's number by default.
+
+    Raises:
+        InputError: If a package is missing.
+    """
+    if path.suffix == ".pt2":
+        module = torch.export.load(path).module()
+        return lambda images: tuple(module(images))
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise InputError("Running ONNX needs a package: pip install onnxruntime.") from error
+    options: Any = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or torch.get_num_threads()
+    session = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
+
+    def run(images: Tensor) -> Outputs:
+        outputs = session.run(None, {"images": images.numpy()})
+        return tuple(torch.from_numpy(np.asarray(output)) for output in outputs)
+
+    return run
+
+
+def quantize(path: Path, quantized: Path) -> None:
+    """Write the ONNX file `path` with weights of linear layers in 8 bits, by ONNX Runtime."""
+    try:
+        import onnx
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+    except ImportError as error:
+        raise InputError("int8=true needs packages: pip install onnx onnxruntime.") from error
+    model = onnx.load(path)
+    model.graph.ClearField("value_info")  # shapes of before, which the quantizer trips over
+    kinds = ["MatMul", "Gemm"]
+    quantize_dynamic(model, quantized, op_types_to_quantize=kinds, weight_type=QuantType.QInt8)
+
+
+def largest_difference(
+    model: nn.Module, run: Callable[[Tensor], Outputs], image_size: int, batch: int
+) -> float:
+    """Largest absolute difference of any output between PyTorch and the file at one batch size."""
+    images = torch.randn(batch, 3, image_size, image_size)
+    with torch.inference_mode():
+        wanted = model(images)
+    return max(
+        float((mine - theirs).abs().max()) for mine, theirs in zip(wanted, run(images), strict=True)
+    )

@@ -1,0 +1,78 @@
+"""Every method is one graph under torch.compile, at any batch size."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+from torch._dynamo.testing import CompileCounter
+
+from src.modules import sparsify
+
+METHODS = (
+    "dynamicvit",
+    "random",
+    "attention",
+    "static",
+    "evit",
+    "tome",
+    "ats",
+    "mctf",
+    "structural",
+)
+VIT = {"embed_dim": 64, "num_heads": 4, "depth": 4, "img_size": 64, "num_classes": 5}
+NETWORKS = {
+    "vit": ("vit_tiny_patch16_224", VIT),
+    "eva": ("vit_small_patch16_rope_224.naver_in1k", VIT | {"num_heads": 4}),
+    "lvvit": ("lvvit_s", VIT),
+    "swin": (
+        "swin_tiny_patch4_window7_224",
+        {"embed_dim": 16, "depths": (1, 1, 3, 1), "num_heads": (1, 2, 4, 4), "window_size": 2}
+        | {"img_size": 64, "num_classes": 5},
+    ),
+    "convnext": (
+        "convnext_tiny",
+        {"depths": (1, 1, 3, 1), "dims": (8, 16, 32, 64), "num_classes": 5},
+    ),
+}
+CASES = [("vit", method) for method in METHODS] + [
+    (name, method)
+    for name in NETWORKS
+    if name != "vit"
+    for method in ("asymmetric" if name in ("swin", "convnext") else "dynamicvit", "dense")
+]
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> None:
+    torch._dynamo.reset()
+
+
+def make(name: str, method: str):
+    network, options = NETWORKS[name]
+    options = {k: v for k, v in options.items() if k != "img_size" or name != "convnext"}
+    return sparsify(timm.create_model(network, **options), rho=0.5, method=method)
+
+
+@pytest.mark.parametrize(("name", "method"), CASES)
+def test_inference_is_one_graph_whatever_the_batch(name, method):
+    student = make(name, method).eval()
+    counter = CompileCounter()
+    compiled = torch.compile(student, fullgraph=True, backend=counter)
+    with torch.inference_mode():
+        for batch in (2, 3, 4, 7):
+            images = torch.randn(batch, 3, 64, 64)
+            torch.manual_seed(0)
+            mine = compiled(images).logits
+            torch.manual_seed(0)
+            torch.testing.assert_close(mine, student(images).logits)
+    assert counter.frame_count <= 2  # for the first size, then for any
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_training_is_one_graph(name):
+    student = make(name, "asymmetric" if name in ("swin", "convnext") else "dynamicvit").train()
+    compiled = torch.compile(student, fullgraph=True, backend="aot_eager")
+    compiled(torch.randn(2, 3, 64, 64)).logits.sum().backward()
+    predictor = student.method.predictors[0].out_conv[0].weight
+    assert predictor.grad is not None

@@ -1,0 +1,74 @@
+"""The exported file computes what the student computes, at any batch size."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from hydra.core.global_hydra import GlobalHydra
+
+from src.errors import InputError
+from src.export.graph import Deployed, export, largest_difference, load
+from src.modules import sparsify
+from tests.test_compile import NETWORKS
+
+ROOT = Path(__file__).parents[1]
+METHODS = [
+    ("vit", "dynamicvit"),
+    ("vit", "evit"),
+    ("vit", "tome"),
+    ("lvvit", "dynamicvit"),
+    ("swin", "asymmetric"),
+    ("convnext", "asymmetric"),
+]
+
+
+def make(name: str, method: str):
+    torch.manual_seed(0)
+    network, options = NETWORKS[name]
+    student = sparsify(timm.create_model(network, **options), rho=0.5, method=method).eval()
+    for parameter in student.parameters():
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    return student
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("suffix", [".onnx", ".pt2"])
+@pytest.mark.parametrize(("name", "method"), METHODS)
+def test_the_file_agrees_with_pytorch(name, method, suffix, tmp_path):
+    student = make(name, method)
+    path = tmp_path / f"student{suffix}"
+    export(student, path, 64, survivors=True)
+    run = load(path)
+    model = Deployed(student, survivors=True)
+    for batch in (1, 2, 5):
+        assert largest_difference(model, run, 64, batch) < 1e-4
+    images = torch.randn(3, 3, 64, 64)
+    assert torch.equal(run(images)[1], model(images)[1])  # the same patches survive
+    assert 0 < run(images)[1].mean() < 1 or method == "tome"
+
+
+def test_another_ending_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"must end in \.onnx or \.pt2"):
+        export(make("vit", "evit"), tmp_path / "student.trt", 64)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_command_line_with_eight_bits(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    GlobalHydra.instance().clear()
+    words = ["method=evit", "int8=true", "datamodule.val_images=40", "throughput_batch=1"]
+    argv = ["export.py", *words, f"file={tmp_path}/small.onnx", f"hydra.run.dir={tmp_path}"]
+    monkeypatch.setattr(sys, "argv", argv)
+    runpy.run_path("export.py", run_name="__main__")
+    rows = json.loads((tmp_path / "export.json").read_text())
+    assert rows[0]["difference_batch_5"] < 1e-4
+    assert rows[1]["megabytes"] < 0.5 * rows[0]["megabytes"]
+    assert rows[0]["acc1"] > 80
+    assert abs(rows[0]["acc1"] - rows[1]["acc1"]) <= 5
+    assert (tmp_path / "small_int8.onnx").is_file()

@@ -25,7 +25,7 @@ from src.validation import check_config
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
-APPS = ("train", "eval")
+APPS = ("train", "eval", "export")
 FILES = sorted(CONF.rglob("*.yaml"))
 RECIPES = sorted(p for group in ("experiment", "ablation") for p in (CONF / group).glob("*.yaml"))
 # What a user has to give where an option asks for it.

@@ -274,6 +274,21 @@ class TestCommandLine:
         right = sum(line["label"] == line["prediction"] for line in lines)
         assert row["acc1"] == pytest.approx(100 * right / 4)
 
+    def test_a_checkpoint_swept_over_rho(self, smoke, tmp_path):
+        result = run_script(
+            "eval.py",
+            f"ckpt_path={smoke / 'checkpoints' / 'best.ckpt'}",
+            "-m",
+            "rho=0.9,0.5",
+            "throughput_batch=1",
+            f"hydra.sweep.dir={tmp_path}",
+        )
+        assert result.returncode == 0, result.stderr
+        rows = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("*/result.json"))]
+        assert [row["rho"] for row in rows] == [0.5, 0.9]
+        assert rows[0]["gmacs"] < rows[1]["gmacs"]
+        assert {row["backbone"] for row in rows} == {"vit_micro"}
+
     def test_wandb_offline(self, tmp_path):
         result = run_script(
             "train.py",

@@ -69,12 +69,15 @@ class TestAttention:
         keep = (torch.rand(2, 7) > 0.5).float()
         keep[:, 0] = 1
         masked = attend(query, key, value, keep)
+        with torch.no_grad():
+            biased = attend(query, key, value, keep)
         for b in range(2):
             rows = keep[b].bool()
             removed = attend(
                 query[b : b + 1, :, rows], key[b : b + 1, :, rows], value[b : b + 1, :, rows]
             )
-            torch.testing.assert_close(masked[b : b + 1, :, rows], removed, atol=1e-5, rtol=1e-4)
+            for mine in (masked, biased):
+                torch.testing.assert_close(mine[b : b + 1, :, rows], removed, atol=1e-5, rtol=1e-4)
 
     @settings(max_examples=60, deadline=None)
     @given(st.integers(0, 10_000), st.floats(0.1, 3), st.sampled_from(["drawn", "merged", "all"]))
@@ -135,6 +138,9 @@ class TestAttention:
     def test_sizes_count_as_copies(self):
         query, key, value = torch.randn(3, 1, 2, 4, 8).unbind(0)
         size = torch.tensor([[1.0, 3, 1, 2]])
+        with torch.no_grad():
+            biased = attend(query, key, value, size)
+        torch.testing.assert_close(biased, attend(query, key, value, size))
         copies = [0, 1, 1, 1, 2, 3, 3]
         expected = attend(query[:, :, copies], key[:, :, copies], value[:, :, copies])
         torch.testing.assert_close(attend(query, key, value, size)[:, :, 1], expected[:, :, 1])

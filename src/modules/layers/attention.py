@@ -11,6 +11,8 @@ from torch.nn import functional as F
 # exp(80) is finite in fp32; a dropped key's logit may exceed every kept one by more.
 _LARGEST_EXPONENT = 80.0
 _LOWERED = 50.0
+# Stands for 0 where -inf would make a row of dropped keys alone undefined.
+_SMALLEST_SIZE = 1e-30
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,12 @@ def attend(
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     if dropout:
         return explicit(query, key, value, size, scale, dropout)
-    return _fused(query, key, value, size, scale)
+    if torch.is_grad_enabled():
+        return _fused(query, key, value, size, scale)
+    # Without a gradient a bias does it. Only tokens of size 0, which nobody reads, differ: they
+    # do not see themselves.
+    bias = size.clamp(min=_SMALLEST_SIZE).log().to(query.dtype)[:, None, None, :]
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)
 
 
 def _fused(query: Tensor, key: Tensor, value: Tensor, size: Tensor, scale: float) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import InputError
+from .tokens import take_rows
 
 Path = Callable[[Tensor], Tensor]
 
@@ -71,12 +72,12 @@ class Gathered(TwoPaths):
         return torch.empty_like(slow).scatter(1, self.order, slow)
 
     def run(self, x: Tensor, slow: Path, fast: Path) -> Tensor:
-        """Gather, compute both, scatter."""
-        rows = self.order.unsqueeze(-1).expand_as(x)
-        sorted_x = x.gather(1, rows)
-        parts = [slow(sorted_x[:, : self.count]), fast(sorted_x[:, self.count :])]
-        merged = torch.cat(parts, dim=1)
-        return torch.empty_like(merged).scatter_(1, rows, merged)
+        """Take rows, compute both, put them back."""
+        slow_rows, fast_rows = self.order[:, : self.count], self.order[:, self.count :]
+        parts = [slow(take_rows(x, slow_rows)), fast(take_rows(x, fast_rows))]
+        places = torch.arange(x.shape[1], device=x.device).expand_as(self.order)
+        back = torch.empty_like(self.order).scatter(1, self.order, places)
+        return take_rows(torch.cat(parts, dim=1), back)
 
 
 class FastPath(nn.Module):

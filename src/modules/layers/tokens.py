@@ -63,21 +63,15 @@ class Tokens:
 
     def select(self, index: Tensor) -> Tokens:
         """Prune by removal: keep the patch tokens `index (B, K)`, in that order."""
-        rows = index.unsqueeze(-1)
-        patches = self.patches.gather(1, rows.expand(-1, -1, self.x.shape[-1]))
+        prefix = torch.arange(self.prefix, device=index.device).expand(index.shape[0], -1)
+        kept = torch.cat([prefix, index + self.prefix], dim=1)
         size, rope = self.size, self.rope
-        if size is not None:
-            size = torch.cat([size[:, : self.prefix], size[:, self.prefix :].gather(1, index)], 1)
-        if rope is not None:
-            rope = rope.expand(index.shape[0], -1, -1).gather(
-                1, rows.expand(-1, -1, rope.shape[-1])
-            )
         return Tokens(
-            x=torch.cat([self.x[:, : self.prefix], patches], dim=1),
+            x=take_rows(self.x, kept),
             prefix=self.prefix,
-            size=size,
+            size=None if size is None else size.gather(1, kept),
             source=self._source_after(index),
-            rope=rope,
+            rope=None if rope is None else take_rows(rope.expand(index.shape[0], -1, -1), index),
         )
 
     def fuse(self, index: Tensor, weight: Tensor) -> Tokens:
@@ -166,3 +160,13 @@ class Tokens:
         if self.size is None:
             return self.x.new_full((self.x.shape[0],), self.patches.shape[1], dtype=torch.float32)
         return (self.size[:, self.prefix :] > 0).sum(dim=1, dtype=torch.float32)
+
+
+def take_rows(x: Tensor, index: Tensor) -> Tensor:
+    """Rows `index (B, K)` of `x (B, T, C)`: `(B, K, C)`.
+
+    By one look-up of whole rows, which is faster than `gather` element by element.
+    """
+    start = x.shape[1] * torch.arange(x.shape[0], device=x.device)
+    rows = (index + start.unsqueeze(1)).flatten()
+    return x.flatten(0, 1).index_select(0, rows).unflatten(0, index.shape)

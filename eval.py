@@ -37,7 +37,7 @@ def add_recorded_choices(arguments: list[str]) -> list[str]:
     """Let a checkpoint's own backbone and data be the defaults of the command line."""
     given = dict(argument.partition("=")[::2] for argument in arguments)
     path = given.get("ckpt_path", "null")
-    if path == "null" or "--help" in arguments:
+    if path == "null":
         return arguments
     from src.evaluation import recorded_choices
 
@@ -47,8 +47,10 @@ def add_recorded_choices(arguments: list[str]) -> list[str]:
 
 if __name__ == "__main__":
     from src.errors import one_sentence_errors
+    from src.help import help_if_asked
     from src.sweep.name import name_sweep
 
     with one_sentence_errors():
+        help_if_asked("eval", sys.argv[1:])
         sys.argv[1:] = name_sweep(add_recorded_choices(sys.argv[1:]))
         main()

@@ -29,7 +29,9 @@ def main(config: DictConfig) -> None:
 if __name__ == "__main__":
     from eval import add_recorded_choices
     from src.errors import one_sentence_errors
+    from src.help import help_if_asked
 
     with one_sentence_errors():
+        help_if_asked("export", sys.argv[1:])
         sys.argv[1:] = add_recorded_choices(sys.argv[1:])
         main()

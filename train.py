@@ -80,8 +80,10 @@ def fit(config: DictConfig) -> tuple[Any, Any, Any]:
 
 if __name__ == "__main__":
     from src.errors import one_sentence_errors
+    from src.help import help_if_asked
     from src.sweep.name import name_sweep
 
     with one_sentence_errors():
+        help_if_asked("train", sys.argv[1:])
         sys.argv[1:] = name_sweep(sys.argv[1:])
         main()

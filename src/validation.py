@@ -61,6 +61,7 @@ _NUMBERS = {
     "callbacks.ema.decay": Number(0.9999, least=0, most=1),
     "loss.classification.smoothing": Number(0.1, least=0, most=1),
 }
+_FREE = ("datamodule.num_workers",)  # null lets the program choose
 _LISTS = {
     "schedule.locations": "[3,6,9]",
     "schedule.ratios": "[0.7,0.5,0.3]",
@@ -96,7 +97,9 @@ def check_config(config: DictConfig) -> None:
     _check_keys(config)
     weights = {f"loss.{name}.weight": Number(0.5, least=0) for name in config.loss}
     for key, number in (_NUMBERS | weights).items():
-        if _has(config, key) and not number.accepts(OmegaConf.select(config, key)):
+        value = OmegaConf.select(config, key)
+        free = key in _FREE and value is None
+        if _has(config, key) and not free and not number.accepts(value):
             raise InputError(f"{_shown(config, key)} must be {number}, as {number.example:g}.")
     for key, (kind, wanted) in _OTHERS.items():
         if not isinstance(OmegaConf.select(config, key), kind):

@@ -65,3 +65,14 @@ def test_it_works_from_another_folder(wheel, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.split() == ["50", "25", "12"]
+    command = [site / "bin" / "tokenthrift-bench", "--help"]
+    told = subprocess.run(
+        command,
+        cwd=elsewhere,
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert "efficiency" in told.stdout, told.stderr

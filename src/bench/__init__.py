@@ -1,1 +1,1 @@
-"""Speed and memory on this machine: `python -m src.bench`, `python -m src.bench.training`."""
+"""Speed and memory on this machine: `python -m src.bench`, `.training`, `.data`."""

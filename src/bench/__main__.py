@@ -164,6 +164,11 @@ def _image_size(backbone: str) -> int:
     return size
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """What the wheel's command `tokenthrift-bench` calls."""
     with one_sentence_errors():
         main()
+
+
+if __name__ == "__main__":
+    run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -27,7 +28,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
         network: str,
         image_size: int,
         batch_size: int,
-        num_workers: int,
+        num_workers: int | None,
         mixup: dict[str, Any] | None = None,
     ) -> None:
         """Keep the settings; nothing is read before `check`.
@@ -36,7 +37,8 @@ class ImageDataModule(L.LightningDataModule, ABC):
             network: timm name whose input conventions hold.
             image_size: Side of the square input, in pixels.
             batch_size: Images a step on one device.
-            num_workers: Loader processes; 0 loads in the main process.
+            num_workers: Loader processes; 0 loads in the main process, None takes as many as
+                there are cores for each process of this machine, up to 16.
             mixup: Arguments of `timm.data.Mixup`, or None for none.
         """
         super().__init__()
@@ -55,7 +57,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
                 ) from error
         self.image_size = image_size
         self.batch_size = batch_size
-        self.num_workers = num_workers
+        self.num_workers = _cores() if num_workers is None else num_workers
         self.input_config = input_config(network, image_size)
         self._mixup_options = mixup
 
@@ -130,6 +132,16 @@ class ImageDataModule(L.LightningDataModule, ABC):
             return batch
         images, labels = batch
         return self._mixup(images, labels)
+
+
+def _cores() -> int:
+    """Cores that this process may use, shared with the other processes of a launch."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        cores = os.cpu_count() or 1
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) or 1
+    return max(1, min(16, cores // processes))
 
 
 def input_config(network: str, image_size: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from ..errors import InputError
 from .backbones.base import SparseOutput
-from .build import build_loss, build_student
+from .build import build_loss, build_student, instantiate
 from .losses import TeacherOutput
 from .optim import parameter_groups, scaled_lr, warmup_cosine
 from .teacher import Teacher
@@ -35,6 +35,7 @@ class SparseModule(L.LightningModule, ABC):
         loss: dict[str, Any],
         optimizer: dict[str, Any],
         num_classes: int,
+        teacher: dict[str, Any] | None = None,
     ) -> None:
         """Build student and loss.
 
@@ -45,8 +46,10 @@ class SparseModule(L.LightningModule, ABC):
             loss: As in `conf/loss`.
             optimizer: As in `conf/optimizer`.
             num_classes: Outputs of the network.
+            teacher: As in `conf/task`: a target and its arguments beside the student.
         """
         super().__init__()
+        self.teacher_options = teacher or {"_target_": "src.modules.teacher.Teacher"}
         self.student = build_student(backbone, method, schedule, num_classes)
         self.loss = build_loss(loss)
         if self.loss.needs_token_logits and not self.student.classifies_tokens:
@@ -60,7 +63,8 @@ class SparseModule(L.LightningModule, ABC):
     def setup(self, stage: str) -> None:
         """Copy the teacher from the student's starting weights, before a checkpoint is restored."""
         if stage == "fit" and self.loss.needs_teacher:
-            self.teacher = Teacher(self.student).to(self.device)
+            teacher: Teacher = instantiate(self.teacher_options, student=self.student)
+            self.teacher = teacher.to(self.device)
 
     def on_fit_start(self) -> None:
         """Follow the student to its device."""

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from ..errors import InputError
 from .backbones import SparseBackbone
+from .backbones.base import SparseOutput
 from .build import dense_student
 from .losses import TeacherOutput
+
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Teacher:
@@ -19,10 +24,27 @@ class Teacher:
     it.
     """
 
-    def __init__(self, student: SparseBackbone) -> None:
-        """Copy the student's network."""
+    def __init__(
+        self, student: SparseBackbone, precision: str | None = None, compiled: bool = False
+    ) -> None:
+        """Copy the student's network.
+
+        Args:
+            student: Whose network it is.
+            precision: `bf16` or `fp16` autocast for the teacher alone; None takes the student's.
+            compiled: Run it through `torch.compile`.
+
+        Raises:
+            InputError: If there is no such precision.
+        """
+        if precision is not None and precision not in PRECISIONS:
+            raise InputError(f"teacher.precision={precision} is not null, bf16 or fp16.")
         dense = dense_student(copy.deepcopy(student.backbone))
         self.student = dense.as_teacher().requires_grad_(False)
+        self.dtype = None if precision is None else PRECISIONS[precision]
+        self._run: Callable[[Tensor], SparseOutput] = (
+            torch.compile(self.student, fullgraph=True) if compiled else self.student
+        )
 
     def to(self, device: torch.device) -> Teacher:
         """Move the network."""
@@ -32,5 +54,9 @@ class Teacher:
     @torch.no_grad()
     def __call__(self, images: Tensor) -> TeacherOutput:
         """Logits and features of `images (B, 3, S, S)`."""
-        output = self.student(images)
+        if self.dtype is None:
+            output = self._run(images)
+        else:
+            with torch.autocast(images.device.type, self.dtype):
+                output = self._run(images)
         return TeacherOutput(output.logits, output.features, output.token_logits)

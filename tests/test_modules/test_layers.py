@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.modules.layers.attention import attend, explicit, sized_softmax
+from src.modules.layers.fused_attention import by_columns
 from src.modules.layers.predictor import Predictor, size_weighted_mean
 from src.modules.layers.selection import gumbel_keep, top_keep
 from src.modules.layers.tokens import Tokens
@@ -15,6 +16,22 @@ from src.modules.layers.tokens import Tokens
 
 def make_tokens(batch=2, patches=9, prefix=1, dim=8):
     return Tokens(torch.randn(batch, prefix + patches, dim), prefix)
+
+
+def held(tokens, dim=8, sized=True):
+    """Numbers that attention keeps for its backward pass."""
+    kept = {}
+
+    def keep(tensor):
+        kept[tensor.data_ptr()] = tensor.numel()
+        return tensor
+
+    inputs = [torch.randn(1, 2, tokens, dim, requires_grad=True) for _ in range(3)]
+    size = torch.ones(1, tokens, requires_grad=True) if sized else None
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        out = attend(*inputs, size)
+    assert out.requires_grad
+    return sum(kept.values())
 
 
 class TestTokens:
@@ -80,20 +97,26 @@ class TestAttention:
                 torch.testing.assert_close(mine[b : b + 1, :, rows], removed, atol=1e-5, rtol=1e-4)
 
     @settings(max_examples=60, deadline=None)
-    @given(st.integers(0, 10_000), st.floats(0.1, 3), st.sampled_from(["drawn", "merged", "all"]))
-    def test_fused_equals_explicit_gradients_included(self, seed, scale, kind):
+    @given(
+        st.integers(0, 10_000),
+        st.floats(0.1, 3),
+        st.sampled_from(["drawn", "merged", "soft", "all"]),
+        st.sampled_from([attend, partial(by_columns, scale=6**-0.5)]),
+    )
+    def test_fused_equals_explicit_gradients_included(self, seed, scale, kind, fused):
         torch.manual_seed(seed)
         tokens = 9
         inputs = [(scale * torch.randn(2, 3, tokens, 6)).requires_grad_() for _ in range(3)]
         sizes = {
             "drawn": (torch.rand(2, tokens) > 0.6).float().index_fill(1, torch.tensor([0]), 1),
             "merged": torch.randint(1, 5, (2, tokens)).float(),
+            "soft": torch.rand(2, tokens).clamp(min=0.05),
             "all": torch.ones(2, tokens),
         }
         size = sizes[kind].requires_grad_()
         direction = torch.randn(2, 3, tokens, 6)
         found = []
-        for function in (attend, partial(explicit, scale=6**-0.5)):
+        for function in (fused, partial(explicit, scale=6**-0.5)):
             out = function(*inputs, size)
             gradients = torch.autograd.grad((out * direction).sum(), [*inputs, size])
             found.append([out.detach(), *gradients])
@@ -121,19 +144,10 @@ class TestAttention:
             assert torch.isfinite(gradient).all()
 
     def test_memory_grows_as_tokens_not_as_their_square(self):
-        def held(tokens: int) -> int:
-            kept = []
-
-            def keep(tensor):
-                kept.append(tensor)
-                return tensor
-
-            inputs = [torch.randn(1, 2, tokens, 8, requires_grad=True) for _ in range(3)]
-            with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-                attend(*inputs, torch.ones(1, tokens, requires_grad=True))
-            return sum(t.numel() for t in {t.data_ptr(): t for t in kept}.values())
-
         assert held(400) < 4.5 * held(100)
+
+    def test_sizes_keep_next_to_nothing_for_the_backward_pass(self):
+        assert held(100, dim=64) < 1.05 * held(100, dim=64, sized=False)
 
     def test_sizes_count_as_copies(self):
         query, key, value = torch.randn(3, 1, 2, 4, 8).unbind(0)

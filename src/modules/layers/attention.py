@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .fused_attention import fused
+
 # exp(80) is finite in fp32; a dropped key's logit may exceed every kept one by more.
 _LARGEST_EXPONENT = 80.0
-_LOWERED = 50.0
 # Stands for 0 where -inf would make a row of dropped keys alone undefined.
 _SMALLEST_SIZE = 1e-30
 
@@ -71,53 +72,11 @@ def attend(
     if dropout:
         return explicit(query, key, value, size, scale, dropout)
     if torch.is_grad_enabled():
-        return _fused(query, key, value, size, scale)
+        return fused(query, key, value, size, scale)
     # Without a gradient a bias does it. Only tokens of size 0, which nobody reads, differ: they
     # do not see themselves.
     bias = size.clamp(min=_SMALLEST_SIZE).log().to(query.dtype)[:, None, None, :]
     return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)
-
-
-def _fused(query: Tensor, key: Tensor, value: Tensor, size: Tensor, scale: float) -> Tensor:
-    """Numerator and denominator of the sized softmax as columns of one plain attention.
-
-    The values are `[size v, size]`, so that plain attention returns the weighted sum of values and
-    the sum of weights, both over the plain softmax's denominator Z. What a token's own key lacks
-    to weigh 1 is added behind: it needs exp(own logit) / Z, and an extra key whose value is 1 in
-    a column of its own yields exp(its logit) / Z. That key is the mean of all keys, so that
-    exp(own logit - its logit) stays moderate.
-
-    So that dropped keys do not crowd out the others in Z, their logits are lowered by `_LOWERED`
-    (a column of 1 beside the queries, one of -_LOWERED beside the keys), and raised again in
-    their values, which are 0 but have a gradient in `size`.
-
-    Differentiable in everything, as long as no row's logits differ by more than 50. Beyond that
-    everything stays finite, and the result goes to 0 where dropped keys outweigh all others by
-    more than exp(70).
-    """
-    dtype = value.dtype
-    if dtype == torch.float16:  # its range is too small for this
-        query, key, value = query.float(), key.float(), value.float()
-    dim = query.shape[-1]
-    pad = -(dim + 2) % 8  # as kernels on GPUs like it
-    extra = key.detach().mean(dim=2, keepdim=True)  # (B, H, 1, D)
-    dropped = (size.detach() == 0).to(value.dtype)[:, None, :, None]  # (B, 1, T, 1)
-    weight = size.to(value.dtype)[:, None, :, None] * (_LOWERED * dropped).exp()
-    rows = [value * weight, weight.expand_as(value[..., :1])]
-    values = F.pad(torch.cat(rows, dim=-1), (0, 1 + pad, 0, 1))  # (B, H, T+1, D+2+pad)
-    values[..., -1, dim + 1] = 1.0
-    lowered = (-_LOWERED * dropped).expand_as(key[..., :1])
-    keys = torch.cat([key, lowered], dim=-1)
-    keys = F.pad(torch.cat([keys, F.pad(extra, (0, 1))], dim=2), (0, 1 + pad))
-    queries = F.pad(F.pad(query, (0, 1), value=1 / scale), (0, 1 + pad))
-    mixed = F.scaled_dot_product_attention(queries, keys, values, scale=scale)
-    numerator, denominator, share = mixed[..., : dim + 2].float().split([dim, 1, 1], dim=-1)
-    # A token's own weight is no decision (G_ii = 1 in paper A, Eq. 10): without a gradient.
-    missing = (size.detach().clamp(min=1) - size).float()[:, None, :, None]
-    own = (query * (key - extra)).sum(-1, keepdim=True).float() * scale
-    own = missing * (share * own.clamp(max=_LOWERED).exp())
-    total = (denominator + own).clamp(min=1e-9)
-    return ((numerator + own * value.float()) / total).to(dtype)
 
 
 def explicit(

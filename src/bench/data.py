@@ -1,0 +1,107 @@
+"""Whether loading keeps up with training: `python -m src.bench.data datamodule.root=DIR`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from ..errors import InputError, one_sentence_errors
+from ..modules.build import compose_config, instantiate
+from ..modules.throughput import take_turns
+from .report import write
+from .training import steps
+
+SHOWN = ("workers", "images_per_s", "step_images_per_s", "keeps_up")
+
+
+def loading_rate(datamodule: Any, workers: int, batches: int) -> float:
+    """Images a second of the training loader alone, after its first batch."""
+    datamodule.num_workers = workers
+    loaded = iter(datamodule.train_dataloader())
+    next(loaded)
+    start = time.perf_counter()
+    count = sum(1 for _ in islice(loaded, batches))
+    if not count:
+        raise InputError("The training images make no second batch: lower datamodule.batch_size.")
+    return count * float(datamodule.batch_size) / (time.perf_counter() - start)
+
+
+def measure(
+    overrides: Sequence[str], *, workers: Sequence[int], batches: int, device: str, repeats: int = 3
+) -> list[dict[str, Any]]:
+    """A row for each number of workers; loading and training are timed apart.
+
+    Args:
+        overrides: As of `train.py`; `backbone=NAME` and the settings of `datamodule` count.
+        workers: Loader processes to try.
+        batches: Batches of one turn.
+        device: Where a training step runs.
+        repeats: Turns.
+
+    Returns:
+        Rows with `images_per_s` of the loader, the median of turns; `step_images_per_s` of a whole
+        training step; `keeps_up`, whether the first is the larger.
+    """
+    config = compose_config(overrides, ["backbone", "datamodule", "rho"])
+    datamodule = instantiate(config["datamodule"])
+    datamodule.check()
+    datamodule.setup("fit")
+    turns = [
+        {count: loading_rate(datamodule, count, batches) for count in workers}
+        for _ in range(repeats)
+    ]
+    names = [o.partition("=")[2] for o in overrides if o.startswith("backbone=")]
+    whole = steps(
+        names[-1] if names else "vit_micro",
+        rho=config["rho"],
+        batch_size=datamodule.batch_size,
+        image_size=datamodule.image_size,
+        device=device,
+    )["whole"]
+    seconds = median(take_turns({"step": whole}, repeats, seconds=0.0)["step"])
+    trained = datamodule.batch_size / seconds
+    return [
+        {
+            "workers": count,
+            "images_per_s": median(turn[count] for turn in turns),
+            "step_images_per_s": trained,
+            "keeps_up": median(turn[count] for turn in turns) > trained,
+            "batch_size": datamodule.batch_size,
+            "repeats": repeats,
+        }
+        for count in workers
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print a table; write csv and circumstances."""
+    parser = argparse.ArgumentParser(
+        prog="python -m src.bench.data",
+        description="Images a second of the training loader for each number of workers, beside "
+        "those of a training step without loading.",
+    )
+    parser.add_argument("overrides", nargs="*", help="as of train.py: backbone=deit_s ...")
+    cores = os.cpu_count() or 1
+    counts = sorted({0, 1, cores // 2, cores})
+    parser.add_argument("--workers", type=int, nargs="+", default=counts, help="processes to try")
+    parser.add_argument("--batches", type=int, default=8, help="batches of one turn")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--out", type=Path, default=Path("reports/bench_data"), help="folder")
+    options = parser.parse_args(arguments)
+    rows = measure(
+        options.overrides, workers=options.workers, batches=options.batches, device=options.device
+    )
+    write(rows, options.out, SHOWN, torch.device(options.device))
+
+
+if __name__ == "__main__":
+    with one_sentence_errors():
+        main()

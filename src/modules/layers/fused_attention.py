@@ -1,0 +1,138 @@
+"""Attention with sizes and their gradient in fused kernels, in memory that grows as T."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+# A dropped key's logit is lowered by this much instead of by infinity: exp(-64) vanishes beside 1
+# in fp32, yet is a number whose gradient, raised by exp(64), is the gradient in the size.
+LOWERED = 64.0
+_SMALLEST = math.exp(-LOWERED)
+
+
+def fused(query: Tensor, key: Tensor, value: Tensor, size: Tensor, scale: float) -> Tensor:
+    """`explicit` without its T x T matrices; differentiable in everything.
+
+    Arguments and result as of `attend`. Right as long as no dropped key's logit exceeds the kept
+    ones' by more than about 50; beyond that everything stays finite.
+    """
+    dtype = value.dtype
+    if dtype == torch.float16:  # its range is too small for exp(-64)
+        value = value.float()
+    query, key = query.to(value.dtype), key.to(value.dtype)
+    if value.device.type == "cpu":
+        out: Tensor = OnCPU.apply(query, key, value, size, scale)
+    else:  # recomputed in the backward pass rather than kept
+        out = checkpoint(
+            by_columns,
+            *(query, key, value, size, scale),
+            use_reentrant=False,
+            preserve_rng_state=False,
+        )
+    return out.to(dtype)
+
+
+class OnCPU(torch.autograd.Function):
+    """Forward and backward from PyTorch's flash kernel for CPUs, which tells log Z.
+
+    The kernel gives each row's output o and log Z over all keys under the bias log size. What a
+    token's own key lacks to weigh 1, m = max(1 - size, 0), is mixed in: with s = m exp(l_ii) /
+    (Z + m exp(l_ii)) the output is (1 - s) o + s v_i. The kernel's backward pass, told this output
+    and this larger Z, returns the exact gradients of all terms but the added one.
+
+    The gradient in the size of key j is sum_i dS_ij / size_j, where S are the biased logits: the
+    gradient of a further column of the keys, the bias, beside a constant one of the queries.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, size: Tensor, scale: float
+    ) -> Tensor:
+        """As `fused`."""
+        bias = size.clamp(min=_SMALLEST).log().to(query.dtype)[:, None, None, :]
+        out, log_sum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+            query, key, value, attn_mask=bias, scale=scale
+        )
+        own = scale * (query.float() * key.float()).sum(-1)  # (B, H, T)
+        missing = (1 - size).clamp(min=0)[:, None, :]
+        excess = own + missing.log() - log_sum
+        out = out.lerp_(value, excess.sigmoid().unsqueeze(-1).to(out.dtype))
+        log_sum = log_sum + F.softplus(excess)
+        ctx.save_for_backward(query, key, value, size, out, log_sum, own)
+        ctx.scale = scale
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        """Gradients of query, key, value and size."""
+        query, key, value, size, out, log_sum, own = ctx.saved_tensors
+        (gradient,) = gradients
+        scale, dim = ctx.scale, query.shape[-1]
+        weight = size.clamp(min=_SMALLEST)
+        bias = weight.log().to(key.dtype)[:, None, :, None].expand_as(key[..., :1])
+        of_query, of_key, of_value = (
+            torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+                F.pad(gradient, (0, 1)),
+                F.pad(query, (0, 1), value=1 / scale),
+                torch.cat([key, bias], dim=-1),
+                F.pad(value, (0, 1)),
+                F.pad(out, (0, 1)),
+                log_sum,
+                0.0,
+                False,
+                scale=scale,
+            )
+        )
+        of_size = of_key[..., dim].sum(1, dtype=torch.float32) / weight
+        of_query, of_key, of_value = (each[..., :dim] for each in (of_query, of_key, of_value))
+        # A token's own weight is no decision (G_ii = 1 in paper A, Eq. 10): no gradient in size.
+        share = (own - log_sum).clamp(max=0).exp()  # of a weight of 1 on the own key
+        of_share = (gradient * (value - out)).sum(-1, dtype=torch.float32)
+        of_size -= (share * of_share).sum(1)
+        added = share * (1 - size).clamp(min=0)[:, None, :]
+        of_logit = (added * of_share * scale).unsqueeze(-1).to(key.dtype)
+        of_value.addcmul_(gradient, added.unsqueeze(-1).to(key.dtype))
+        of_query.addcmul_(key, of_logit)
+        of_key.addcmul_(query, of_logit)
+        return of_query, of_key, of_value, of_size.to(size.dtype), None
+
+
+def by_columns(query: Tensor, key: Tensor, value: Tensor, size: Tensor, scale: float) -> Tensor:
+    """`fused` by one plain attention over augmented queries, keys and values, on any device.
+
+    The values are `[size v, size]`, so that plain attention returns the weighted sum of values and
+    the sum of weights, both over the plain softmax's denominator Z. What a token's own key lacks
+    to weigh 1 is added behind: it needs exp(own logit) / Z, and an extra key whose value is 1 in
+    a column of its own yields exp(its logit) / Z. That key is the mean of all keys, so that
+    exp(own logit - its logit) stays moderate.
+
+    So that dropped keys do not crowd out the others in Z, their logits are lowered (a column of 1
+    beside the queries, one of -64 beside the keys), and raised again in their values, which are 0
+    but have a gradient in `size`.
+    """
+    dtype, dim = value.dtype, query.shape[-1]
+    pad = -(dim + 2) % 8  # as kernels on GPUs like it
+    extra = key.detach().mean(dim=2, keepdim=True)  # (B, H, 1, D)
+    dropped = (size.detach() == 0).to(dtype)[:, None, :, None]  # (B, 1, T, 1)
+    weight = size.to(dtype)[:, None, :, None] * (LOWERED * dropped).exp()
+    rows = [value * weight, weight.expand_as(value[..., :1])]
+    values = F.pad(torch.cat(rows, dim=-1), (0, 1 + pad, 0, 1))  # (B, H, T+1, D+2+pad)
+    values[..., -1, dim + 1] = 1.0
+    lowered = (-LOWERED * dropped).expand_as(key[..., :1])
+    keys = torch.cat([key, lowered], dim=-1)
+    keys = F.pad(torch.cat([keys, F.pad(extra, (0, 1))], dim=2), (0, 1 + pad))
+    queries = F.pad(F.pad(query, (0, 1), value=1 / scale), (0, 1 + pad))
+    mixed = F.scaled_dot_product_attention(queries, keys, values, scale=scale)
+    numerator, denominator, share = mixed[..., : dim + 2].float().split([dim, 1, 1], dim=-1)
+    # A token's own weight is no decision (G_ii = 1 in paper A, Eq. 10): without a gradient.
+    missing = (size.detach().clamp(min=1) - size).float()[:, None, :, None]
+    own = (query * (key - extra)).sum(-1, keepdim=True).float() * scale
+    own = missing * (share * own.clamp(max=LOWERED).exp())
+    total = (denominator + own).clamp(min=1e-9)
+    return ((numerator + own * value.float()) / total).to(dtype)

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import InputError
-from .tokens import take_rows
 
 Path = Callable[[Tensor], Tensor]
 
@@ -72,12 +71,16 @@ class Gathered(TwoPaths):
         return torch.empty_like(slow).scatter(1, self.order, slow)
 
     def run(self, x: Tensor, slow: Path, fast: Path) -> Tensor:
-        """Take rows, compute both, put them back."""
-        slow_rows, fast_rows = self.order[:, : self.count], self.order[:, self.count :]
-        parts = [slow(take_rows(x, slow_rows)), fast(take_rows(x, fast_rows))]
-        places = torch.arange(x.shape[1], device=x.device).expand_as(self.order)
-        back = torch.empty_like(self.order).scatter(1, self.order, places)
-        return take_rows(torch.cat(parts, dim=1), back)
+        """Look up whole rows, compute both kinds, write each to its place."""
+        flat = x.flatten(0, 1)  # (B*N, C)
+        start = x.shape[1] * torch.arange(x.shape[0], device=x.device)
+        rows = self.order + start.unsqueeze(1)
+        out = torch.empty_like(flat)
+        for path, own in ((slow, rows[:, : self.count]), (fast, rows[:, self.count :])):
+            index = own.flatten()
+            taken = path(flat.index_select(0, index).unflatten(0, own.shape))
+            out.index_copy_(0, index, taken.flatten(0, 1).to(out.dtype))
+        return out.view_as(x)
 
 
 class FastPath(nn.Module):

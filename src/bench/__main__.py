@@ -13,11 +13,10 @@ from torch import nn
 
 from ..errors import InputError, one_sentence_errors
 from ..modules import create_student
-from ..modules.build import compose_config
 from ..modules.complexity import count_gmacs
 from ..modules.throughput import compare_speed
 from .memory import peak_memory_mb
-from .report import draw_speedups, write
+from .report import draw_speedups, native_size, write
 
 SHOWN = (
     "backbone",
@@ -45,6 +44,7 @@ def measure(
     precision: str = "fp32",
     device: str = "cpu",
     compiled: bool = False,
+    channels_last: bool = False,
     repeats: int = 9,
     seconds: float = 0.5,
 ) -> dict[str, Any]:
@@ -56,13 +56,17 @@ def measure(
         Among others `speedup`, the median of the turns' ratios, with `speedup_least` and
         `speedup_most`; `mac_ratio`, dense over sparse; `efficiency`, the first over the second.
     """
-    size = image_size or _image_size(backbone)
+    size = image_size or native_size(backbone)
     student = create_student(backbone, rho=rho, method=method, image_size=size).eval()
     gmacs, gmacs_dense = count_gmacs(student, size), count_gmacs(student.backbone, size)
     place, dtype = torch.device(device), PRECISIONS[precision]
-    student = student.to(place, dtype)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    student = student.to(place, dtype).to(memory_format=layout)
     shape = (batch_size, 3, size, size)
-    batches = [torch.randn(shape, device=place, dtype=dtype) for _ in range(_INPUTS)]
+    batches = [
+        torch.randn(shape, device=place, dtype=dtype).to(memory_format=layout)
+        for _ in range(_INPUTS)
+    ]
     networks: dict[str, nn.Module] = {"dense": student.backbone, "sparse": student}
     if compiled:
         networks = {
@@ -84,6 +88,7 @@ def measure(
         "batch_size": batch_size,
         "precision": precision,
         "compiled": compiled,
+        "channels_last": channels_last,
         "gmacs": gmacs,
         "gmacs_dense": gmacs_dense,
         "gmacs_share": gmacs / gmacs_dense,
@@ -119,6 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--compile", action="store_true", help="torch.compile both networks")
+    parser.add_argument("--channels-last", action="store_true", help="memory format of both")
     parser.add_argument("--out", type=Path, default=Path("reports/bench"), help="folder")
     options = parser.parse_args(arguments)
     _check(options)
@@ -135,6 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     precision=options.precision,
                     device=options.device,
                     compiled=options.compile,
+                    channels_last=options.channels_last,
                 )
                 print(f"{backbone} rho={rho:g} batch {batch}: {row['speedup']:.2f} times dense")
                 rows.append(row)
@@ -157,11 +164,6 @@ def _check(options: argparse.Namespace) -> None:
             raise InputError(f"--batch {batch} is no batch size: give a whole number from 1.")
     if options.device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"--device {options.device}: PyTorch sees no GPU here; give cpu.")
-
-
-def _image_size(backbone: str) -> int:
-    size: int = compose_config([f"backbone={backbone}"], ["backbone"])["backbone"]["image_size"]
-    return size
 
 
 def run() -> None:

@@ -50,7 +50,7 @@ def measure(
         Rows with `images_per_s` of the loader, the median of turns; `step_images_per_s` of a whole
         training step; `keeps_up`, whether the first is the larger.
     """
-    config = compose_config(overrides, ["backbone", "datamodule", "rho"])
+    config = compose_config(overrides, ["datamodule", "schedule"])
     datamodule = instantiate(config["datamodule"])
     datamodule.check()
     datamodule.setup("fit")
@@ -61,7 +61,7 @@ def measure(
     names = [o.partition("=")[2] for o in overrides if o.startswith("backbone=")]
     whole = steps(
         names[-1] if names else "vit_micro",
-        rho=config["rho"],
+        rho=config["schedule"].get("rho", 0.7),
         batch_size=datamodule.batch_size,
         image_size=datamodule.image_size,
         device=device,

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ..evaluation import print_table, write_csv
+from ..modules.build import compose_config
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -25,6 +26,12 @@ def environment(device: torch.device) -> dict[str, Any]:
         **{name: version(name) for name in ("torch", "timm")},
         "cuda": torch.version.cuda if cuda else None,
     }
+
+
+def native_size(backbone: str) -> int:
+    """Side in pixels that `conf/backbone` gives a network."""
+    size: int = compose_config([f"backbone={backbone}"], ["backbone"])["backbone"]["image_size"]
+    return size
 
 
 def write(

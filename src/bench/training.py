@@ -24,7 +24,7 @@ from ..modules.losses import TeacherOutput
 from ..modules.teacher import Teacher
 from ..modules.throughput import take_turns
 from .memory import peak_memory_mb
-from .report import write
+from .report import native_size, write
 
 SHOWN = ("backbone", "batch_size", "image_size", "step", "step_ms", "over_dense", "memory_mb")
 Step = Callable[[], None]
@@ -45,7 +45,8 @@ def steps(backbone: str, *, rho: float, batch_size: int, image_size: int, device
     loss = build_loss(plan)
     part = build_loss({name: plan[name] for name in ("classification", "keep_ratio")})
     images = torch.randn(batch_size, 3, image_size, image_size, device=place)
-    target = torch.randint(0, 1000, (batch_size,), device=place)
+    classes = student(images[:1]).logits.shape[-1]
+    target = torch.randint(0, classes, (batch_size,), device=place)
 
     def explicitly() -> AbstractContextManager[Any]:
         return patch.object(vit, "attend", _explicit)
@@ -85,7 +86,7 @@ def measure(
     batch_size: int,
     image_size: int,
     device: str,
-    repeats: int = 7,
+    repeats: int = 5,
     memory: bool = True,
 ) -> list[dict[str, Any]]:
     """A row for each of `steps`, timed in turns; `over_dense` is the median of turns' ratios."""
@@ -122,17 +123,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--backbone", default="deit_s", help="a plain transformer in conf/backbone")
     parser.add_argument("--rho", type=float, default=0.7)
-    parser.add_argument("--batch", type=int, nargs="+", default=[16, 32], help="batch sizes")
-    parser.add_argument("--image-size", type=int, nargs="+", default=[224], help="sides in pixels")
+    parser.add_argument("--batch", type=int, nargs="+", default=[16], help="batch sizes")
+    parser.add_argument(
+        "--image-size", type=int, nargs="+", help="sides in pixels; the backbone's own by default"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--repeats", type=int, default=7, help="turns")
+    parser.add_argument("--repeats", type=int, default=5, help="turns")
     parser.add_argument("--out", type=Path, default=Path("reports/bench_training"), help="folder")
     options = parser.parse_args(arguments)
     for batch in options.batch:
         if batch < 1:
             raise InputError(f"--batch {batch} is no batch size: give a whole number from 1.")
     rows: list[dict[str, Any]] = []
-    for image_size in options.image_size:
+    for image_size in options.image_size or [native_size(options.backbone)]:
         for batch in options.batch:
             rows += measure(
                 options.backbone,

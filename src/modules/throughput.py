@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from rich.progress import track
 from torch import Tensor, nn
-from torch.utils.benchmark import Timer
+from torch.utils.benchmark import timer  # waits for the GPU
 
 
 @dataclass(frozen=True)
@@ -65,22 +65,25 @@ def take_turns(
         repeats: Turns.
         seconds: Duration of one turn of one call, which is repeated as often as fits.
     """
-    # Timer runs single-threaded unless told otherwise.
-    threads = torch.get_num_threads()
-    timers = {
-        name: Timer("call()", globals={"call": call}, num_threads=threads)
-        for name, call in calls.items()
-    }
-    # Not blocked_autorange: behind large kernels it takes its own overhead for a noisy one, and
-    # runs ten times longer than asked.
+    # PyTorch's Timer would warm up before every turn, which triples the time of long calls.
+    for call in calls.values():
+        call()
     numbers = {
-        name: max(1, round(seconds / timer.timeit(2).mean)) for name, timer in timers.items()
+        name: max(1, round(seconds / max(_mean_seconds(call, 1), 1e-9)))
+        for name, call in calls.items()
     }
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in track(range(repeats), description="Timing", transient=True):
-        for name, timer in timers.items():
-            times[name].append(timer.timeit(numbers[name]).mean)
+        for name, call in calls.items():
+            times[name].append(_mean_seconds(call, numbers[name]))
     return {name: tuple(mine) for name, mine in times.items()}
+
+
+def _mean_seconds(call: Callable[[], Any], number: int) -> float:
+    start = timer()
+    for _ in range(number):
+        call()
+    return (timer() - start) / number
 
 
 def _call(network: nn.Module, batches: Sequence[Tensor]) -> Callable[[], Any]:

@@ -1,0 +1,64 @@
+"""The benchmarks run and say what they promise; how fast anything is, is no test."""
+
+import csv
+from functools import partial
+
+import pytest
+
+from src.bench import __main__ as inference
+from src.bench import data, training
+from src.errors import InputError
+
+
+def rows_of(folder):
+    with (folder / "results.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_inference_writes_table_picture_and_circumstances(tmp_path, capsys, monkeypatch):
+    arguments = "--backbone vit_micro convnext_micro --rho 0.5 --batch 2 1 --channels-last --out"
+    monkeypatch.setattr(inference, "measure", partial(inference.measure, repeats=2, seconds=0.0))
+    inference.main([*arguments.split(), str(tmp_path)])
+    rows = rows_of(tmp_path)
+    assert [(r["backbone"], r["batch_size"]) for r in rows] == [
+        (name, batch) for name in ("vit_micro", "convnext_micro") for batch in "12"
+    ]
+    for row in rows:
+        speedup, ratio = float(row["speedup"]), float(row["mac_ratio"])
+        assert float(row["efficiency"]) == pytest.approx(speedup / ratio)
+        assert ratio == pytest.approx(float(row["gmacs_dense"]) / float(row["gmacs"]))
+        assert float(row["speedup_least"]) <= speedup <= float(row["speedup_most"])
+        assert float(row["memory_mb"]) > 0
+    assert (tmp_path / "speedups.png").stat().st_size > 1000
+    assert '"threads"' in (tmp_path / "environment.json").read_text()
+    assert "vit_micro rho=0.5: sparse" in capsys.readouterr().out
+
+
+def test_training_holds_less_than_the_explicit_way(tmp_path):
+    arguments = "--backbone vit_micro --batch 2 --repeats 1 --out"
+    training.main([*arguments.split(), str(tmp_path)])
+    memory = {row["step"]: float(row["memory_mb"]) for row in rows_of(tmp_path)}
+    assert memory["dense"] < memory["student"] < memory["student explicit"]
+    assert memory["whole"] < memory["whole explicit"]
+
+
+def test_data_compares_loading_with_training(tmp_path):
+    overrides = "backbone=vit_micro datamodule.batch_size=4 datamodule.train_images=40"
+    data.main([*overrides.split(), "--workers", "0", "--batches", "2", "--out", str(tmp_path)])
+    (row,) = rows_of(tmp_path)
+    faster = float(row["images_per_s"]) > float(row["step_images_per_s"])
+    assert row["keeps_up"] == str(faster)
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments", "sentence"),
+    [
+        (inference, "--batch 0", "--batch 0 is no batch size"),
+        (inference, "--backbone nothing", "Could not find 'backbone/nothing'"),
+        (training, "--batch -1", "--batch -1 is no batch size"),
+        (data, "datamodule.batch_size=64 datamodule.train_images=64", "make no second batch"),
+    ],
+)
+def test_bad_input_is_told(program, arguments, sentence):
+    with pytest.raises(InputError, match=sentence.replace("(", r"\(")):
+        program.main(arguments.split())

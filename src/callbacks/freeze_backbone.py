@@ -36,8 +36,15 @@ class FreezeBackbone(L.Callback):
             )
         pl_module.student.backbone.requires_grad_(False)
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """A run resumed within an epoch has no start of it."""
+        self._freeze_or_release(trainer, pl_module)
+
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Keep the frozen network in evaluation mode; release it when its time has come."""
+        self._freeze_or_release(trainer, pl_module)
+
+    def _freeze_or_release(self, trainer: L.Trainer, pl_module: Any) -> None:
         if self.epochs == 0:
             return
         backbone: nn.Module = pl_module.student.backbone

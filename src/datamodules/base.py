@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ..errors import InputError, one_sentence
+from .resumable import EpochDraws, EpochSampler, ResumableLoader, seed_all
 
 
 class ImageDataModule(L.LightningDataModule, ABC):
@@ -30,6 +31,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
         batch_size: int,
         num_workers: int | None,
         mixup: dict[str, Any] | None = None,
+        seed: int = 0,
     ) -> None:
         """Keep the settings; nothing is read before `check`.
 
@@ -40,6 +42,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
             num_workers: Loader processes; 0 loads in the main process, None takes as many as
                 there are cores for each process of this machine, up to 16.
             mixup: Arguments of `timm.data.Mixup`, or None for none.
+            seed: Of the training images' order and augmentation, and of each training step.
         """
         super().__init__()
         if mixup and batch_size % 2:
@@ -59,6 +62,8 @@ class ImageDataModule(L.LightningDataModule, ABC):
         self.batch_size = batch_size
         self.num_workers = _cores() if num_workers is None else num_workers
         self.input_config = input_config(network, image_size)
+        self.seed = seed
+        self._start = {"epoch": 0, "batch": 0}
         self._mixup_options = mixup
 
     @property
@@ -104,9 +109,36 @@ class ImageDataModule(L.LightningDataModule, ABC):
         self._val = self.val_dataset()
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
-        """Shuffled batches of equal size; a stream shuffles itself."""
-        shuffle = not isinstance(self._train, IterableDataset)
-        return self._loader(self._train, shuffle=shuffle, drop_last=True)
+        """Shuffled batches of equal size, from where a checkpoint stood; a stream's own order."""
+        if isinstance(self._train, IterableDataset):
+            return self._loader(self._train, drop_last=True)
+        return self._resumable(EpochDraws(self._train, self.seed), shuffle=True)
+
+    def _resumable(self, dataset: Dataset[Any], *, shuffle: bool) -> DataLoader[Any]:
+        trainer = self.trainer
+        sampler = EpochSampler(
+            dataset,
+            seed=self.seed,
+            shuffle=shuffle,
+            rank=trainer.global_rank if trainer else 0,
+            replicas=trainer.world_size if trainer else 1,
+        )
+        sampler.set_epoch(self._start["epoch"])
+        sampler.skip = self._start["batch"] * self.batch_size
+        return self._loader(dataset, ResumableLoader, sampler=sampler, drop_last=True)
+
+    def state_dict(self) -> dict[str, int]:
+        """Where training stands: the epoch and how many of its batches are done."""
+        assert self.trainer is not None
+        loop = self.trainer.fit_loop
+        epoch = loop.epoch_progress.current.ready - 1
+        batch = loop.epoch_loop.batch_progress.current.ready
+        whole = batch >= self.trainer.num_training_batches
+        return {"epoch": epoch + whole, "batch": 0 if whole else batch}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Begin there; Lightning calls this before it asks for the loader."""
+        self._start = state_dict
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
         """All validation images in order."""
@@ -116,15 +148,29 @@ class ImageDataModule(L.LightningDataModule, ABC):
         """The validation images: the classification sets in use have no labelled test part."""
         return self._loader(self._val)
 
-    def _loader(self, dataset: Dataset[Any], **options: Any) -> DataLoader[Any]:
-        return DataLoader(
+    def _loader(
+        self, dataset: Dataset[Any], kind: type[DataLoader[Any]] = DataLoader, **options: Any
+    ) -> DataLoader[Any]:
+        return kind(
             dataset,
             batch_size=self.batch_size,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator().manual_seed(self.seed),  # leaves the global one alone
             **options,
         )
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Draw each training step's numbers from seed, epoch, batch and process alone.
+
+        So that a resumed run draws what an uninterrupted one would have, mixup included.
+        """
+        trainer = self.trainer
+        if trainer is not None and trainer.training:
+            batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
+            seed_all(self.seed, trainer.current_epoch, batches, trainer.global_rank)
+        return batch
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Mix training images on the device where they are (mixup, cutmix)."""

@@ -6,7 +6,6 @@ fragments of other digits (as in the cluttered MNIST of Mnih et al., arXiv:1406.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ from PIL import Image
 from sklearn.datasets import load_digits, load_sample_image
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from ..errors import InputError
 from .base import ImageDataModule
@@ -114,49 +113,23 @@ class DigitScenes(Dataset[tuple[Tensor, int]]):
         _blend(image[:, top : top + height, left : left + width], part, color.clip(0, 1))
 
 
-class EpochSampler(Sampler[int]):
-    """The indices of epoch `e`: `[e * length, (e + 1) * length)`, fresh scenes that resume exactly.
-
-    The order needs no shuffling: the scenes are independent draws.
-    """
-
-    def __init__(self, length: int) -> None:
-        """Start at epoch 0; the Trainer calls `set_epoch` before every epoch."""
-        self._length = length
-        self._epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose indices come next."""
-        self._epoch = epoch
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(self._epoch * self._length, (self._epoch + 1) * self._length))
-
-
 class Digits(ImageDataModule):
     """Ten classes; training digits and photograph are disjoint from those of validation.
 
     The validation scenes do not depend on `seed`: all runs are scored on the same images.
     """
 
-    def __init__(
-        self, *, train_images: int, seed: int, val_images: int = 2000, **base: Any
-    ) -> None:
+    def __init__(self, *, train_images: int, val_images: int = 2000, **base: Any) -> None:
         """Keep the settings.
 
         Args:
             train_images: Scenes of an epoch; every epoch draws fresh ones.
-            seed: Seed of the training scenes.
             val_images: Validation scenes.
             base: Arguments of `ImageDataModule`.
         """
         super().__init__(**base)
         self.train_images = train_images
         self.val_images = val_images
-        self.seed = seed
 
     @property
     def num_classes(self) -> int:
@@ -187,7 +160,7 @@ class Digits(ImageDataModule):
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
         """Fresh scenes every epoch, in batches of equal size."""
-        return self._loader(self._train, sampler=EpochSampler(self.train_images), drop_last=True)
+        return self._resumable(self._train, shuffle=False)  # scenes are independent draws
 
     def _scenes(self, *, train: bool, length: int, seed: int) -> DigitScenes:
         mean, std = self.input_config["mean"], self.input_config["std"]

@@ -34,6 +34,7 @@ def make(root: object, **changes: object) -> ImageNet:
         "image_size": 224,
         "batch_size": 2,
         "num_workers": 0,
+        "seed": 0,
     }
     options = {**OmegaConf.to_container(OmegaConf.load(YAML), resolve=False), **small, **changes}
     options.pop("_target_")

@@ -1,10 +1,15 @@
 """Train a sparse network: `python train.py backbone=deit_s rho=0.7 datamodule.root=...`."""
 
+import logging
+import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
+
+log = logging.getLogger("src.train")
 
 
 @hydra.main(config_path="conf", config_name="train", version_base="1.3")
@@ -38,10 +43,11 @@ def fit(config: DictConfig) -> tuple[Any, Any, Any]:
     import lightning as L
     import torch
     from hydra.core.hydra_config import HydraConfig
+    from lightning.pytorch.utilities.exceptions import SIGTERMException
 
     from src.callbacks.run_record import RunRecord
     from src.modules.build import instantiate
-    from src.modules.checkpoints import check_resumable
+    from src.modules.checkpoints import check_resumable, newest_checkpoint
     from src.validation import check_config, check_monitor
 
     check_config(config)
@@ -57,9 +63,12 @@ def fit(config: DictConfig) -> tuple[Any, Any, Any]:
         present_classes=datamodule.present_classes,
     )
     check_monitor(settings["monitor"], module.validation_metrics())
-    if settings["ckpt_path"]:
-        epochs = settings["trainer"]["max_epochs"]
-        check_resumable(module.student, settings["ckpt_path"], epochs)
+    path = settings["ckpt_path"]
+    if path == "last":
+        path = newest_checkpoint(Path(settings["paths"]["run"]) / "checkpoints")
+        log.info(f"Resuming from {path}." if path else "No checkpoint yet: training starts afresh.")
+    if path:
+        check_resumable(module.student, path, settings["trainer"]["max_epochs"])
     chosen = settings.get("callbacks", {}).values()
     callbacks = [instantiate(callback) for callback in chosen if callback]
     choices = dict(HydraConfig.get().runtime.choices)
@@ -69,7 +78,11 @@ def fit(config: DictConfig) -> tuple[Any, Any, Any]:
     for logger in loggers:
         logger.log_hyperparams(settings | {"choices": choices})
     try:
-        trainer.fit(module, datamodule, ckpt_path=settings["ckpt_path"])
+        trainer.fit(module, datamodule, ckpt_path=path)
+    except SIGTERMException:
+        print("Stopped by SIGTERM. Go on: the same command with", end=" ", file=sys.stderr)
+        print(f"ckpt_path=last hydra.run.dir={settings['paths']['run']}", file=sys.stderr)
+        sys.exit(128 + signal.SIGTERM)
     finally:
         if "wandb" in settings.get("logger", {}):
             import wandb

@@ -118,7 +118,7 @@ def check_config(config: DictConfig) -> None:
         )
     for key in _FILES:
         path = OmegaConf.select(config, key)
-        if path is not None and not Path(str(path)).is_file():
+        if path is not None and path != "last" and not Path(str(path)).is_file():
             raise InputError(f"{key}={path} is not a file: give the path of a checkpoint.")
     _check_accelerator(config)
 

@@ -1,6 +1,11 @@
 """A run that was stopped and resumed ends as one that was not: bit for bit, on the CPU."""
 
+import csv
 import random
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import lightning as L
@@ -16,6 +21,7 @@ from src.datamodules.digits import Digits
 from src.datamodules.resumable import drawn_from, seed_all
 from src.modules.build import compose_config, instantiate
 
+ROOT = Path(__file__).parents[1]
 NETWORK = {"network": "vit_micro_patch8_80", "image_size": 80}
 MIXUP = {"mixup_alpha": 0.8, "cutmix_alpha": 1.0, "label_smoothing": 0.1}
 STEPS = 4  # of an epoch
@@ -142,3 +148,73 @@ def test_each_epoch_has_its_own_order_and_every_image(photographs):
         orders.append([index - epoch * 10 for index in sampler])
     assert orders[0] != orders[1]
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(10))
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen:
+    command = [sys.executable, "train.py", "debug=smoke", "trainer.max_epochs=3"]
+    small = ["callbacks.throughput=null", "callbacks.token_maps=null", "callbacks.progress=null"]
+    steps = ["callbacks.recent.train_time_interval=null", "+callbacks.recent.every_n_train_steps=1"]
+    return subprocess.Popen(
+        [*command, *small, *steps, f"hydra.run.dir={folder}", *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(condition, process: subprocess.Popen, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def last_state(folder: Path) -> dict:
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def logged(folder: Path) -> list[dict]:
+    # Not keep/: an epoch's means cover what was trained since the resumption.
+    ours = ("train/", "val/", "val_keep/")
+    with (folder / "csv" / "metrics.csv").open(newline="") as file:
+        rows = [
+            {k: v for k, v in row.items() if v and (k == "step" or k.startswith(ours))}
+            for row in csv.DictReader(file)
+        ]
+    return [row for row in rows if len(row) > 1]
+
+
+def test_a_process_that_is_stopped_and_one_that_is_killed_go_on(tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    process = start(whole, "ckpt_path=last")  # there is none: starts afresh
+    process.communicate(timeout=300)
+    assert process.returncode == 0
+
+    process = start(parts)
+    recent = parts / "checkpoints" / "recent.ckpt"
+    wait_for(recent.is_file, process)
+    stopped = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=60)
+    assert time.monotonic() - stopped < 10
+    assert process.returncode == 128 + signal.SIGTERM, told
+    assert f"ckpt_path=last hydra.run.dir={parts}" in told
+
+    before = recent.stat().st_mtime_ns
+    process = start(parts, "ckpt_path=last")
+    wait_for(lambda: recent.stat().st_mtime_ns != before, process)
+    process.kill()
+    process.communicate()
+    (parts / "checkpoints" / "torn.ckpt").write_bytes(recent.read_bytes()[:5000])
+
+    process = start(parts, "ckpt_path=last")
+    _, told = process.communicate(timeout=300)
+    assert process.returncode == 0, told
+    assert "torn.ckpt is not a whole weights file" in told
+    wanted, found = last_state(whole), last_state(parts)
+    assert wanted["global_step"] == found["global_step"]
+    for key, value in wanted["state_dict"].items():
+        assert torch.equal(value, found["state_dict"][key]), key
+    assert logged(parts) == logged(whole)

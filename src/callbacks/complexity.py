@@ -13,7 +13,7 @@ from ..modules.complexity import count_gmacs, count_params_m
 class ComplexityLogger(L.Callback):
     """Logs `complexity/gmacs`, `complexity/gmacs_share` of dense and `complexity/params_m` once."""
 
-    def on_fit_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Count on the meta device; the real networks are not touched."""
         if not trainer.is_global_zero:
             return

@@ -106,6 +106,19 @@ def save_dense(student: SparseBackbone, path: str | Path) -> None:
     save_file(weights, path)
 
 
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint in `folder` that is whole; None where there is none."""
+    files = sorted(folder.glob("*.ckpt"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    for path in files:
+        try:
+            read_file(path)
+        except InputError as error:
+            log.warning(f"{error} The one before it is taken.")
+        else:
+            return path
+    return None
+
+
 def check_resumable(student: SparseBackbone, path: str | Path, max_epochs: int) -> None:
     """See that training can go on from a checkpoint, before Lightning opens it.
 

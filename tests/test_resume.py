@@ -72,7 +72,7 @@ def train(folder: Path, data: L.LightningDataModule, kill: int | None, resume: b
     options = {"dirpath": folder, "enable_version_counter": False}
     saved = [
         ModelCheckpoint(filename="last", **options),
-        StepCheckpoint(filename="recent", every_n_train_steps=1, **options),
+        StepCheckpoint(filename="recent", steps=1, **options),
     ]
     trainer = L.Trainer(
         max_epochs=2,
@@ -153,7 +153,7 @@ def test_each_epoch_has_its_own_order_and_every_image(photographs):
 def start(folder: Path, *arguments: str) -> subprocess.Popen:
     command = [sys.executable, "train.py", "debug=smoke", "trainer.max_epochs=3"]
     small = ["callbacks.throughput=null", "callbacks.token_maps=null", "callbacks.progress=null"]
-    steps = ["callbacks.recent.train_time_interval=null", "+callbacks.recent.every_n_train_steps=1"]
+    steps = ["callbacks.recent.minutes=null", "callbacks.recent.steps=1"]
     return subprocess.Popen(
         [*command, *small, *steps, f"hydra.run.dir={folder}", *arguments],
         cwd=ROOT,

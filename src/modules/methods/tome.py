@@ -72,4 +72,4 @@ def merges_per_block(schedule: KeepSchedule, depth: int, patches: int) -> int:
             cost, count = cost + count + after, after
         return cost
 
-    return min(range(patches // 2 + 1), key=lambda r: abs(merged(r) - dropped))
+    return min((abs(merged(r) - dropped), r) for r in range(patches // 2 + 1))[1]

@@ -72,4 +72,5 @@ def merges_per_block(schedule: KeepSchedule, depth: int, patches: int) -> int:
             cost, count = cost + count + after, after
         return cost
 
-    return min((abs(merged(r) - dropped), r) for r in range(patches // 2 + 1))[1]
+    distances = [abs(merged(r) - dropped) for r in range(patches // 2 + 1)]
+    return distances.index(min(distances))

@@ -87,7 +87,6 @@ def measure(
     image_size: int,
     device: str,
     repeats: int = 5,
-    memory: bool = True,
 ) -> list[dict[str, Any]]:
     """A row for each of `steps`, timed in turns; `over_dense` is the median of turns' ratios."""
     calls = steps(backbone, rho=rho, batch_size=batch_size, image_size=image_size, device=device)
@@ -107,7 +106,7 @@ def measure(
                 "over_dense": median(ratios),
                 "over_dense_least": min(ratios),
                 "over_dense_most": max(ratios),
-                "memory_mb": peak_memory_mb(calls[name], place) if memory else None,
+                "memory_mb": peak_memory_mb(calls[name], place),
                 "repeats": repeats,
             }
         )

@@ -46,7 +46,8 @@ class _ContinuedWriter(ExperimentWriter):
 
     def _rows(self) -> list[dict[str, Any]]:
         with Path(self.metrics_file_path).open(newline="") as file:
-            return list(csv.DictReader(file))
+            # A process killed while it wrote leaves half a row.
+            return [row for row in csv.DictReader(file) if None not in row.values()]
 
     def _replace(self, rows: list[dict[str, Any]]) -> None:
         """At once, so that a process killed meanwhile leaves the file as it was."""

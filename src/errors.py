@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
@@ -36,8 +36,18 @@ _PLACE = {
 class InputError(ValueError):
     """A setting, file or image that cannot be used.
 
-    Its message is one sentence that names the thing, the value and what would be valid.
+    Its message is one sentence that names the thing, the value and what would be valid; several
+    faults that were found together have one each.
     """
+
+    @property
+    def sentences(self) -> list[str]:
+        """One for each fault."""
+        # A DataLoader worker prefixes the message with its own traceback.
+        return [" ".join(str(part).rsplit("InputError: ", 1)[-1].split()) for part in self.args]
+
+    def __str__(self) -> str:
+        return " ".join(map(str, self.args))
 
 
 @contextmanager
@@ -50,10 +60,11 @@ def one_sentence_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        sentence = sentence_of(error)
-        if sentence is None:
+        sentences = sentences_of(error)
+        if not sentences:
             raise
-        print(f"error: {sentence}", file=sys.stderr)
+        for sentence in sentences:
+            print(f"error: {sentence}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -65,11 +76,21 @@ def one_sentence(text: str) -> str:
     return re.sub(r"([:,;]); ", r"\1 ", line) + "."
 
 
-def sentence_of(error: Exception) -> str | None:
-    """What is wrong with the input, or None if the program is at fault."""
+def some(names: Sequence[str], most: int = 4) -> str:
+    """The first of many names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def sentences_of(error: Exception) -> list[str]:
+    """What is wrong with the input, or nothing if the program is at fault."""
     if isinstance(error, InputError):
-        # A DataLoader worker prefixes the message with its own traceback.
-        return " ".join(str(error).rsplit("InputError: ", 1)[-1].split())
+        return error.sentences
+    sentence = _library_sentence(error)
+    return [] if sentence is None else [sentence]
+
+
+def _library_sentence(error: Exception) -> str | None:
     if str(error).startswith("Config group override must be"):  # Hydra's only bare ValueError
         return "A group on the command line is null: choose one of its options, or [] for none."
     if isinstance(error, OSError) and error.errno in _PLACE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
@@ -11,6 +12,8 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from .errors import InputError
+
+Faults = Iterator[tuple[str, str]]  # key and sentence
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ _NUMBERS = {
     "datamodule.num_workers": Number(4, least=0, whole=True),
     "datamodule.train_images": Number(20000, least=1, whole=True),
     "datamodule.val_images": Number(2000, least=1, whole=True),
+    "datamodule.repeats": Number(3, least=1, whole=True),
     "datamodule.hflip": Number(0.5, least=0, most=1),
     "datamodule.reprob": Number(0.25, least=0, most=1),
     "optimizer.lr": Number(1e-3, above=0),
@@ -86,41 +90,80 @@ def check_config(config: DictConfig) -> None:
     """Check types and ranges of the settings that people change most.
 
     Raises:
-        InputError: One sentence with the key, its value and a valid one.
+        InputError: For each fault one sentence with the key, its value and a valid one.
     """
+    if faults := config_faults(config):
+        raise InputError(*faults.values())
+
+
+def config_faults(config: DictConfig) -> dict[str, str]:
+    """What `check_config` says, by the keys at fault."""
+    faults: dict[str, str] = {}
+    for checks in (
+        (_empty,),  # without these the others have too little to look at
+        (_missing,),
+        (_strangers, _numbers, _kinds, _parts, _lists, _betas, _files, _accelerator),
+    ):
+        for check in checks:
+            faults |= dict(check(config))
+        if faults:
+            break
+    return faults
+
+
+def _empty(config: DictConfig) -> Faults:
     for group in _NEEDED:
         if not config.get(group):
-            raise InputError(f"{group} is empty: choose one of the files in conf/{group}.")
-    missing = sorted(OmegaConf.missing_keys(config))
-    if missing:
-        raise InputError(f"{missing[0]} has no value: give one, as {missing[0]}=...")
-    _check_keys(config)
+            yield group, f"{group} is empty: choose one of the files in conf/{group}."
+
+
+def _missing(config: DictConfig) -> Faults:
+    for key in sorted(OmegaConf.missing_keys(config)):
+        yield key, f"{key} has no value: give one, as {key}=..."
+
+
+def _numbers(config: DictConfig) -> Faults:
     weights = {f"loss.{name}.weight": Number(0.5, least=0) for name in config.loss}
     for key, number in (_NUMBERS | weights).items():
-        value = OmegaConf.select(config, key)
-        free = key in _FREE and value is None
-        if _has(config, key) and not free and not number.accepts(value):
-            raise InputError(f"{_shown(config, key)} must be {number}, as {number.example:g}.")
+        if _has(config, key):
+            value = OmegaConf.select(config, key)
+            if not number.accepts(value) and not (key in _FREE and value is None):
+                yield key, f"{_shown(config, key)} must be {number}, as {number.example:g}."
+
+
+def _kinds(config: DictConfig) -> Faults:
     for key, (kind, wanted) in _OTHERS.items():
         if not isinstance(OmegaConf.select(config, key), kind):
-            raise InputError(f"{_shown(config, key)} must be {wanted}.")
+            yield key, f"{_shown(config, key)} must be {wanted}."
+
+
+def _parts(config: DictConfig) -> Faults:
     for key in [f"{group}.{name}" for group in _PARTS for name in config.get(group) or {}]:
         if not isinstance(OmegaConf.select(config, key), (DictConfig, NoneType)):
-            raise InputError(f"{_shown(config, key)} must be settings under that name, or null.")
+            yield key, f"{_shown(config, key)} must be settings under that name, or null."
+
+
+def _lists(config: DictConfig) -> Faults:
     for key, example in _LISTS.items():
         if _has(config, key) and not isinstance(OmegaConf.select(config, key), ListConfig):
-            raise InputError(f"{_shown(config, key)} must be a list, as {example}.")
-    share = Number(0.9, least=0, most=1)
-    if [share.accepts(beta) and beta < 1 for beta in config.optimizer.betas] != [True, True]:
-        raise InputError(
-            f"{_shown(config, 'optimizer.betas')} must be two numbers from 0 and below 1, "
-            f"as {_LISTS['optimizer.betas']}."
-        )
+            yield key, f"{_shown(config, key)} must be a list, as {example}."
+
+
+def _betas(config: DictConfig) -> Faults:
+    key, share = "optimizer.betas", Number(0.9, least=0, most=1)
+    betas = OmegaConf.select(config, key)
+    if not isinstance(betas, ListConfig):
+        return
+    if [share.accepts(beta) and beta < 1 for beta in betas] != [True, True]:
+        wanted = f"two numbers from 0 and below 1, as {_LISTS[key]}"
+        yield key, f"{_shown(config, key)} must be {wanted}."
+
+
+def _files(config: DictConfig) -> Faults:
     for key in _FILES:
         path = OmegaConf.select(config, key)
         if path is not None and path != "last" and not Path(str(path)).is_file():
-            raise InputError(f"{key}={path} is not a file: give the path of a checkpoint.")
-    _check_accelerator(config)
+            yield key, f"{key}={path} is not a file: give the path of a checkpoint."
 
 
 def check_monitor(monitor: str, logged: list[str]) -> None:
@@ -137,25 +180,24 @@ def check_monitor(monitor: str, logged: list[str]) -> None:
         raise InputError(f"monitor={monitor} is never logged here: choose {' or '.join(logged)}.")
 
 
-def _check_keys(config: DictConfig) -> None:
+def _strangers(config: DictConfig) -> Faults:
     for group, known in _CLOSED.items():
-        strangers = sorted(set(map(str, config[group])) - known)
-        if strangers:
-            raise InputError(
-                f"{group}.{strangers[0]} is not a setting: {group} has {', '.join(sorted(known))}."
-            )
+        for name in sorted(set(map(str, config[group])) - known):
+            key = f"{group}.{name}"
+            yield key, f"{key} is not a setting: {group} has {', '.join(sorted(known))}."
 
 
-def _check_accelerator(config: DictConfig) -> None:
+def _accelerator(config: DictConfig) -> Faults:
     import torch  # late, for the sake of `--help`
 
     wanted = config.trainer.get("accelerator")
     usable = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     usable["gpu"] = any(usable.values())
     if not usable.get(str(wanted), True):
-        raise InputError(
+        yield (
+            "trainer.accelerator",
             f"trainer.accelerator={wanted}, but PyTorch sees no such device here: "
-            "choose trainer=cpu, or trainer=default for whatever there is."
+            "choose trainer=cpu, or trainer=default for whatever there is.",
         )
 
 

@@ -6,6 +6,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("WANDB_MODE", "offline")
 
+import lightning  # noqa: F401  its log handler keeps the stderr of the first import
 import pytest
 import torch
 

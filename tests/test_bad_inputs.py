@@ -61,7 +61,7 @@ CASES = [
     case("rho a word", "train.py rho=abc", "rho=abc must be"),
     case("rho null", "train.py rho=null", "rho=null must be"),
     case("rho negative", "train.py rho=-0.3", "rho=-0.3 must be"),
-    case("rho in eval", "eval.py rho=2", "rho=2 must be"),
+    case("rho in eval", "eval.py rho=2 backbone.weights=null", "rho=2 must be"),
     case("a sweep without -m", "train.py rho=0.5,0.7", "'rho=0.5,0.7'", "-m"),
     case(
         "jobs of a sweep",
@@ -295,7 +295,11 @@ CASES = [
         "images=[0, 2000]",
         "from 0 to 1999",
     ),
-    case("eval no throughput", "eval.py throughput_batch=0", "throughput_batch=0 must be"),
+    case(
+        "eval no throughput",
+        "eval.py throughput_batch=0 backbone.weights=null",
+        "throughput_batch=0 must be",
+    ),
     # Training.
     case(
         "negative weight",
@@ -488,9 +492,11 @@ def words(call: str, files: dict[str, Path]) -> list[object]:
 
 
 def sentence_in(stderr: str) -> str:
-    """The last line of `stderr`, which must be the one sentence."""
-    last = stderr.strip().splitlines()[-1]
+    """The last line of `stderr`, which must be the one sentence; a sweep has one for each cell."""
+    lines = stderr.strip().splitlines()
+    last = lines[-1]
     assert last.startswith("error: "), stderr
+    assert sum(line.startswith("error: ") and "failure.txt" not in line for line in lines) <= 1
     assert last.endswith("."), last
     assert not re.search(r"[.!] [A-Z]", last), f"more than one sentence: {last}"
     return last

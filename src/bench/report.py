@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
+from rich.table import Table
 
-from ..evaluation import print_table, write_csv
+from ..evaluation import write_csv
 from ..modules.build import compose_config
 
 
@@ -38,11 +40,18 @@ def write(
     rows: Sequence[dict[str, Any]], folder: Path, shown: Sequence[str], device: torch.device
 ) -> None:
     """Print the columns `shown`; write `results.csv` and `environment.json` into `folder`."""
-    print_table(rows, shown)
+    table = Table(*(name.replace("_", " ") for name in shown))
+    for row in rows:
+        table.add_row(*(_shown(row[name]) for name in shown))
+    Console().print(table)
     write_csv(rows, folder / "results.csv", list(rows[0]))
     circumstances = json.dumps(environment(device), indent=2)
     (folder / "environment.json").write_text(circumstances + "\n")
     print(f"Written to {folder}")
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def draw_speedups(rows: Sequence[dict[str, Any]], path: Path) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import lightning as L
+import torch
 
 
 class KeepRatioLogger(L.Callback):
     """Logs `keep/<location>`, the mean share of patches kept in training, beside its target.
 
-    `val_keep/<location>` is the same at validation, where tokens are removed.
+    `val_keep/<location>` is the same at validation, where tokens are removed. Both are means over
+    the images of all processes.
     """
 
     def on_train_batch_end(
@@ -22,8 +24,13 @@ class KeepRatioLogger(L.Callback):
         for location, share, target in zip(
             schedule.locations, shares, schedule.ratios, strict=True
         ):
-            pl_module.log(f"keep/{location}", share, on_step=True, on_epoch=False)
-            pl_module.log(f"keep/{location}_target", target, on_step=True, on_epoch=False)
+            pl_module.log(f"keep/{location}", share, on_epoch=False, sync_dist=True)
+            pl_module.log(f"keep/{location}_target", target, on_epoch=False)
+
+    def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Begin to count: the sum over images for each location, and the images."""
+        locations = pl_module.student.method.schedule.locations
+        self._sums = torch.zeros(len(locations) + 1, device=pl_module.device)
 
     def on_validation_batch_end(
         self,
@@ -34,8 +41,14 @@ class KeepRatioLogger(L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Log one batch."""
+        """Count one batch."""
         shares = outputs["kept"]
+        self._sums[:-1] += shares.sum(dim=1)
+        self._sums[-1] += shares.shape[1]
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Log the means; Lightning's own would round a process's share of the images."""
+        sums: Any = trainer.strategy.reduce(self._sums, reduce_op="sum")
         locations = pl_module.student.method.schedule.locations
-        for location, share in zip(locations, shares.mean(dim=1), strict=True):
-            pl_module.log(f"val_keep/{location}", share, batch_size=shares.shape[1])
+        for location, mean in zip(locations, sums[:-1] / sums[-1], strict=True):
+            pl_module.log(f"val_keep/{location}", mean)

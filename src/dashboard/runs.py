@@ -32,7 +32,7 @@ def log_row(row: dict[str, Any], images: Sequence[Any], settings: dict[str, Any]
     """
     import wandb
 
-    logger = instantiate(settings["logger"]["wandb"], job_type="eval")
+    logger = instantiate(settings["logger"]["wandb"], job_type="eval", continues=None)
     try:
         choices = {name: row[name] for name in ("backbone", "method")}
         logger.log_hyperparams(settings | {"choices": choices})

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ..errors import InputError, one_sentence
-from .resumable import EpochDraws, EpochSampler, ResumableLoader, seed_all
+from .resumable import EpochDraws, EpochSampler, ResumableLoader, ShareSampler, seed_all
 
 
 class ImageDataModule(L.LightningDataModule, ABC):
@@ -31,6 +31,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
         batch_size: int,
         num_workers: int | None,
         mixup: dict[str, Any] | None = None,
+        repeats: int = 1,
         seed: int = 0,
     ) -> None:
         """Keep the settings; nothing is read before `check`.
@@ -42,6 +43,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
             num_workers: Loader processes; 0 loads in the main process, None takes as many as
                 there are cores for each process of this machine, up to 16.
             mixup: Arguments of `timm.data.Mixup`, or None for none.
+            repeats: Draws of each training image in an epoch (repeated augmentation).
             seed: Of the training images' order and augmentation, and of each training step.
         """
         super().__init__()
@@ -62,6 +64,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
         self.batch_size = batch_size
         self.num_workers = _cores() if num_workers is None else num_workers
         self.input_config = input_config(network, image_size)
+        self.repeats = repeats
         self.seed = seed
         self._start = {"epoch": 0, "batch": 0}
         self._mixup_options = mixup
@@ -77,8 +80,12 @@ class ImageDataModule(L.LightningDataModule, ABC):
         return None
 
     @abstractmethod
-    def check(self, stage: str = "fit") -> None:
+    def check(self, stage: str = "fit", processes: int = 1) -> None:
         """Look at the data that `stage` needs before anything is built on it.
+
+        Args:
+            stage: "fit" needs training images.
+            processes: That share each batch.
 
         Raises:
             InputError: One sentence on what is wrong.
@@ -112,20 +119,19 @@ class ImageDataModule(L.LightningDataModule, ABC):
         """Shuffled batches of equal size, from where a checkpoint stood; a stream's own order."""
         if isinstance(self._train, IterableDataset):
             return self._loader(self._train, drop_last=True)
-        return self._resumable(EpochDraws(self._train, self.seed), shuffle=True)
+        draws = EpochDraws(self._train, self.seed)
+        return self._resumable(draws, shuffle=True, repeats=self.repeats)
 
-    def _resumable(self, dataset: Dataset[Any], *, shuffle: bool) -> DataLoader[Any]:
-        trainer = self.trainer
-        sampler = EpochSampler(
-            dataset,
-            seed=self.seed,
-            shuffle=shuffle,
-            rank=trainer.global_rank if trainer else 0,
-            replicas=trainer.world_size if trainer else 1,
-        )
+    def _resumable(self, dataset: Dataset[Any], **order: Any) -> DataLoader[Any]:
+        sampler = EpochSampler(dataset, *self._processes, seed=self.seed, **order)
         sampler.set_epoch(self._start["epoch"])
         sampler.skip = self._start["batch"] * self.batch_size
         return self._loader(dataset, ResumableLoader, sampler=sampler, drop_last=True)
+
+    @property
+    def _processes(self) -> tuple[int, int]:
+        """This one's rank and how many there are."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
     def state_dict(self) -> dict[str, int]:
         """Where training stands: the epoch and how many of its batches are done."""
@@ -142,12 +148,14 @@ class ImageDataModule(L.LightningDataModule, ABC):
         self._start = state_dict
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
-        """All validation images in order."""
-        return self._loader(self._val)
+        """All validation images in order, each on one process."""
+        if isinstance(self._val, IterableDataset):
+            return self._loader(self._val)
+        return self._loader(self._val, sampler=ShareSampler(self._val, *self._processes))
 
     def test_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
         """The validation images: the classification sets in use have no labelled test part."""
-        return self._loader(self._val)
+        return self.val_dataloader()
 
     def _loader(
         self, dataset: Dataset[Any], kind: type[DataLoader[Any]] = DataLoader, **options: Any

@@ -136,19 +136,23 @@ class Digits(ImageDataModule):
         """The ten digits."""
         return 10
 
-    def check(self, stage: str = "fit") -> None:
-        """See that there is at least one training batch and one validation scene.
+    def check(self, stage: str = "fit", processes: int = 1) -> None:
+        """See that there are enough scenes for each process.
 
         Raises:
-            InputError: If there is not.
+            InputError: If there are not.
         """
-        if self.train_images < self.batch_size:
+        if self.train_images < self.batch_size * processes:
+            needed = f"datamodule.batch_size={self.batch_size}"
             raise InputError(
                 f"datamodule.train_images={self.train_images} gives no full batch: it must be at "
-                f"least datamodule.batch_size={self.batch_size}."
+                f"least {needed if processes == 1 else f'{processes} x {needed}'}."
             )
-        if self.val_images < 1:
-            raise InputError(f"datamodule.val_images={self.val_images} must be at least 1.")
+        if self.val_images < processes:
+            raise InputError(
+                f"datamodule.val_images={self.val_images} must be at least {processes}, one for "
+                "each process."
+            )
 
     def train_dataset(self) -> DigitScenes:
         """Training scenes of this seed."""

@@ -103,7 +103,7 @@ class ImageNet(ImageDataModule):
         """ImageNet's outputs that a subset has; None when all occur."""
         return self._source.present_classes
 
-    def check(self, stage: str = "fit") -> None:
+    def check(self, stage: str = "fit", processes: int = 1) -> None:
         """Look at the data that `stage` needs; other stages than "fit" do without training images.
 
         Raises:
@@ -121,10 +121,11 @@ class ImageNet(ImageDataModule):
                 "timm: write rand-m9-mstd0.5-inc1 or null."
             ) from error
         images = len(self._source.dataset(True, transform))
-        if images < self.batch_size:
+        if images < self.batch_size * processes:
+            times = "" if processes == 1 else f" on {processes} devices"
             raise InputError(
-                f"datamodule.batch_size={self.batch_size} is more than the {images} training "
-                "images, so that no batch is full: use a smaller one."
+                f"datamodule.batch_size={self.batch_size}{times} is more than the {images} "
+                "training images, so that no batch is full: use a smaller one."
             )
 
     def train_dataset(self) -> Dataset[tuple[Tensor, int]]:

@@ -37,16 +37,35 @@ def seed_all(*key: int) -> None:
 class EpochSampler(DistributedSampler[Any]):
     """Index `e * length + i` for image i in epoch e, so that every epoch may draw it anew.
 
-    The order is shuffled by seed and epoch, and shared out among processes.
+    The order is shuffled by seed and epoch, and shared out among processes. With repeated
+    augmentation (Hoffer et al., CVPR 2020; DeiT's recipe) an epoch is as long, but of fewer images,
+    each in several draws that fall to different processes.
     """
 
     def __init__(
-        self, dataset: Any, *, seed: int, shuffle: bool, rank: int = 0, replicas: int = 1
+        self,
+        dataset: Any,
+        rank: int = 0,
+        replicas: int = 1,
+        *,
+        seed: int,
+        shuffle: bool,
+        repeats: int = 1,
     ) -> None:
-        """Start at epoch 0; the Trainer calls `set_epoch` before every epoch."""
+        """Start at epoch 0; the Trainer calls `set_epoch` before every epoch.
+
+        Args:
+            dataset: Whose images are numbered.
+            rank: Of this process.
+            replicas: Processes.
+            seed: Of the order.
+            shuffle: Whether there is another order than the data set's.
+            repeats: Draws of each image of an epoch.
+        """
         super().__init__(
             dataset, num_replicas=replicas, rank=rank, shuffle=shuffle, seed=seed, drop_last=True
         )
+        self.repeats = repeats
         self.skip = 0  # samples of this epoch that are done
 
     def set_epoch(self, epoch: int) -> None:
@@ -57,8 +76,33 @@ class EpochSampler(DistributedSampler[Any]):
 
     def __iter__(self) -> Iterator[int]:
         """What is left of the epoch."""
-        first = self.epoch * len(self.dataset)  # type: ignore[arg-type]
-        return iter([first + index for index in super().__iter__()][self.skip :])
+        length = len(self.dataset)  # type: ignore[arg-type]
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        order = (
+            torch.randperm(length, generator=generator) if self.shuffle else torch.arange(length)
+        )
+        images = order.repeat_interleave(self.repeats)[: self.total_size]
+        draws = self.epoch * self.repeats + torch.arange(len(images)) % self.repeats
+        share = (draws * length + images)[self.rank :: self.num_replicas]
+        return iter(share[self.skip :].tolist())
+
+
+class ShareSampler(DistributedSampler[Any]):
+    """Every replicas-th image from `rank` on: none twice, so that metrics are exact.
+
+    PyTorch's own repeats images until all processes have equally many.
+    """
+
+    def __init__(self, dataset: Any, rank: int = 0, replicas: int = 1) -> None:
+        """Share `dataset` in its order."""
+        super().__init__(dataset, num_replicas=replicas, rank=rank, shuffle=False)
+        self.share = range(rank, len(dataset), replicas)
+
+    def __len__(self) -> int:
+        return len(self.share)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.share)
 
 
 class EpochDraws(Dataset[tuple[Tensor, int]]):

@@ -80,7 +80,7 @@ class SparseModule(L.LightningModule, ABC):
         """The student's input `(B, 3, S, S)` and what the loss compares with."""
 
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
-        """Loss of one batch; also the share of patches kept `(S, B)` at each location."""
+        """Loss of one batch, its terms, and the share of patches kept `(S, B)` at each location."""
         images, target = self.images_and_target(batch)
         output: SparseOutput = self.student(images)
         if self.teacher is None:
@@ -88,9 +88,10 @@ class SparseModule(L.LightningModule, ABC):
         else:
             teacher = self.teacher(images)
         total, terms = self.loss(output, teacher, target)
-        self.log("train/loss", total, prog_bar=True)
-        self.log_dict({f"train/{name}": value for name, value in terms.items()})
-        return {"loss": total, "kept": kept_shares(output)}
+        self.log("train/loss", total, prog_bar=True, sync_dist=True)
+        self.log_dict({f"train/{name}": value for name, value in terms.items()}, sync_dist=True)
+        terms = {name: value.detach() for name, value in terms.items()}
+        return {"loss": total, "terms": terms, "kept": kept_shares(output)}
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW; warm-up and cosine for each group, by step."""

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, some
 from .backbones.base import SparseBackbone
 
 log = logging.getLogger(__name__)
@@ -189,7 +189,7 @@ def _check_keys(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], path: 
         if key in weights and weights[key].shape != value.shape
     ]
     problems = [
-        f"{label} {_some(keys)}"
+        f"{label} {some(keys)}"
         for label, keys in (
             ("missing", sorted(own.keys() - weights.keys())),
             ("unexpected", sorted(weights.keys() - own.keys())),
@@ -202,8 +202,3 @@ def _check_keys(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], path: 
             f"{path} does not fit this student: {'; '.join(problems)}; "
             "give weights of the same network, resolution and number of classes."
         )
-
-
-def _some(names: list[str], most: int = 4) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -67,6 +68,7 @@ class KeepRatio(LossTerm):
         kept = torch.stack([decision.mean(dim=1) for decision in output.decisions])  # (S, B)
         if self.batch_mean:
             kept = kept.mean(dim=1, keepdim=True)
+            kept = kept + (mean_of_processes(kept.detach()) - kept.detach())
         asked = kept.new_tensor(output.ratios)[:, None]
         return (kept - asked).square().mean()
 
@@ -96,7 +98,7 @@ class TokenDistillation(LossTerm):
         """0 if no patch is kept."""
         student, kept = by_patch(output, output.features)
         distance = (student.float() - teacher.features.float()).square().mean(-1)
-        return (distance * kept).sum() / kept.sum().clamp(min=1)
+        return kept_mean(distance, kept)
 
 
 class TokenLogitDistillation(LossTerm):
@@ -114,7 +116,7 @@ class TokenLogitDistillation(LossTerm):
         assert teacher.token_logits is not None
         student, kept = by_patch(output, output.token_logits)
         divergence = kl_divergence(teacher.token_logits, student)
-        return (divergence * kept).sum() / kept.sum().clamp(min=1)
+        return kept_mean(divergence, kept)
 
 
 def by_patch(output: SparseOutput, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,6 +130,24 @@ def by_patch(output: SparseOutput, values: Tensor) -> tuple[Tensor, Tensor]:
     index = output.source.clamp(min=0)
     rows = index.unsqueeze(-1).expand(-1, -1, values.shape[-1])
     return values.gather(1, rows), alive.gather(1, index) * (output.source >= 0)
+
+
+def kept_mean(values: Tensor, kept: Tensor) -> Tensor:
+    """The mean of `values (B, patches)` where `kept` is 1; 0 if nothing is kept.
+
+    Over the images of all processes: the average of their gradients, which DDP takes, is then the
+    gradient of one process that has all the images.
+    """
+    return (values * kept).sum() / mean_of_processes(kept.sum()).clamp(min=1)
+
+
+def mean_of_processes(value: Tensor) -> Tensor:
+    """The mean of a value without gradients over the processes of a training."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return value
+    total = value.clone()
+    dist.all_reduce(total)
+    return total / dist.get_world_size()
 
 
 def kl_divergence(teacher: Tensor, student: Tensor) -> Tensor:

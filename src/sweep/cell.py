@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from ..errors import sentence_of
+from ..errors import sentences_of
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def run_cell(config: DictConfig, work: Callable[[DictConfig], dict[str, Any]]) -
     folder = Path(hydra.runtime.output_dir)
     settings = _settings(config)
     if hydra.mode is not RunMode.MULTIRUN:
-        return _write(folder, work(config), settings)
+        return _finish(folder, work(config), settings)
     finished = read_row(folder)
     if finished and _read(folder / SETTINGS) == settings:
         log.info(f"Finished already: {folder.name}")
@@ -45,9 +45,9 @@ def run_cell(config: DictConfig, work: Callable[[DictConfig], dict[str, Any]]) -
     for name in (RESULT, MAPS, FAILURE):
         (folder / name).unlink(missing_ok=True)
     try:
-        return _write(folder, work(config), settings)
+        return _finish(folder, work(config), settings)
     except Exception as error:
-        sentence = sentence_of(error) or f"{type(error).__name__}: {error}"
+        sentence = " ".join(sentences_of(error)) or f"{type(error).__name__}: {error}"
         (folder / FAILURE).write_text(f"{sentence}\n\n{traceback.format_exc()}")
         print(f"error: {sentence} ({folder / FAILURE})", file=sys.stderr)
         return {}
@@ -65,14 +65,20 @@ def read_maps(folder: Path) -> dict[str, Any] | None:
     return maps
 
 
-def _write(folder: Path, row: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-    row = dict(row)
-    contents = {SETTINGS: settings, MAPS: row.pop("maps", None), RESULT: row}  # the row comes last
+def _finish(folder: Path, row: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    from lightning.pytorch.utilities import rank_zero_only  # late, for the sake of `--help`
+
+    rank_zero_only(_save)(folder, row, settings)
+    return {name: value for name, value in row.items() if name != "maps"}
+
+
+def _save(folder: Path, row: dict[str, Any], settings: dict[str, Any]) -> None:
+    rest = {name: value for name, value in row.items() if name != "maps"}
+    contents = {SETTINGS: settings, MAPS: row.get("maps"), RESULT: rest}  # the row comes last
     for name, content in contents.items():
         partial = folder / f"{name}.partial"
         partial.write_text(json.dumps(content, indent=None if name == MAPS else 2) + "\n")
         partial.replace(folder / name)
-    return row
 
 
 def _read(path: Path) -> Any:

@@ -1,0 +1,30 @@
+"""A W&B run that goes on where a resumed run goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import WandbLogger
+
+
+class ContinuedWandbLogger(WandbLogger):
+    """Lightning's; a resumed training takes the W&B run that it finds in its own folder."""
+
+    def __init__(self, *, save_dir: str, continues: str | None = None, **options: Any) -> None:
+        """Choose the run.
+
+        Args:
+            save_dir: The training's folder; W&B's files are in its `wandb`.
+            continues: The checkpoint that is resumed; None starts a new run.
+            options: Lightning's.
+        """
+        if continues is not None:
+            options["id"] = options.get("id") or _last_id(Path(save_dir))
+        super().__init__(save_dir=save_dir, **options)
+
+
+def _last_id(folder: Path) -> str | None:
+    """Of the latest of W&B's `run-<time>-<id>` or `offline-run-<time>-<id>`."""
+    runs = sorted(folder.glob("wandb/*run-*-*"), key=lambda run: run.name.split("-")[-2])
+    return runs[-1].name.rpartition("-")[2] if runs else None

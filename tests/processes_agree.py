@@ -1,0 +1,75 @@
+"""Run by test_distributed on one process or two: a training step's gradients and a validation.
+
+python tests/processes_agree.py PROCESSES FOLDER
+"""
+
+import sys
+from pathlib import Path
+
+import lightning as L
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from src.callbacks.keep_ratio import KeepRatioLogger
+from src.datamodules.digits import Digits
+from src.modules.methods import dynamicvit
+from tests.test_training import make_module, make_trainer
+
+BATCH, IMAGES = 8, 1001
+
+
+def keep_likely(log_probabilities: torch.Tensor) -> torch.Tensor:
+    """A decision without chance, so that it is the same whichever process takes it."""
+    soft = log_probabilities[..., 0].exp()
+    return (soft > soft.mean(dim=1, keepdim=True)).to(soft.dtype) - soft.detach() + soft
+
+
+class Gradients(L.Callback):
+    """Of the one step, with batch norms that do not depend on how a batch is shared."""
+
+    def on_train_batch_start(self, trainer, pl_module, *_) -> None:
+        pl_module.student.backbone.patch_embed.eval()
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer) -> None:
+        self.seen = {n: p.grad.clone() for n, p in pl_module.named_parameters()}
+
+
+if __name__ == "__main__":
+    processes, folder = int(sys.argv[1]), Path(sys.argv[2])
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    dynamicvit.gumbel_keep = keep_likely
+    # A step so small that the validation sees equal weights.
+    module = make_module(
+        "loss.keep_ratio.batch_mean=true", "optimizer.lr=1e-30", "optimizer.min_lr=0"
+    )
+    for head in module.student.method.predictors:  # as if trained: images differ in their shares
+        torch.nn.init.normal_(head.out_conv[-2].weight)
+    with torch.no_grad():
+        for parameter in module.student.backbone.parameters():
+            parameter.mul_(1.3)
+    data = Digits(
+        network="vit_micro_patch8_80",
+        image_size=80,
+        batch_size=BATCH // processes,
+        num_workers=0,
+        train_images=BATCH,
+        val_images=IMAGES,
+        seed=1,
+    )
+    gradients = Gradients()
+    trainer = make_trainer(
+        folder,
+        epochs=1,
+        callbacks=(gradients, KeepRatioLogger()),
+        devices=processes,
+        strategy="ddp" if processes > 1 else "auto",
+        log_every_n_steps=1,
+    )
+    trainer.fit(module, data)
+    logged = {name: float(value) for name, value in trainer.logged_metrics.items()}
+    if trainer.is_global_zero:
+        saved = {"gradients": gradients.seen, "logged": logged}
+        torch.save(saved, folder / f"{processes}.pt")
+    print(f"rank {trainer.global_rank} of {trainer.world_size} done")

@@ -78,7 +78,7 @@ def _write(folder: Path, row: dict[str, Any], settings: dict[str, Any]) -> dict[
 def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, ValueError):  # none, or half of one
         return None
 
 

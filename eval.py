@@ -20,7 +20,8 @@ def row(config: DictConfig) -> dict[str, Any]:
     import lightning as L
     from hydra.core.hydra_config import HydraConfig
 
-    from src.evaluation import evaluate, print_table, with_recorded_run
+    from src.evaluation import evaluate, print_table
+    from src.recorded import with_recorded_run
     from src.validation import check_config
 
     config = with_recorded_run(config, HydraConfig.get().overrides.task)
@@ -39,7 +40,7 @@ def add_recorded_choices(arguments: list[str]) -> list[str]:
     path = given.get("ckpt_path", "null")
     if path == "null":
         return arguments
-    from src.evaluation import recorded_choices
+    from src.recorded import recorded_choices
 
     choices = recorded_choices(path)
     return [f"{group}={name}" for group, name in choices.items() if group not in given] + arguments

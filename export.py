@@ -13,8 +13,9 @@ def main(config: DictConfig) -> None:
     """Compose, check, export."""
     from hydra.core.hydra_config import HydraConfig
 
-    from src.evaluation import print_table, with_recorded_run
+    from src.evaluation import print_table
     from src.export.check import export_and_check
+    from src.recorded import with_recorded_run
     from src.validation import check_config
 
     config = with_recorded_run(config, HydraConfig.get().overrides.task)

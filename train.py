@@ -47,7 +47,7 @@ def fit(config: DictConfig) -> tuple[Any, Any, Any]:
     torch.set_float32_matmul_precision("high")
     trainer, module, data, checkpoint = assemble(config, choices, typed)
     try:
-        trainer.fit(module, data, ckpt_path=checkpoint)
+        trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
     except SIGTERMException:
         if not trainer.is_global_zero:
             sys.exit()  # the first process speaks for all

@@ -93,6 +93,11 @@ def sentences_of(error: Exception) -> list[str]:
 def _library_sentence(error: Exception) -> str | None:
     if str(error).startswith("Config group override must be"):  # Hydra's only bare ValueError
         return "A group on the command line is null: choose one of its options, or [] for none."
+    if str(error).startswith("DataLoader worker (pid"):  # PyTorch's bare RuntimeError
+        return (
+            f"{one_sentence(str(error)).rstrip('.')}: the system may have wanted its memory, so "
+            "try a smaller datamodule.num_workers or datamodule.batch_size."
+        )
     if isinstance(error, OSError) and error.errno in _PLACE:
         return f"{error.filename or 'A file'} cannot be written or read: {error.strerror}."
     kinds = {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(error).__mro__}

@@ -9,7 +9,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from rich.console import Console
 from rich.table import Table
@@ -30,43 +29,6 @@ from .pictures import draw_token_maps
 from .sweep.maps import survivor_maps
 
 _MAPPED = 6  # images in a report's gallery
-_RECORDED = ("backbone", "method", "schedule", "loss", "datamodule")
-
-
-def recorded_choices(path: str) -> dict[str, str]:
-    """The options that the run behind a checkpoint chose; none for a file of bare weights."""
-    choices = read_file(path).get("run", {}).get("choices", {})
-    return {group: choices[group] for group in _RECORDED if group in choices}
-
-
-def with_recorded_run(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """`config` as the checkpoint's run had it, changed by the command line.
-
-    Args:
-        config: Composed for evaluation; its `ckpt_path` may also be a file of bare weights.
-        overrides: The command line.
-    """
-    path = config.ckpt_path
-    if path is None:
-        return config
-    record = read_file(path).get("run")
-    merged = config.copy()
-    if record:
-        recorded = OmegaConf.create(record["config"])
-        for key in ("rho", "optimizer", *_RECORDED):
-            OmegaConf.update(merged, key, recorded[key], merge=False, force_add=True)
-        for override in overrides:
-            key, _, value = override.lstrip("+").partition("=")
-            if record["choices"].get(key) == value:
-                continue  # the run's own choice, with the run's own settings
-            # Select by parents, so that interpolations are copied and not resolved.
-            parent, _, leaf = key.rpartition(".")
-            node = OmegaConf.select(config, parent) if parent else config
-            if node is not None and leaf in node:
-                changed = node._get_node(leaf)
-                OmegaConf.update(merged, key, changed, merge=False, force_add=True)
-    merged.backbone.weights = path
-    return merged
 
 
 def evaluate(settings: dict[str, Any], choices: dict[str, str]) -> dict[str, Any]:

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import gzip
+import io
 import logging
 import os
 import pickle
 import re
 import runpy
 import shlex
+import struct
 import subprocess
 import sys
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import timm
 import torch
 from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from src import create_student, load_weights, sparsify
 from src.errors import one_sentence_errors
+from src.modules.backbones import SparseBackbone
+from src.modules.build import compose_config, instantiate
 
 ROOT = Path(__file__).parents[1]
 # Before the case's own words: the smallest network, few steps, nothing that takes time.
@@ -37,8 +44,14 @@ PHOTOS = (
     "datamodule=imagenet datamodule.mixup=null datamodule.num_workers=0 "
     "~trainer.limit_train_batches datamodule.root="
 )
+# Before the words of eval.py.
+SHOWN = (
+    "backbone.weights=null trainer=cpu callbacks.progress=null throughput_batch=1 "
+    "backbone=vit_micro"
+)
 NUMBERED = "hydra.sweep.subdir=${{hydra:job.num}}"
 SPLITS = ("train", "val")
+RECORDS = (".yaml", ".log", "failure.txt")  # what was asked for and what became of it
 WIDE = "+backbone.options.embed_dim=48"
 
 
@@ -48,6 +61,35 @@ class Case(NamedTuple):
     id: str
     call: str | Callable[[dict[str, Path]], object]
     fragments: tuple[str, ...]
+
+
+@cache
+def settings() -> dict[str, Any]:
+    return compose_config(["datamodule=imagenet", "backbone=vit_micro"], ["datamodule"])
+
+
+def looks(name: str) -> Callable[[dict[str, Path]], object]:
+    """Check and read every image of a folder."""
+
+    def look(files: dict[str, Path]) -> None:
+        small = {"root": str(files[name]), "batch_size": 2, "num_workers": 0, "mixup": None}
+        data = instantiate(settings()["datamodule"] | small)
+        data.check()
+        data.setup("fit")
+        for loader in (data.train_dataloader(), data.val_dataloader()):
+            list(loader)
+
+    return look
+
+
+@cache
+def student() -> SparseBackbone:
+    return create_student("vit_micro")
+
+
+def loads(name: str) -> Callable[[dict[str, Path]], object]:
+    """Load a file into the smallest network."""
+    return lambda files: load_weights(student(), files[name])
 
 
 def case(id: str, call: str | Callable[[dict[str, Path]], object], *fragments: str) -> Case:
@@ -131,6 +173,39 @@ CASES = [
     ),
     case("half an image", f"train.py {PHOTOS}{{half_image}}", "b.JPEG cannot", "truncated"),
     case("no such augmentation", f"train.py {PHOTOS}{{photos}} datamodule.auto_augment=x", "=x "),
+    case(
+        "neither error nor skip",
+        f"train.py {PHOTOS}{{photos}} datamodule.on_bad_image=maybe",
+        "on_bad_image=maybe must be error or skip",
+    ),
+    case(
+        "too many to skip",
+        f"train.py {PHOTOS}{{mostly_text}} datamodule.on_bad_image=skip",
+        "of 8 images cannot be read",
+        "up to 10%",
+    ),
+    case(
+        "shards by a command",
+        f"train.py {PHOTOS}'pipe:touch {{marker}}' datamodule.dataset=wds/x",
+        "datamodule.dataset=wds/x needs",
+    ),
+    # Images.
+    case("no bytes", looks("no_bytes"), "a.JPEG cannot be read", "no image format"),
+    case("a huge header", looks("huge"), "a.JPEG cannot be read", "exceeds limit"),
+    case("a large header", looks("large"), "a.JPEG cannot be", "12000 x 12000 pixels"),
+    case("a program", looks("program"), "a.JPEG cannot be", "no image format"),
+    case("a checksum", looks("checksum_png"), "b.JPEG cannot be read", "checksum"),
+    case("half a PNG", looks("half_png"), "b.JPEG cannot be read", "truncated"),
+    case("half a GIF", looks("half_gif"), "b.JPEG cannot be read"),
+    case("half a WebP", looks("half_webp"), "b.JPEG cannot be read"),
+    case("a folder as image", looks("folder"), "without images", "dog"),
+    case("an archive as image", looks("zipped"), "a.JPEG cannot", "no image format"),
+    case(
+        "an image that is in no validation",
+        f"eval.py {SHOWN} {PHOTOS}{{half_val}}",
+        "b.JPEG cannot be read",
+        "truncated",
+    ),
     case("batch zero", "train.py datamodule.batch_size=0", "batch_size=0 must be"),
     case(
         "odd batch and mixup",
@@ -246,6 +321,28 @@ CASES = [
     ),
     case("no weights inside", "train.py backbone.weights={config_only}", "holds no weights"),
     case("a list inside", "train.py backbone.weights={list_inside}", "holds a list"),
+    case("a zip bomb", loads("zip_bomb"), "would unpack to 50,000,"),
+    case("a wrong checksum", loads("checksum"), "checksum of its part", "data/"),
+    case("a program as weights", loads("script"), "{script} is not a whole"),
+    case("larger than its file", loads("expanded"), "head.weight as (10000000, "),
+    case("sparse weights", loads("sparse"), "norm.weight in a form without"),
+    case("weights of nowhere", loads("meta"), "norm.weight in a form without"),
+    case("whole numbers", loads("integers"), "norm.weight is torch.int64"),
+    case("diverged", loads("diverged"), "not finite in backbone.norm.weight"),
+    case(
+        "diverged .safetensors",
+        loads("diverged_safetensors"),
+        "not finite in backbone.norm.weight",
+    ),
+    case("code as .safetensors", loads("evil_safetensors"), "not a whole"),
+    case("an endless header", loads("header_safetensors"), "not a whole"),
+    case("half a .safetensors", loads("half_safetensors"), "not a whole"),
+    case(
+        "weights by timm",
+        "train.py +backbone.options.checkpoint_path={evil}",
+        "backbone.options.checkpoint_path would",
+        "backbone.weights=FILE",
+    ),
     # Resuming and evaluating.
     case("resume nothing", "train.py ckpt_path={missing}", "{missing} is not a file"),
     case("resume weights", "train.py ckpt_path={dense}", "no state", "backbone.weights"),
@@ -257,7 +354,28 @@ CASES = [
         "trained for 2 epochs",
         "max_epochs=1",
     ),
+    case("resume old code", "train.py ckpt_path={old_evil}", "{old_evil} is refused"),
+    case("resume the diverged", "train.py ckpt_path={diverged_run}", "not finite in backbone."),
+    case("resume without epochs", "train.py ckpt_path={no_epochs}", "not say for how many epochs"),
+    case(
+        "resume and delete", "train.py ckpt_path={deleting}", "../precious.txt a checkpoint of its"
+    ),
+    case("resume and delete afar", "train.py ckpt_path={deleting_afar}", "s3://bucket/precious a"),
     case("eval nothing", "eval.py ckpt_path={missing}", "no weights file {missing}"),
+    case("eval weights of code", f"eval.py {SHOWN} backbone.weights={{evil}}", "{evil} is refused"),
+    case("eval another's target", "eval.py ckpt_path={target}", "datamodule._target_=os.mkdir"),
+    case("eval a hidden target", "eval.py ckpt_path={hidden}", "_target_=src.errors.os.mkdir"),
+    case("eval a target by resolver", "eval.py ckpt_path={resolver}", "method._target_=os.mkdir"),
+    case(
+        "eval another's file", "eval.py ckpt_path={climbing}", "backbone=../../climbed, which is no"
+    ),
+    case("eval no record", "eval.py ckpt_path={no_record}", "a record of its run without rho"),
+    case("export code", "export.py ckpt_path={evil}", "{evil} is refused"),
+    case("export weights of code", "export.py backbone.weights={evil}", "{evil} is refused"),
+    case("export another's target", "export.py ckpt_path={target}", "_target_=os.mkdir"),
+    case(
+        "export to a text", "export.py backbone.weights=null file=a.txt", "file=a.txt must end in"
+    ),
     case("eval code", "eval.py ckpt_path={evil}", "{evil} is refused"),
     case("eval truncated", "eval.py ckpt_path={truncated}", "{truncated} is not a whole"),
     case("eval no weights", "eval.py ckpt_path={config_only}", "holds no weights"),
@@ -352,6 +470,11 @@ CASES = [
         "{evil} is refused",
     ),
     case(
+        "create from code",
+        lambda files: create_student("vit_micro", weights=files["evil"]),
+        "{evil} is refused",
+    ),
+    case(
         "load another width",
         lambda files: load_weights(create_student("vit_micro"), files["wide"]),
         "misshaped backbone.",
@@ -396,6 +519,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     (named["text_later"] / "train" / "dog" / "b.JPEG").write_text("no image")
     half = named["half_image"] / "train" / "dog" / "b.JPEG"
     half.write_bytes(half.read_bytes()[:600])
+    named |= write_odd_photos(root)
 
     student = create_student("vit_micro")
     dense = student.backbone.state_dict()
@@ -404,6 +528,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     wide = timm.create_model("vit_micro_patch8_80", embed_dim=48).state_dict()
     strange = {**dense, "extra": torch.zeros(1)}
     del strange["norm.bias"]
+    norm = dense["norm.weight"]
     contents: dict[str, object] = {
         "dense": dense,
         "swin": create_student("swin_micro").backbone.state_dict(),
@@ -414,6 +539,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "config_only": {"epoch": 3, "config": {"rho": 0.7}},
         "list_inside": [torch.zeros(1)],
         "evil": {"state_dict": Evil(named["marker"])},
+        "expanded": {**dense, "head.weight": torch.zeros(1).expand(10**7, 96)},
+        "sparse": {**dense, "norm.weight": norm.to_sparse()},
+        "meta": {**dense, "norm.weight": norm.to("meta")},
+        "integers": {**dense, "norm.weight": norm.long()},
+        "diverged": {**dense, "norm.weight": norm / 0},
     }
     for name, content in contents.items():
         named[name] = root / f"{name}.pth"
@@ -428,11 +558,110 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         named[f"{name}_pth"].write_bytes(content)
     named["text_safetensors"] = root / "text.safetensors"
     named["text_safetensors"].write_text("just text\n")
-    save_file(dense, root / "dense.safetensors")
+    for name, content in (
+        ("diverged", save(contents["diverged"])),
+        ("half", save(dense)[:100_000]),
+        ("header", (2**60).to_bytes(8, "little") + b"{}"),
+        ("evil", named["old_evil"].read_bytes()),
+    ):
+        named[f"{name}_safetensors"] = root / f"{name}.safetensors"
+        named[f"{name}_safetensors"].write_bytes(content)
+    for name in ("zip_bomb", "checksum", "script"):
+        named[name] = root / f"{name}.pth"
+    with zipfile.ZipFile(named["zip_bomb"], "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data/0", bytes(50_000_000))
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    named["checksum"].write_bytes(flipped)
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), named["script"])
 
     with one_process(root):
         assert run([ROOT / "train.py", *SMALL.split(), f"hydra.run.dir={root / 'run'}"]) == 0
     named["run"] = root / "run" / "checkpoints" / "last.ckpt"
+    return named | write_odd_runs(root, named["run"], named["marker"])
+
+
+def write_odd_photos(root: Path) -> dict[str, Path]:
+    """Folders of photographs, one of which is not what its name says."""
+    named = {}
+
+    def spoil(name: str, content: bytes, file: str = "train/dog/b.JPEG") -> None:
+        named[name] = write_photos(root / name)
+        (named[name] / file).write_bytes(content)
+
+    first = "train/cat/a.JPEG"
+    spoil("no_bytes", b"", first)
+    spoil("huge", png_header(60_000), first)
+    spoil("large", png_header(12_000), first)
+    spoil("program", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", first)
+    spoil("zipped", gzip.compress(b"x"), first)
+    noise = Image.effect_noise((48, 40), 40)
+    whole = {kind: encoded(noise, kind) for kind in ("PNG", "GIF", "WEBP", "JPEG")}
+    for kind in ("PNG", "GIF", "WEBP"):
+        spoil(f"half_{kind.lower()}", whole[kind][: len(whole[kind]) // 2])
+    spoil("half_val", whole["JPEG"][:600], "val/dog/b.JPEG")
+    broken = bytearray(whole["PNG"])
+    broken[29] ^= 1  # in the checksum of its header
+    spoil("checksum_png", bytes(broken))
+    named["folder"] = write_photos(root / "folder")
+    named["mostly_text"] = write_photos(root / "mostly_text")
+    for number, photo in enumerate(sorted((named["mostly_text"] / "train").glob("*/*"))):
+        if number:
+            photo.write_text("no image")
+    for photo in (named["folder"] / "train" / "dog").iterdir():
+        photo.unlink()
+        photo.mkdir()
+    return named
+
+
+def encoded(image: Image.Image, kind: str) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind)
+    return file.getvalue()
+
+
+def png_header(side: int) -> bytes:
+    """A file of 57 bytes that declares an image of `side` x `side` pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        size, checksum = len(content), zlib.crc32(kind + content)
+        return struct.pack(">I", size) + kind + content + struct.pack(">I", checksum)
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    parts = chunk(b"IHDR", header), chunk(b"IDAT", b""), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def write_odd_runs(root: Path, run: Path, marker: Path) -> dict[str, Path]:
+    """Checkpoints of a run, whose record or state somebody has changed."""
+    named = {}
+
+    def change(name: str, edit: Callable[[dict[str, Any]], object]) -> None:
+        content = torch.load(run, weights_only=True)
+        edit(content)
+        named[name] = root / f"{name}.ckpt"
+        torch.save(content, named[name])
+
+    mkdir = {"_target_": "os.mkdir", "path": str(marker)}
+    hidden = {**mkdir, "_target_": "src.errors.os.mkdir"}
+    resolver = '${oc.create:"{_target_: os.mkdir, path: ' + f'{marker}}}"}}'
+    change("target", lambda c: c["run"]["config"].update(datamodule=mkdir))
+    change("hidden", lambda c: c["run"]["config"].update(schedule=hidden))
+    change("resolver", lambda c: c["run"]["config"].update(method=resolver))
+    change("climbing", lambda c: c["run"]["choices"].update(backbone="../../climbed"))
+    change("no_record", lambda c: c["run"].update(config={}))
+    change("no_epochs", lambda c: c["loops"]["fit_loop"].clear())
+    change("diverged_run", lambda c: next(iter(c["state_dict"].values())).fill_(torch.inf))
+    for name, place in (
+        ("deleting", f"{run.parent}/../precious.txt"),
+        ("deleting_afar", "s3://bucket/precious"),
+    ):
+        change(
+            name,
+            lambda c, place=place: next(
+                state for state in c["callbacks"].values() if "best_model_path" in state
+            ).update(best_model_path=place),
+        )
     return named
 
 
@@ -531,6 +760,8 @@ def test_one_sentence(
     for fragment in case.fragments:
         assert fragment.format(**files) in sentence
     assert not files["marker"].exists(), "code in a file was run"
+    left = {path.name for path in Path.cwd().rglob("*") if path.is_file()}
+    assert not {name for name in left if not name.endswith(RECORDS)}, "a partial output is left"
 
 
 def test_the_table_has_no_twins() -> None:

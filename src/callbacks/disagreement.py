@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ class Disagreement(L.Callback):
     shares of tokens. Says how often the predictions differ.
     """
 
-    def __init__(self, path: str, other: SparseBackbone, names: list[str] | None) -> None:
+    def __init__(self, path: str, other: SparseBackbone, names: Iterable[str] | None) -> None:
         """Write to `path`, a `.png`; `other` sees each batch too, `names` are the images'."""
         self.path = Path(path)
         self.other = other
@@ -88,14 +89,14 @@ class Disagreement(L.Callback):
         self.path.parent.mkdir(parents=True, exist_ok=True)
         picture.save(self.path)
         common = torch.cat(self._overlaps)
+        called = list(self.names) if self.names else range(len(common))
         with self.path.with_suffix(".csv").open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(
                 ["image", "label", "first", "second", *(f"common_{i}" for i in locations)]
             )
             for number, (row, shared) in enumerate(zip(self._rows, common.tolist(), strict=True)):
-                name = self.names[number] if self.names else number
-                writer.writerow([name, *row, *(f"{value:.4f}" for value in shared)])
+                writer.writerow([called[number], *row, *(f"{value:.4f}" for value in shared)])
         differ = sum(first != second for _, first, second in self._rows)
         rank_zero_info(
             f"The two methods answer differently on {differ} of {len(self._rows)} images and keep "

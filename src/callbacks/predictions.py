@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import lightning as L
 class PredictionWriter(L.Callback):
     """Writes `image,label,prediction,confidence` for every image of a test, in its order."""
 
-    def __init__(self, path: str, names: list[str] | None) -> None:
+    def __init__(self, path: str, names: Iterable[str] | None) -> None:
         """Write to `path`; images are called by `names`, or numbered."""
         self.path = Path(path)
         self.names: Iterator[Any] | None = iter(names) if names else None

@@ -6,12 +6,11 @@ import signal
 from typing import Any, final
 
 import lightning as L
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 
 @final
 class StopAtSignal(L.Callback):
-    """At a SIGTERM to any process all of them stop before the same batch, where they can save.
+    """At a SIGTERM to any process all of them stop behind the same batch, and can save.
 
     Lightning's own handler, which this one replaces, communicates from within the signal, whatever
     the processes are exchanging at that moment. A validation is finished first.
@@ -24,16 +23,16 @@ class StopAtSignal(L.Callback):
         """Take over the signal; the Trainer gives it back at its end."""
         signal.signal(signal.SIGTERM, self._note)
 
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: Any, batch: Any, batch_idx: int
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stop if any process has been told to.
+        """Let Lightning end the training behind this batch if any process has been told to.
 
-        Raises:
-            SIGTERMException: Upon which `StepCheckpoint` saves.
+        Not behind an epoch's last one, upon which a validation follows that would be cut short.
         """
-        if trainer.strategy.reduce_boolean_decision(self.received, all=False):
-            raise SIGTERMException
+        told = trainer.strategy.reduce_boolean_decision(self.received, all=False)
+        if told and batch_idx + 1 < trainer.num_training_batches:
+            trainer._signal_connector.received_sigterm = True
 
     def _note(self, *_: Any) -> None:
         self.received = True

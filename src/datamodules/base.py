@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Any
 
 import lightning as L
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ..errors import InputError, one_sentence
+from .readable import ReadableImages, ReadableLoader, collate
 from .resumable import EpochDraws, EpochSampler, ResumableLoader, ShareSampler, seed_all
 
 
@@ -99,7 +101,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
     def val_dataset(self) -> Dataset[tuple[Tensor, int]]:
         """The validation images, the same at every call."""
 
-    def val_filenames(self) -> list[str] | None:
+    def val_filenames(self) -> Iterable[str] | None:
         """The validation images' files in their order; None where they have none."""
         return None
 
@@ -148,10 +150,13 @@ class ImageDataModule(L.LightningDataModule, ABC):
         self._start = state_dict
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
-        """All validation images in order, each on one process."""
+        """All validation images in order, each on one process; unreadable ones are left out."""
         if isinstance(self._val, IterableDataset):
             return self._loader(self._val)
-        return self._loader(self._val, sampler=ShareSampler(self._val, *self._processes))
+        share = ShareSampler(self._val, *self._processes)
+        if isinstance(self._val, ReadableImages):
+            return self._loader(self._val, ReadableLoader, sampler=share, collate_fn=collate)
+        return self._loader(self._val, sampler=share)
 
     def test_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
         """The validation images: the classification sets in use have no labelled test part."""

@@ -14,13 +14,17 @@ from timm.data import ImageNetInfo, create_dataset, get_img_extensions
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..errors import InputError
+from ..errors import InputError, one_sentence, some
 
 _IMAGENET_IMAGES = {True: 1_281_167, False: 50_000}  # training: count
+# What photographs come in, whatever their names end in. Pillow reads more, and for one of them
+# (EPS) runs a program on what the file says.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+_MOST_PIXELS = 100_000_000  # 300 MB in memory
 
 
 class LabelledImages(Dataset[tuple[Tensor, int]]):
-    """The RGB images of a timm reader; one that cannot be read is named, not skipped as by timm."""
+    """The RGB images of a timm reader; one that cannot be read is named, where timm passes on."""
 
     def __init__(self, reader: Any, transform: Callable[[Image.Image], Tensor]) -> None:
         self.reader = reader
@@ -33,11 +37,14 @@ class LabelledImages(Dataset[tuple[Tensor, int]]):
         try:
             file, label = self.reader[index]
             with file:
-                image = Image.open(file).convert("RGB")
+                image = open_image(file).convert("RGB")
         except Exception as error:  # Pillow's decoders raise whatever they like
-            name = self.reader.filename(index, absolute=True) or f"image {index}"
-            raise _unreadable(name, error) from error
+            raise _unreadable(self.name(index), error) from error
         return self.transform(image), int(label)
+
+    def name(self, index: int) -> str:
+        """Its file, or its number where images are no files."""
+        return self.reader.filename(index, absolute=True) or f"image {index}"
 
 
 class Classes(NamedTuple):
@@ -54,8 +61,12 @@ class ImageFolders:
     any other class folders get outputs in the order of their sorted names.
     """
 
-    def __init__(self, root: str | None, train_split: str, val_split: str) -> None:
+    def __init__(
+        self, root: str | None, train_split: str, val_split: str, *, skip: bool = False
+    ) -> None:
+        """Keep the settings; with `skip` an image that cannot be read is no reason to stop."""
         self.root = root
+        self._skip = skip
         self._folder_names = {True: [train_split], False: [val_split, "val"]}
         self._readers: dict[bool, Any] = {}
 
@@ -70,7 +81,7 @@ class ImageFolders:
             return Classes({name: index for index, name in enumerate(names)}, len(names))
         if strangers:
             raise InputError(
-                f"{folder} mixes ImageNet-1k WNIDs with other class folders ({_some(strangers)}): "
+                f"{folder} mixes ImageNet-1k WNIDs with other class folders ({some(strangers)}): "
                 "keep WNIDs only, or rename all folders."
             )
         return Classes({name: imagenet[name] for name in names}, len(imagenet))
@@ -106,7 +117,7 @@ class ImageFolders:
             if differing:
                 raise InputError(
                     f"datamodule.root={self.root} does not hold the same classes for training and "
-                    f"validation: only one of them has {_some(differing)}."
+                    f"validation: only one of them has {some(differing)}."
                 )
         for part in (True, False) if training else (False,):
             self._check_images(part)
@@ -169,11 +180,11 @@ class ImageFolders:
         empty = [name for name, output in outputs.items() if output not in first]
         if empty:
             raise InputError(
-                f"{folder} has class folders without images ({_extensions()}): {_some(empty)}."
+                f"{folder} has class folders without images ({_extensions()}): {some(empty)}."
             )
-        for path in first.values():
+        for path in () if self._skip else first.values():
             try:
-                Image.open(path).close()
+                open_image(path).close()
             except Exception as error:
                 raise _unreadable(path, error) from error
         expected = _IMAGENET_IMAGES[training]
@@ -181,6 +192,19 @@ class ImageFolders:
             warnings.warn(
                 f"{folder} holds {len(samples):,} images, ImageNet-1k {expected:,}.", stacklevel=2
             )
+
+
+def open_image(file: Any) -> Image.Image:
+    """Read an image's header, and no more.
+
+    Raises:
+        ValueError: If it declares more pixels than a photograph has.
+        UnidentifiedImageError: If it is in none of the usual formats.
+    """
+    image = Image.open(file, formats=_FORMATS)
+    if image.width * image.height > _MOST_PIXELS:
+        raise ValueError(f"{image.width} x {image.height} pixels, more than a photograph has")
+    return image
 
 
 def _class_folders(split: Path) -> list[str]:
@@ -196,13 +220,11 @@ def _class_folders(split: Path) -> list[str]:
 
 def _unreadable(name: str, error: Exception) -> InputError:
     known = isinstance(error, UnidentifiedImageError)
-    reason = "no image format that Pillow knows" if known else str(error)
-    return InputError(f"{name} cannot be read as an image ({reason}): replace or remove it.")
-
-
-def _some(names: list[str]) -> str:
-    rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + rest
+    reason = f"no image format among {' '.join(_FORMATS)}" if known else one_sentence(str(error))
+    return InputError(
+        f"{name} cannot be read as an image ({reason.rstrip('.')}): replace or remove it, or "
+        "leave such images out with datamodule.on_bad_image=skip."
+    )
 
 
 def _extensions() -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from timm.data import create_transform
@@ -11,8 +12,11 @@ from torch.utils.data import Dataset
 
 from ..errors import InputError
 from .base import ImageDataModule
-from .folders import ImageFolders
+from .folders import ImageFolders, LabelledImages
 from .named import NamedImages
+from .readable import ReadableImages, Unreadable
+
+log = logging.getLogger(__name__)
 
 
 class ImageNet(ImageDataModule):
@@ -30,6 +34,7 @@ class ImageNet(ImageDataModule):
         train_split: str,
         val_split: str,
         num_classes: int | None,
+        on_bad_image: str,
         crop_pct: float | None,
         scale: Sequence[float],
         hflip: float,
@@ -46,6 +51,7 @@ class ImageNet(ImageDataModule):
             train_split: Name of the training part.
             val_split: Name of the validation part; folders may also call it `val`.
             num_classes: Outputs where `dataset` does not tell them; None for its own or 1000.
+            on_bad_image: What to do about an image that cannot be read: "error" or "skip".
             crop_pct: Share of the resized image's side that evaluation keeps; None for the
                 network's own.
             scale: Least and greatest share of the image's area in a training crop.
@@ -56,6 +62,10 @@ class ImageNet(ImageDataModule):
             common: Arguments of `ImageDataModule`.
         """
         super().__init__(**common)
+        if on_bad_image not in ("error", "skip"):
+            raise InputError(f"datamodule.on_bad_image={on_bad_image} must be error or skip.")
+        self._skip = on_bad_image == "skip"
+        self._unreadable: dict[bool, Unreadable] = {}
         self._source: ImageFolders | NamedImages
         if dataset:
             self._source = NamedImages(
@@ -68,7 +78,7 @@ class ImageNet(ImageDataModule):
                 num_workers=self.num_workers,
             )
         elif num_classes is None:
-            self._source = ImageFolders(root, train_split, val_split)
+            self._source = ImageFolders(root, train_split, val_split, skip=self._skip)
         else:
             raise InputError(
                 f"datamodule.num_classes={num_classes} is counted from the folders: leave it null."
@@ -130,19 +140,40 @@ class ImageNet(ImageDataModule):
 
     def train_dataset(self) -> Dataset[tuple[Tensor, int]]:
         """The augmented training images."""
-        return self._source.dataset(True, self._train_transform())
+        return self._dataset(True, self._train_transform())
 
     def val_dataset(self) -> Dataset[tuple[Tensor, int]]:
         """The validation images in the order of their files."""
-        return self._source.dataset(False, create_transform(**self.input_config))
+        return self._dataset(False, create_transform(**self.input_config))
 
-    def val_filenames(self) -> list[str] | None:
-        """`<class>/<file>` of each validation image in order; None where images are no files."""
-        return self._source.val_filenames()
+    def val_filenames(self) -> Iterable[str] | None:
+        """`<class>/<file>` of each validation image in order; None where images are no files.
+
+        Those that are left out as unreadable are passed over, when the evaluation has come so far.
+        """
+        names, images = self._source.val_filenames(), self.val_dataset()
+        if names is None or not isinstance(images, ReadableImages):
+            return names
+        return images.unreadable.others(names)
+
+    def teardown(self, stage: str) -> None:
+        """Say which images were left out."""
+        for unreadable in self._unreadable.values():
+            story = unreadable.story()
+            if story:
+                log.warning(story)
 
     def class_name(self, label: int) -> str:
         """ImageNet's word for WNIDs, else the folder's name."""
         return self._source.class_name(label)
+
+    def _dataset(self, training: bool, transform: Any) -> Dataset[tuple[Tensor, int]]:
+        images = self._source.dataset(training, transform)
+        if not self._skip or not isinstance(images, LabelledImages):
+            return images
+        if training not in self._unreadable:
+            self._unreadable[training] = Unreadable(images)
+        return ReadableImages(images, self._unreadable[training])
 
     def _train_transform(self) -> Any:
         return create_transform(**self.input_config, **self._augmentation, is_training=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -111,9 +112,11 @@ class NamedImages:
             raise InputError(
                 f"datamodule.dataset={self.name} needs a package: pip install {package}."
             )
-        if prefix == "wds" and self.root is None:
+        # webdataset would run what follows "pipe:".
+        if prefix == "wds" and not Path(self.root or "").expanduser().is_dir():
             raise InputError(
-                f"datamodule.dataset={self.name} needs datamodule.root=/folder/of/the/shards."
+                f"datamodule.dataset={self.name} needs datamodule.root=/folder/of/the/shards, and "
+                f"{self.root} is no folder."
             )
         for part in (True, False) if training else (False,):
             try:

@@ -83,7 +83,7 @@ def load(path: Path, threads: int | None = None) -> Callable[[Tensor], Outputs]:
     """A function from images to the outputs of the file that `export` wrote.
 
     Args:
-        path: As written.
+        path: As written by oneself: unlike weights, such a file is a program.
         threads: For ONNX Runtime; PyTorch's number by default.
 
     Raises:

@@ -25,6 +25,8 @@ from .methods.dense import Dense
 log = logging.getLogger(__name__)
 
 _PACKAGE = __name__.split(".")[0]
+# Through these timm would read weights by itself.
+_READING = {"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"}
 _ROOT = Path(__file__).resolve().parents[1]
 # The wheel carries the configuration inside the package, a checkout beside it.
 CONF = _ROOT / "conf" if (_ROOT / "conf").is_dir() else _ROOT.parent / "conf"
@@ -83,6 +85,12 @@ def build_network(backbone: dict[str, Any], num_classes: int, pretrained: bool) 
     name, options = backbone["network"], dict(backbone.get("options") or {})
     if not timm.is_model(name):
         raise InputError(f"backbone.network={name!r} is not a network that timm knows.")
+    reading = sorted(_READING & options.keys())
+    if reading:
+        raise InputError(
+            f"backbone.options.{reading[0]} would have timm read weights from elsewhere: give "
+            "backbone.weights=FILE instead."
+        )
     # Networks without positions in their weights (ConvNeXt) take any size and are not told it.
     if backbone.get("image_size") and timm.get_pretrained_cfg_value(name, "fixed_input_size"):
         options["img_size"] = backbone["image_size"]

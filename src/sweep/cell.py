@@ -84,7 +84,7 @@ def _save(folder: Path, row: dict[str, Any], settings: dict[str, Any]) -> None:
 def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, ValueError):  # none, or half of one
         return None
 
 

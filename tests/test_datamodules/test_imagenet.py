@@ -291,6 +291,11 @@ def test_a_missing_package_is_named(prefix: str, monkeypatch: pytest.MonkeyPatch
     assert "pip install" in refusal(make(None, dataset=f"{prefix}/imagenet"))
 
 
+def test_shards_lie_in_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(named, "find_spec", lambda module: True)
+    assert "pipe:true is no folder" in refusal(make("pipe:true", dataset="wds/imagenet"))
+
+
 @pytest.mark.parametrize("name", ["webdataset/imagenet", "wds", "imagenet"])
 def test_an_unknown_name_is_refused(name: str) -> None:
     assert f"datamodule.dataset={name}" in refusal(make(None, dataset=name))
@@ -316,15 +321,17 @@ class ShardReader(Reader):
         yield from ((picture(i, (32, 32)), 100 * self.epoch + i) for i in range(4))
 
 
-def test_a_stream_is_told_workers_and_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_is_told_workers_and_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(named, "find_spec", lambda module: True)
     monkeypatch.setattr(
         named, "create_dataset", lambda name, **_: IterableImageDataset(None, reader=ShardReader())
     )
-    data = make("shards", dataset="wds/imagenet", image_size=32)
+    data = make(tmp_path, dataset="wds/imagenet", image_size=32)
     data.check()
     assert (data.num_classes, data.present_classes, data.val_filenames()) == (1000, None, None)
-    assert make("shards", dataset="wds/x", num_classes=7).num_classes == 7
+    assert make(tmp_path, dataset="wds/x", num_classes=7).num_classes == 7
     data.setup("fit")
     loader = data.train_dataloader()
     assert len(loader) == 2

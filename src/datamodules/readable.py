@@ -1,0 +1,95 @@
+"""Images that cannot be read, left out and counted: `datamodule.on_bad_image=skip`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from ..errors import InputError, some
+from .folders import LabelledImages
+
+_MOST = 0.1  # share of a split, above which something else is wrong: a disk, a format
+
+
+class Unreadable:
+    """Which images of a split cannot be read, as all its loader processes find out."""
+
+    def __init__(self, images: LabelledImages) -> None:
+        """None yet."""
+        self.images = images
+        self.flags = torch.zeros(len(images), dtype=torch.bool).share_memory_()
+
+    def add(self, index: int) -> None:
+        """Note an image.
+
+        Raises:
+            InputError: If there are too many to go on without them.
+        """
+        self.flags[index] = True
+        count = int(self.flags.sum())
+        if count == len(self.flags) or count > max(1, _MOST * len(self.flags)):
+            raise InputError(
+                f"{count} of {len(self.flags)} images cannot be read, as {self.images.name(index)}:"
+                f" datamodule.on_bad_image=skip leaves out up to {_MOST:.0%} of them."
+            )
+
+    def story(self) -> str | None:
+        """How many were left out, and which; None if all could be read."""
+        names = [self.images.name(i) for i in self.flags.nonzero().flatten().tolist()]
+        if not names:
+            return None
+        count = f"{len(names)} of {len(self.flags)}"
+        return f"{count} images cannot be read and are left out: {some(names)}."
+
+    def others(self, names: Iterable[str]) -> Iterator[str]:
+        """Those of `names (N)` whose images can be read, as is known once their batch is loaded."""
+        return (name for index, name in enumerate(names) if not self.flags[index])
+
+
+class ReadableImages(Dataset[tuple[Tensor, int]]):
+    """`LabelledImages` without those that cannot be read.
+
+    Where one image is asked for (training, pictures), the next that can be read takes its place, so
+    that a place gives the same image in every run. Where a batch is asked for at once (evaluation),
+    it comes without them, so that no image counts twice.
+    """
+
+    def __init__(self, images: LabelledImages, unreadable: Unreadable) -> None:
+        self.images = images
+        self.unreadable = unreadable
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        while (sample := self._read(index)) is None:
+            index = (index + 1) % len(self)
+        return sample
+
+    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, int]]:
+        """What PyTorch's loaders ask for."""
+        samples = [self._read(index) for index in indices]
+        return [sample for sample in samples if sample is not None]
+
+    def _read(self, index: int) -> tuple[Tensor, int] | None:
+        try:
+            return self.images[index]
+        except InputError:
+            self.unreadable.add(index)
+            return None
+
+
+class ReadableLoader(DataLoader[Any]):
+    """Passes over a batch of which no image can be read."""
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        return (batch for batch in super().__iter__() if batch is not None)
+
+
+def collate(samples: list[tuple[Tensor, int]]) -> Any:
+    """Images `(B, 3, S, S)` and labels `(B,)`, or None of no samples."""
+    return default_collate(samples) if samples else None

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from .callbacks.run_record import RunRecord
+from .callbacks.whole_files import WholeFiles
 from .errors import InputError, sentences_of
 from .idle import idle_settings
 from .modules.base import SparseModule
@@ -105,7 +106,10 @@ def _trainer(settings: dict[str, Any], record: Any, choices: dict[str, str]) -> 
     callbacks = [instantiate(part) for part in settings.get("callbacks", {}).values() if part]
     loggers = [instantiate(part) for part in settings.get("logger", {}).values() if part]
     trainer: L.Trainer = instantiate(
-        settings["trainer"], callbacks=[*callbacks, RunRecord(record, choices)], logger=loggers
+        settings["trainer"],
+        callbacks=[*callbacks, RunRecord(record, choices)],
+        logger=loggers,
+        plugins=[WholeFiles()],
     )
     return trainer
 

@@ -27,10 +27,14 @@ _PLACE = {
     errno.EROFS,
     errno.ENOSPC,
     errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
     errno.ENOTDIR,
     errno.EISDIR,
     errno.ENAMETOOLONG,
 }
+# How gloo and NCCL say that they wait in vain.
+_PEER_IS_GONE = "gloo/transport.*(peer|[Tt]imed out|[Tt]imeout)|ncclRemoteError"
 
 
 class InputError(ValueError):
@@ -97,6 +101,11 @@ def _library_sentence(error: Exception) -> str | None:
         return (
             f"{one_sentence(str(error)).rstrip('.')}: the system may have wanted its memory, so "
             "try a smaller datamodule.num_workers or datamodule.batch_size."
+        )
+    if isinstance(error, RuntimeError) and re.search(_PEER_IS_GONE, str(error)):
+        return (
+            "Another process of this run has ended, so that this one cannot go on: see what it "
+            "said, then give the same command with ckpt_path=last and this run's hydra.run.dir."
         )
     if isinstance(error, OSError) and error.errno in _PLACE:
         return f"{error.filename or 'A file'} cannot be written or read: {error.strerror}."

@@ -12,13 +12,17 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
+import wandb
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from PIL import Image
 
 from src.callbacks.freeze_backbone import FreezeBackbone
 from src.callbacks.step_checkpoint import StepCheckpoint
+from src.callbacks.wandb_log import ContinuedWandbLogger
+from src.callbacks.whole_files import WholeFiles
 from src.datamodules.digits import Digits
 from src.datamodules.resumable import drawn_from, seed_all
+from src.errors import sentences_of
 from src.modules.build import compose_config, instantiate
 
 ROOT = Path(__file__).parents[1]
@@ -221,3 +225,40 @@ def test_a_process_that_is_stopped_and_one_that_is_killed_go_on(tmp_path):
     rows = logged(parts)
     assert all(row in logged(whole) for row in rows)
     assert len(rows) >= len(logged(whole)) - 1
+
+
+@pytest.fixture
+def full_disk():
+    """No file may grow beyond a million bytes."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_leaves_the_older_file_whole(tmp_path, full_disk):
+    path = tmp_path / "last.ckpt"
+    WholeFiles().save_checkpoint({"weights": torch.ones(3)}, path)
+    with pytest.raises(OSError, match="File too large") as full:
+        WholeFiles().save_checkpoint({"weights": torch.ones(10**6)}, path)
+    assert sentences_of(full.value) == [f"{path} cannot be written or read: File too large."]
+    assert torch.equal(torch.load(path)["weights"], torch.ones(3))
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_same_wandb_run_goes_on(tmp_path):
+    def logger(continues: str | None) -> ContinuedWandbLogger:
+        return ContinuedWandbLogger(
+            save_dir=str(tmp_path), project="p", offline=True, continues=continues
+        )
+
+    first = logger(None)
+    name = first.experiment.id
+    wandb.finish()
+    resumed = logger("last").experiment.id
+    wandb.finish()
+    other = logger(None).experiment.id
+    wandb.finish()
+    assert resumed == name != other
+    assert logger("elsewhere.ckpt")._wandb_init["id"] == other  # the latest of the folder

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.stress.fuzz import Fault, draw, outcome
+from tests.stress.fuzz import Fault, check_finite, draw, outcome
 from tests.stress.kill_loop import same
 from tests.stress.soak import slope
 
@@ -16,9 +16,13 @@ def test_a_random_configuration_ends_well_or_in_one_sentence(number):
     assert outcome(draw(random.Random(number))).endswith((".", "trained"))
 
 
-def test_a_loss_that_is_not_finite_is_a_fault():
+def test_a_loss_that_is_not_finite_is_a_fault(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text("step,train/loss,val/acc1\n0,1.5,\n1,,50.0\n")
+    check_finite(path)
+    path.write_text("step,train/loss,val/acc1\n0,1.5,\n1,nan,\n")
     with pytest.raises(Fault, match="train/loss"):
-        outcome([*draw(random.Random(0))[:9], "optimizer.lr=1e30", "optimizer.reference_batch=1"])
+        check_finite(path)
 
 
 def test_growth_is_seen():

@@ -46,9 +46,9 @@ class Teacher:
             torch.compile(self.student, fullgraph=True) if compiled else self.student
         )
 
-    def to(self, device: torch.device) -> Teacher:
-        """Move the network."""
-        self.student.to(device)
+    def to(self, device: torch.device, dtype: torch.dtype) -> Teacher:
+        """Move the network, and let it calculate as the student does."""
+        self.student.to(device, dtype)
         return self
 
     @torch.no_grad()

@@ -202,7 +202,9 @@ def main() -> None:
             counts["trained" if outcome(overrides) == "trained" else "refused"] += 1
         except Fault as fault:
             counts["faults"] += 1
-            console.print(f"{shlex.join(['train.py', *overrides])}\n{fault}", markup=False)
+            console.print(
+                f"{shlex.join(['train.py', *overrides])}\n{fault}", markup=False, soft_wrap=True
+            )
     summary = (
         f"{options.examples} random configurations: {counts['trained']} trained, "
         f"{counts['refused']} refused in one sentence, {counts['faults']} faults "

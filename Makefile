@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo sweep test check format bench zoo teacher hierarchical wheel clean
+.PHONY: help install demo sweep test stress check format bench zoo teacher hierarchical wheel clean
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -34,6 +34,12 @@ sweep: install ## Seven methods at four ratios on embedded data; table, picture 
 
 test: install ## Run the tests
 	$(BIN)/python -m pytest -n auto
+
+stress: install ## Kill and resume a training, train long, train under random settings; many examples
+	$(BIN)/python -m tests.stress.kill_loop --kills 6
+	$(BIN)/python -m tests.stress.soak --epochs 60
+	$(BIN)/python -m tests.stress.fuzz --examples 100
+	$(BIN)/python -m pytest --hypothesis-profile=stress tests/test_modules/test_token_mathematics.py
 
 check: install ## Lint, format and types
 	$(BIN)/ruff check .

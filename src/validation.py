@@ -61,11 +61,14 @@ _NUMBERS = {
     "trainer.max_epochs": Number(30, least=1, whole=True),
     "trainer.accumulate_grad_batches": Number(1, least=1, whole=True),
     "callbacks.freeze_backbone.epochs": Number(5, least=0, whole=True),
+    "callbacks.recent.minutes": Number(15, above=0),
+    "callbacks.recent.steps": Number(500, least=1, whole=True),
     "callbacks.token_maps.images": Number(8, least=1, whole=True),
     "callbacks.ema.decay": Number(0.9999, least=0, most=1),
     "loss.classification.smoothing": Number(0.1, least=0, most=1),
 }
-_FREE = ("datamodule.num_workers",)  # null lets the program choose
+# null lets the program choose, or leaves it to the other.
+_FREE = ("datamodule.num_workers", "callbacks.recent.minutes", "callbacks.recent.steps")
 _LISTS = {
     "schedule.locations": "[3,6,9]",
     "schedule.ratios": "[0.7,0.5,0.3]",

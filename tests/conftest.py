@@ -9,8 +9,13 @@ os.environ.setdefault("WANDB_MODE", "offline")
 import lightning  # noqa: F401  its log handler keeps the stderr of the first import
 import pytest
 import torch
+from hypothesis import settings
 
 torch.set_num_threads(1)
+
+settings.register_profile("suite", max_examples=50, deadline=None)
+settings.register_profile("stress", max_examples=2000, deadline=None)
+settings.load_profile("suite")  # another by --hypothesis-profile
 
 
 @pytest.fixture(autouse=True)

@@ -436,6 +436,8 @@ CASES = [
     case("no such device", "train.py trainer.accelerator=abacus", "accelerator=abacus", "cpu"),
     case("no such metric", "train.py monitor=val/foo", "monitor=val/foo", "val/acc1 or val/acc5"),
     case("no place", "train.py hydra.run.dir=/dev/null/run", "/dev/null/run cannot be written"),
+    case("save by words", "train.py callbacks.recent.steps=often", "recent.steps=often must be"),
+    case("no class", "train.py '+callbacks.mine={{rate: 1}}'", "{{'rate': 1}} lack _target_"),
     case("no such mode", "train.py callbacks.checkpoint.mode=most", "mode=most", "min, max"),
     case("no logger for the rate", "train.py logger=[]", "LearningRateMonitor"),
     # Python.

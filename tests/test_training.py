@@ -156,8 +156,8 @@ def test_mixed_labels_reach_the_loss(tmp_path):
     torch.testing.assert_close(seen[0].sum(1), torch.ones(4))
 
 
-@pytest.mark.parametrize("precision", ["bf16-mixed"])
-def test_low_precision_training_is_finite(tmp_path, precision):
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
+def test_training_in_other_precisions_is_finite(tmp_path, precision):
     module = make_module()
     make_trainer(tmp_path, epochs=1, precision=precision).fit(module, make_data())
     assert all(torch.isfinite(p).all() for p in module.parameters())

@@ -40,7 +40,7 @@ def steps(backbone: str, *, rho: float, batch_size: int, image_size: int, device
     """
     place = torch.device(device)
     student = create_student(backbone, rho=rho, image_size=image_size).to(place).train()
-    teacher = Teacher(student).to(place)
+    teacher = Teacher(student)
     plan = compose_config([f"backbone={backbone}"], ["loss"])["loss"]
     loss = build_loss(plan)
     part = build_loss({name: plan[name] for name in ("classification", "keep_ratio")})

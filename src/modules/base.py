@@ -63,13 +63,12 @@ class SparseModule(L.LightningModule, ABC):
     def setup(self, stage: str) -> None:
         """Copy the teacher from the student's starting weights, before a checkpoint is restored."""
         if stage == "fit" and self.loss.needs_teacher:
-            teacher: Teacher = instantiate(self.teacher_options, student=self.student)
-            self.teacher = teacher.to(self.device)
+            self.teacher = instantiate(self.teacher_options, student=self.student)
 
     def on_fit_start(self) -> None:
-        """Follow the student to its device."""
+        """Follow the student to its device and precision."""
         if self.teacher is not None:
-            self.teacher.to(self.device)
+            self.teacher.follow(self.student)
 
     @abstractmethod
     def validation_metrics(self) -> list[str]:

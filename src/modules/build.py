@@ -41,6 +41,8 @@ def instantiate(config: dict[str, Any], **arguments: Any) -> Any:
     Raises:
         InputError: If there is no such target, or a library's refuses these settings.
     """
+    if "_target_" not in config:
+        raise InputError(f"The settings {config} lack _target_, the class to make of them.")
     options = {key: value for key, value in config.items() if not key.startswith("_")}
     if config.get("_recursive_", True):
         options = {key: _built(value) for key, value in options.items()}

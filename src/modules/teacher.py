@@ -46,10 +46,10 @@ class Teacher:
             torch.compile(self.student, fullgraph=True) if compiled else self.student
         )
 
-    def to(self, device: torch.device) -> Teacher:
-        """Move the network."""
-        self.student.to(device)
-        return self
+    def follow(self, student: SparseBackbone) -> None:
+        """Go to the student's device and precision."""
+        weight = next(student.parameters())
+        self.student.to(weight.device, weight.dtype)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> TeacherOutput:

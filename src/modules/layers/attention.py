@@ -12,8 +12,6 @@ from .fused_attention import fused
 
 # exp(80) is finite in fp32; a dropped key's logit may exceed every kept one by more.
 _LARGEST_EXPONENT = 80.0
-# Stands for 0 where -inf would make a row of dropped keys alone undefined.
-_SMALLEST_SIZE = 1e-30
 
 
 @dataclass(frozen=True)
@@ -36,10 +34,11 @@ class Attended:
 
     def weights(self, queries: int | None = None) -> Tensor:
         """Attention of the first `queries` tokens, all by default, `(B, H, queries, P+N)`."""
-        query = self.query[:, :, :queries] * self.scale
-        logits = (query @ self.key.transpose(-2, -1)).float()
+        # In fp32 from the start: a logit may be beyond fp16.
+        query = self.query[:, :, :queries].float() * self.scale
+        logits = query @ self.key.float().transpose(-2, -1)
         if self.size is not None:
-            logits = logits + self.size[:, None, None, :].log()
+            logits = logits + log_size(self.size, logits.dtype)
         return logits.softmax(-1)
 
 
@@ -75,8 +74,17 @@ def attend(
         return fused(query, key, value, size, scale)
     # Without a gradient a bias does it. Only tokens of size 0, which nobody reads, differ: they
     # do not see themselves.
-    bias = size.clamp(min=_SMALLEST_SIZE).log().to(query.dtype)[:, None, None, :]
+    bias = log_size(size, query.dtype)
     return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)
+
+
+def log_size(size: Tensor, dtype: torch.dtype) -> Tensor:
+    """What makes key j weigh `size_j (B, T)` when added to its logits: `(B, 1, 1, T)`.
+
+    For size 0 a number that no logit makes up for; -inf would leave a row of dropped keys alone
+    undefined.
+    """
+    return size.log().to(dtype).clamp(min=torch.finfo(dtype).min / 2)[:, None, None, :]
 
 
 def explicit(

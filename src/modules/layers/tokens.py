@@ -9,6 +9,9 @@ from torch import Tensor
 
 from ...errors import InputError
 
+# Tokens that weigh nothing at all still have an average.
+_SMALLEST_WEIGHT = 1e-30
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -107,17 +110,19 @@ class Tokens:
             InputError: If the network has rotary positions, for an average has none.
         """
         self._refuse_rope()
-        size = self.size if self.size is not None else torch.ones_like(self.x[..., 0])
-        old = size[:, self.prefix :]
-        weight = (old if weight is None else weight).to(self.x.dtype)
+        size = self.size
+        if size is None:  # in fp32, for bf16 counts no further than to 256
+            size = self.x.new_ones(self.x.shape[:2], dtype=torch.float32)
+        old = size[:, self.prefix :].float()
+        weight = (old if weight is None else weight).float().clamp(min=_SMALLEST_WEIGHT)
+        empty = weight.new_zeros(self.x.shape[0], count)
+        share = weight / empty.scatter_add(1, group, weight).gather(1, group)  # (B, N)
         rows = group.unsqueeze(-1).expand_as(self.patches)
-        empty = self.x.new_zeros(self.x.shape[0], count)
-        total = empty.scatter_add(1, group, weight).unsqueeze(-1)
-        summed = torch.zeros_like(self.patches[:, :1]).expand(-1, count, -1)
-        summed = summed.scatter_add(1, rows, self.patches * weight.unsqueeze(-1))
+        merged = torch.zeros_like(self.patches[:, :1]).expand(-1, count, -1)
+        merged = merged.scatter_add(1, rows, self.patches * share.unsqueeze(-1).to(self.x.dtype))
         source = group if self.source is None else self._followed(group)
         return Tokens(
-            x=torch.cat([self.x[:, : self.prefix], summed / total], dim=1),
+            x=torch.cat([self.x[:, : self.prefix], merged], dim=1),
             prefix=self.prefix,
             size=torch.cat([size[:, : self.prefix], empty.scatter_add(1, group, old)], dim=1),
             source=source,

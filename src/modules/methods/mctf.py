@@ -31,7 +31,7 @@ class MCTF(TokenReduction):
         received = attended.weights().mean(dim=(1, 2))[:, tokens.prefix :]
         while tokens.patches.shape[1] > count:
             fewer = min(tokens.patches.shape[1] - count, tokens.patches.shape[1] // 2)
-            tokens, received = fuse(tokens, received.to(tokens.x.dtype), fewer)
+            tokens, received = fuse(tokens, received, fewer)
         return tokens
 
 

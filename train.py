@@ -48,7 +48,7 @@ def fit(config: DictConfig) -> tuple[Any, Any, Any]:
     from src.callbacks.run_record import RunRecord
     from src.modules.build import instantiate
     from src.modules.checkpoints import check_resumable, newest_checkpoint
-    from src.validation import check_config, check_monitor
+    from src.validation import check_config, check_monitor, check_target
 
     check_config(config)
     settings = OmegaConf.to_container(config, resolve=True)
@@ -62,6 +62,7 @@ def fit(config: DictConfig) -> tuple[Any, Any, Any]:
         num_classes=datamodule.num_classes,
         present_classes=datamodule.present_classes,
     )
+    check_target(module.target, datamodule.targets)
     check_monitor(settings["monitor"], module.validation_metrics())
     path = settings["ckpt_path"]
     if path == "last":

@@ -29,6 +29,7 @@ from .modules.dense import DenseModule, whole_cost, whole_speed
 from .modules.throughput import compare_speed
 from .pictures import draw_token_maps
 from .sweep.maps import survivor_maps
+from .validation import check_target
 
 _MAPPED = 6  # images in a report's gallery
 _RECORDED = ("task", "head", "backbone", "method", "schedule", "loss", "datamodule")
@@ -96,6 +97,7 @@ def evaluate(settings: dict[str, Any], choices: dict[str, str]) -> dict[str, Any
         num_classes=datamodule.num_classes,
         present_classes=datamodule.present_classes,
     )
+    check_target(module.target, datamodule.targets)
     _check_outputs(settings, module)
     wanted = settings.get("callbacks", {})
     shown_ones = [wanted[name] for name in ("progress", "dense_pictures") if wanted.get(name)]

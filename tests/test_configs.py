@@ -69,7 +69,8 @@ def test_every_option_composes(
     app: str, group: str, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # trainer=gpu is valid somewhere
-    config = composed(app, f"{group}={name}")
+    task = ["task=segmentation"] if group == "head" else []  # classification has none
+    config = composed(app, *task, f"{group}={name}")
     OmegaConf.to_container(config, resolve=True)
     check_config(config)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
 import timm
@@ -21,7 +21,10 @@ class ImageDataModule(L.LightningDataModule, ABC):
     """Images `(B, 3, S, S)` with integer labels `(B,)`; after mixup the labels are `(B, classes)`.
 
     Normalization, interpolation and evaluation crop are those of the timm network that is trained.
+    `targets` names what tasks can learn from here.
     """
+
+    targets: ClassVar[tuple[str, ...]] = ("label",)
 
     def __init__(
         self,

@@ -127,6 +127,8 @@ class BoxedFrames(Frames):
 class Coco(FramedImages):
     """`root/<split>/*` and `root/annotations/instances_<split>.json`."""
 
+    targets = ("boxes",)
+
     def __init__(
         self,
         *,

@@ -77,6 +77,8 @@ class MaskedFrames(Frames):
 class Masks(FramedImages):
     """`root/images/<split>/*` and, by the same names, `root/annotations/<split>/*.png`."""
 
+    targets = ("mask",)
+
     def __init__(
         self,
         *,

@@ -107,6 +107,8 @@ class CrowdedDigits(Digits):
     Splits and seeds are those of `Digits`; a batch is images and a list of targets.
     """
 
+    targets = ("mask", "boxes")
+
     @property
     def num_classes(self) -> int:
         """The ground, class 0, and the ten digits."""

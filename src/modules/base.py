@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
 import torch
@@ -24,7 +24,12 @@ log = logging.getLogger(__name__)
 
 
 class SparseModule(L.LightningModule, ABC):
-    """Trains a student. All arguments are plain, so that a checkpoint describes itself."""
+    """Trains a student. All arguments are plain, so that a checkpoint describes itself.
+
+    `target` names what the task learns from, one of a data module's `targets`.
+    """
+
+    target: ClassVar[str] = "label"
 
     def __init__(
         self,

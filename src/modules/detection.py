@@ -20,6 +20,8 @@ class SparseDetector(DenseModule):
     Mask R-CNN `val/mask_ap` and `val/mask_ap50`.
     """
 
+    target = "boxes"
+
     def __init__(
         self, *, num_classes: int, present_classes: list[int] | None = None, **parts: Any
     ) -> None:

@@ -22,6 +22,8 @@ class SparseSegmenter(DenseModule):
     set, and `val/pixel_acc`, both in percent.
     """
 
+    target = "mask"
+
     def __init__(
         self, *, num_classes: int, present_classes: list[int] | None = None, **parts: Any
     ) -> None:

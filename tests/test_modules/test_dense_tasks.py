@@ -28,6 +28,7 @@ from src.modules.dense import DenseModule, whole_cost
 from src.modules.heads.base import EveryPosition
 from src.modules.heads.pyramid import STRIDES, Pyramid
 from src.modules.losses import PixelClassification, PixelDistillation, TeacherOutput
+from tests.test_bad_inputs import one_process, run, sentence_in
 
 ROOT = Path(__file__).resolve().parents[2]
 MICRO = ("convnext_micro", "swin_micro", "vit_micro")
@@ -38,6 +39,12 @@ HEADS = {
     "faster_rcnn": "detection",
     "mask_rcnn": "detection",
 }
+COMBINATIONS = [
+    *((head, backbone) for head in ("semantic_fpn", "retinanet") for backbone in MICRO),
+    ("upernet", "swin_micro"),
+    ("faster_rcnn", "convnext_micro"),
+    ("mask_rcnn", "vit_micro"),
+]
 
 
 def make_module(head: str, backbone: str, *overrides: str) -> DenseModule:
@@ -73,8 +80,7 @@ def batch_of(size: int, number: int) -> tuple[torch.Tensor, list[dict[str, torch
     return images, targets
 
 
-@pytest.mark.parametrize("backbone", MICRO)
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize(("head", "backbone"), COMBINATIONS)
 def test_every_head_reads_every_backbone(head: str, backbone: str) -> None:
     module = make_module(head, backbone)
     for number, size in ((1, 80), (2, 96), (3, 80)):  # not the size of the backbone's yaml alone
@@ -104,7 +110,7 @@ def test_every_head_reads_every_backbone(head: str, backbone: str) -> None:
 
 
 @pytest.mark.parametrize("head", ["semantic_fpn", "upernet"])
-@pytest.mark.parametrize("size", [(333, 500), (70, 90)])
+@pytest.mark.parametrize("size", [(70, 90), (123, 100)])
 @torch.no_grad()
 def test_segmentation_at_any_size(head: str, size: tuple[int, int]) -> None:
     for backbone in MICRO:
@@ -116,7 +122,7 @@ def test_segmentation_at_any_size(head: str, size: tuple[int, int]) -> None:
 def test_heads_see_maps_of_one_shape_at_every_rho() -> None:
     for backbone in MICRO:
         shapes = set()
-        for rho in (1.0, 0.7, 0.5):
+        for rho in (0.9, 0.5):
             student = make_module(
                 "semantic_fpn", backbone, "schedule=constant", f"rho={rho}"
             ).student
@@ -195,7 +201,7 @@ def test_a_checkpoint_fills_the_head_too(tmp_path: Path) -> None:
 
 
 def test_the_whole_costs_what_backbone_and_head_cost() -> None:
-    for head in HEADS:
+    for head in ("semantic_fpn", "mask_rcnn"):
         module = make_module(head, "convnext_micro", "rho=0.5")
         whole = whole_cost(module.whole, 96)
         dense = count_gmacs(EveryPosition(module.whole.dense_copy()), 96)
@@ -232,6 +238,27 @@ def test_pixels_that_nobody_knows_do_not_count() -> None:
     masks[:] = IGNORED
     assert term(output, teacher, masks) == 0
     assert PixelDistillation()(output, teacher, masks) == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "fragment"),
+    [
+        ("task=segmentation datamodule=digits", "has a class for each image: choose another task"),
+        ("datamodule=digits_scenes", "learns from a class for each image, but the data has"),
+        ("task=detection monitor=val/miou", "monitor=val/miou is never logged"),
+        ("task=segmentation head.channels=40", "head.channels=40 must be a multiple of 32"),
+        ("task=segmentation head.channels=0", "head.channels=0 must be"),
+        ("head=upernet", "head"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_what_does_not_go_together_is_told(
+    call: str, fragment: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    small = "trainer=cpu backbone=swin_micro logger=[] callbacks=[] datamodule.batch_size=2"
+    with one_process(tmp_path):
+        assert run([ROOT / "train.py", *small.split(), *call.split()]) == 2
+    assert fragment in sentence_in(capfd.readouterr().err)
 
 
 @pytest.mark.filterwarnings("ignore")

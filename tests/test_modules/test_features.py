@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from src.modules import create_student, sparsify
 from src.modules.backbones import SparseBackbone, family_of_class
 from src.modules.methods import asymmetric, dynamicvit
 
-VIT = {"embed_dim": 64, "num_heads": 4, "depth": 6, "img_size": 112, "num_classes": 0}
+VIT = {"embed_dim": 32, "num_heads": 2, "depth": 4, "img_size": 112, "num_classes": 0}
 SIZES = [(224, 224), (512, 512), (333, 500)]
 
 
@@ -24,7 +24,6 @@ class Case:
     network: str
     options: dict[str, Any]
     strides: tuple[int, ...]
-    odd_sizes: list[tuple[int, int]] = field(default_factory=lambda: SIZES)
 
 
 CASES = {
@@ -32,7 +31,7 @@ CASES = {
     "registers": Case("vit_small_patch14_reg4_dinov2", VIT, (14,)),
     "lvvit": Case("lvvit_s", VIT, (16,)),
     "eva": Case("vit_small_patch16_rope_224", VIT, (16,)),
-    "micro": Case("vit_micro_patch8_80", {}, (8,)),
+    "micro": Case("vit_micro_patch8_80", {"depth": 3, "num_classes": 0}, (8,)),
     "swin": Case(
         "swin_tiny_patch4_window7_224",
         {"embed_dim": 16, "depths": (1, 2, 4, 2), "num_heads": (1, 2, 4, 8), "num_classes": 0},
@@ -190,7 +189,7 @@ def test_departed_patches_return_as_they_were() -> None:
     torch.testing.assert_close(seen[stayed], last[stayed])
 
 
-@pytest.mark.parametrize("method", ["tome", "mctf", "structural", "evit", "ats"])
+@pytest.mark.parametrize("method", ["tome", "structural", "evit", "ats"])
 @torch.no_grad()
 def test_merged_patches_share_their_token(method: str) -> None:
     network = make_network(CASES["deit"])
@@ -204,7 +203,7 @@ def test_merged_patches_share_their_token(method: str) -> None:
         there &= output.size.gather(1, output.source.clamp(min=0)) > 0
     torch.testing.assert_close(seen[there], output.features.gather(1, index)[there])
     assert torch.isfinite(seen).all()
-    assert there.all() == (method in ("tome", "mctf", "structural"))
+    assert there.all() == (method in ("tome", "structural"))
 
 
 def test_every_parameter_learns_from_the_maps(case: Case) -> None:

@@ -14,7 +14,7 @@ from ..datamodules.targets import IGNORED, Target
 from ..modules.heads.base import DenseOutput
 from .tokens import denormalized, faded, grid
 
-_SHOWN = 0.5  # least score of a detection
+_SHOWN = 0.3  # least score of a detection
 _TINT = 0.65  # of a class's color over the image
 
 
@@ -28,7 +28,7 @@ def draw_dense(
 ) -> Image.Image:
     """One row an image: input, truth, prediction, then what each location keeps.
 
-    Detections with a score from a half are drawn; what has no class is left as it is.
+    Detections with a score from 0.3 are drawn; what has no class is left as it is.
 
     Args:
         images: `(B, 3, S, S)`, normalized by `mean` and `std`.

@@ -9,10 +9,12 @@ from omegaconf import DictConfig, OmegaConf
 
 @hydra.main(config_path="conf", config_name="eval", version_base="1.3")
 def main(config: DictConfig) -> float | None:
-    """Compose, check, evaluate; return top-1 in percent."""
-    from src.sweep.cell import run_cell
+    """Compose, check, evaluate; return the task's metric in percent."""
+    from src.sweep.cell import metric_of, run_cell
 
-    return run_cell(config, row).get("acc1")
+    result = run_cell(config, row)
+    metric = metric_of(result)
+    return result[metric] if metric else None
 
 
 def row(config: DictConfig) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from .idle import idle_settings
 from .modules.base import SparseModule
 from .modules.build import instantiate
 from .modules.checkpoints import check_resumable, newest_checkpoint
-from .validation import check_monitor, config_faults
+from .validation import check_monitor, check_target, config_faults
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +90,8 @@ def assemble(config: DictConfig, choices: dict[str, str], typed: list[str]) -> R
         classes = data.num_classes, data.present_classes
     with faults.of("task", "backbone", "method", "schedule", "rho", "loss", "optimizer"):
         module = instantiate(settings["task"], num_classes=classes[0], present_classes=classes[1])
+        if data:
+            check_target(module.target, data.targets)
         check_monitor(settings["monitor"], module.validation_metrics())
     if module:
         with faults.of("ckpt_path", "trainer"):

@@ -24,11 +24,14 @@ from .modules.backbones.base import SparseBackbone
 from .modules.build import attach, instantiate
 from .modules.checkpoints import classes_in, read_file
 from .modules.complexity import count_gmacs, count_params_m
+from .modules.dense import DenseModule, whole_cost, whole_speed
 from .modules.throughput import compare_speed
 from .pictures import draw_token_maps
 from .sweep.maps import survivor_maps
+from .validation import check_target
 
 _MAPPED = 6  # images in a report's gallery
+_OF_LABELS = ("position_map", "class_map", "predictions", "disagreement")
 
 
 def evaluate(settings: dict[str, Any], choices: dict[str, str]) -> dict[str, Any]:
@@ -39,8 +42,8 @@ def evaluate(settings: dict[str, Any], choices: dict[str, str]) -> dict[str, Any
         choices: Names of `backbone` and `method`.
 
     Returns:
-        `choices`; `acc1`, `acc5` and `acc1_present` in percent where they apply; and
-        `cost_and_speed`.
+        `choices`; the task's metrics in percent, as `acc1`, `miou` or `box_ap`; `cost_and_speed`;
+        and where there is a head on the maps `whole_cost` and `whole_speed`.
     """
     datamodule = instantiate(settings["datamodule"])
     datamodule.check("test")
@@ -56,8 +59,11 @@ def evaluate(settings: dict[str, Any], choices: dict[str, str]) -> dict[str, Any
         num_classes=datamodule.num_classes,
         present_classes=datamodule.present_classes,
     )
-    progress = settings.get("callbacks", {}).get("progress")
-    callbacks = [instantiate(progress)] if progress else []
+    check_target(module.target, datamodule.targets)
+    _check_outputs(settings, module)
+    wanted = settings.get("callbacks", {})
+    shown_ones = [wanted[name] for name in ("progress", "dense_pictures") if wanted.get(name)]
+    callbacks = [instantiate(callback) for callback in shown_ones]
     shown = numbered_images(datamodule, settings["images"])
     callbacks += _chosen_outputs(settings, module.student, datamodule)
     trainer = instantiate(settings["trainer"], callbacks=callbacks, logger=False)
@@ -73,7 +79,7 @@ def evaluate(settings: dict[str, Any], choices: dict[str, str]) -> dict[str, Any
         "rho": settings["rho"],
         "seed": settings["seed"],
         **accuracy,
-        **cost_and_speed(student, datamodule.image_size, settings["throughput_batch"]),
+        **cost_of(module, datamodule.image_size, settings["throughput_batch"]),
         "maps": maps_of(student, datamodule),
     }
     if "wandb" in settings.get("logger", {}):
@@ -83,6 +89,15 @@ def evaluate(settings: dict[str, Any], choices: dict[str, str]) -> dict[str, Any
         normalization = datamodule.input_config["mean"], datamodule.input_config["std"]
         log_row(row, masked_images(shown, output, locations, *normalization), settings)
     return row
+
+
+def _check_outputs(settings: dict[str, Any], module: Any) -> None:
+    asked = next((name for name in _OF_LABELS if settings[name]), None)
+    if asked and isinstance(module, DenseModule):
+        raise InputError(
+            f"{asked}={settings[asked]} is for images with one label each: with this task leave it "
+            "out, its pictures are in the run's folder."
+        )
 
 
 def _chosen_outputs(
@@ -144,7 +159,7 @@ def trained_row(settings: dict[str, Any], trainer: L.Trainer, module: Any, data:
         "rho": settings["rho"],
         "seed": settings["seed"],
         **validated,
-        **cost_and_speed(student, data.image_size, settings["throughput_batch"]),
+        **cost_of(module, data.image_size, settings["throughput_batch"]),
         "maps": maps_of(student, data),
     }
 
@@ -160,6 +175,15 @@ def test_accuracy(trainer: L.Trainer, module: L.LightningModule, data: Any) -> d
     """Accuracies in percent, by their logged names without the split."""
     (metrics,) = trainer.test(module, data, verbose=False)
     return {name.removeprefix("test/"): round(value, 2) for name, value in metrics.items()}
+
+
+def cost_of(module: Any, image_size: int, batch_size: int) -> dict[str, Any]:
+    """`cost_and_speed` of a module's student, and of the whole network where it has a head."""
+    row = cost_and_speed(module.student, image_size, batch_size)
+    if isinstance(module, DenseModule):
+        whole = module.whole.eval()
+        row |= whole_cost(whole, image_size) | whole_speed(whole, image_size, batch_size)
+    return row
 
 
 def cost_and_speed(student: SparseBackbone, image_size: int, batch_size: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ _EXAMPLES = """
   python train.py backbone=deit_s rho=0.7 datamodule.root=DIR   the paper's experiment on ImageNet
   python train.py backbone=swin_t rho=0.7 datamodule.root=DIR   slow and fast paths
   python train.py experiment=deit_s_0.7 datamodule.root=DIR    a released model's recipe
+  python train.py task=segmentation backbone=swin_t datamodule=ade20k datamodule.root=DIR
   python train.py -m rho=0.5,0.7,0.9                           a sweep over the keep ratio
   python train.py backbone=deit_b debug=smoke                  a few steps, to see that it runs
   python train.py ckpt_path=logs/.../last.ckpt                 resume

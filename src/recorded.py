@@ -11,14 +11,15 @@ from omegaconf import DictConfig, OmegaConf
 from .errors import InputError
 from .modules.checkpoints import read_file
 
-_RECORDED = ("backbone", "method", "schedule", "loss", "datamodule")
+_RECORDED = ("task", "backbone", "method", "schedule", "loss", "datamodule")
+_WITH_MAPS = ("head",)  # of tasks that read a network's maps
 _NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")  # no path out of conf, no further override
 
 
 def recorded_choices(path: str) -> dict[str, str]:
     """The options that the run behind a checkpoint chose; none for a file of bare weights."""
     record = _record(path)
-    return {group: record["choices"][group] for group in _RECORDED} if record else {}
+    return {group: record["choices"][group] for group in _groups(record)} if record else {}
 
 
 def with_recorded_run(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -35,7 +36,7 @@ def with_recorded_run(config: DictConfig, overrides: Sequence[str]) -> DictConfi
     merged = config.copy()
     if record:
         recorded = OmegaConf.create(record["config"])
-        for key in ("rho", "optimizer", *_RECORDED):
+        for key in ("rho", "optimizer", *_groups(record)):
             OmegaConf.update(merged, key, recorded[key], merge=False, force_add=True)
         for override in overrides:
             key, _, value = override.lstrip("+").partition("=")
@@ -78,13 +79,17 @@ def _record(path: str) -> dict[str, Any] | None:
     for key in ("rho", "optimizer", *_RECORDED):
         if key not in config:
             raise InputError(f"{path} holds a record of its run without {key}: it is damaged.")
-    for group in _RECORDED:
+    for group in _groups(whole):
         if not _NAME.fullmatch(str(choices.get(group))):
             raise InputError(
                 f"{path} is refused because its record says {group}={choices.get(group)}, which is "
                 f"no name of a file in conf/{group}."
             )
     return {"config": config, "choices": choices}
+
+
+def _groups(record: Mapping[str, Any]) -> list[str]:
+    return [*_RECORDED, *(group for group in _WITH_MAPS if group in record["config"])]
 
 
 def _targets(settings: Any, key: str = "") -> Iterator[tuple[str, Any]]:

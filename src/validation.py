@@ -64,11 +64,21 @@ _NUMBERS = {
     "callbacks.recent.minutes": Number(15, above=0),
     "callbacks.recent.steps": Number(500, least=1, whole=True),
     "callbacks.token_maps.images": Number(8, least=1, whole=True),
+    "callbacks.dense_pictures.images": Number(4, least=1, whole=True),
+    "head.channels": Number(128, least=1, whole=True),
+    "head.anchor": Number(4, above=0),
+    "head.hidden": Number(1024, least=1, whole=True),
     "callbacks.ema.decay": Number(0.9999, least=0, most=1),
     "loss.classification.smoothing": Number(0.1, least=0, most=1),
 }
 # null lets the program choose, or leaves it to the other.
 _FREE = ("datamodule.num_workers", "callbacks.recent.minutes", "callbacks.recent.steps")
+# What tasks can learn from, and which data has it.
+_TARGETS = {
+    "label": ("a class for each image", "digits, imagenet"),
+    "mask": ("a class for each pixel", "digits_scenes, ade20k, masks"),
+    "boxes": ("boxes", "digits_scenes, coco"),
+}
 _LISTS = {
     "schedule.locations": "[3,6,9]",
     "schedule.ratios": "[0.7,0.5,0.3]",
@@ -181,6 +191,24 @@ def check_monitor(monitor: str, logged: list[str]) -> None:
     """
     if monitor not in logged:
         raise InputError(f"monitor={monitor} is never logged here: choose {' or '.join(logged)}.")
+
+
+def check_target(needed: str, given: tuple[str, ...]) -> None:
+    """Check that a task finds in the data what it learns from.
+
+    Args:
+        needed: The module's `target`.
+        given: The data module's `targets`.
+
+    Raises:
+        InputError: If it does not.
+    """
+    if needed not in given:
+        (wanted, choices), (other, _) = _TARGETS[needed], _TARGETS[given[0]]
+        raise InputError(
+            f"This task learns from {wanted}, but the data has {other}: choose another task, or "
+            f"for datamodule one of {choices}."
+        )
 
 
 def _strangers(config: DictConfig) -> Faults:

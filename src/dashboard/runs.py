@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..modules.build import instantiate
+from ..sweep.cell import METRICS, metric_of
 from ..sweep.report import AXES, COLUMNS
 
 # A row's names under those that a training run logs.
@@ -14,6 +15,12 @@ LOGGED = {
     "acc1": "val/acc1",
     "acc5": "val/acc5",
     "acc1_present": "val/acc1_present",
+    "miou": "val/miou",
+    "pixel_acc": "val/pixel_acc",
+    "box_ap": "val/box_ap",
+    "box_ap50": "val/box_ap50",
+    "mask_ap": "val/mask_ap",
+    "mask_ap50": "val/mask_ap50",
     "gmacs": "complexity/gmacs",
     "gmacs_share": "complexity/gmacs_share",
     "params_m": "complexity/params_m",
@@ -61,10 +68,12 @@ def log_report(rows: Sequence[dict[str, Any]], folder: Path, options: dict[str, 
         dir=str(folder),
         mode="offline" if options["offline"] else None,
     )
+    metric = str(metric_of(rows[0]))
+    title = METRICS[metric].partition(" (")[0]
     try:
         table = wandb.Table(list(COLUMNS), [[row.get(name) for name in COLUMNS] for row in rows])
         charts = {
-            f"pareto/{cost}": wandb.plot.scatter(table, cost, "acc1", f"top-1 against {label}")
+            f"pareto/{cost}": wandb.plot.scatter(table, cost, metric, f"{title} against {label}")
             for cost, label in AXES.items()
         }
         picture = wandb.Image(str(folder / "pareto.png"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
 import timm
@@ -23,7 +23,10 @@ class ImageDataModule(L.LightningDataModule, ABC):
     """Images `(B, 3, S, S)` with integer labels `(B,)`; after mixup the labels are `(B, classes)`.
 
     Normalization, interpolation and evaluation crop are those of the timm network that is trained.
+    `targets` names what tasks can learn from here.
     """
+
+    targets: ClassVar[tuple[str, ...]] = ("label",)
 
     def __init__(
         self,
@@ -92,6 +95,19 @@ class ImageDataModule(L.LightningDataModule, ABC):
         Raises:
             InputError: One sentence on what is wrong.
         """
+
+    def check_batches(self, images: int, processes: int) -> None:
+        """See that the training images fill a batch of every process.
+
+        Raises:
+            InputError: If they do not.
+        """
+        if images < self.batch_size * processes:
+            times = "" if processes == 1 else f" on {processes} devices"
+            raise InputError(
+                f"datamodule.batch_size={self.batch_size}{times} is more than the {images} "
+                "training images, so that no batch is full: use a smaller one."
+            )
 
     @abstractmethod
     def train_dataset(self) -> Dataset[tuple[Tensor, int]]:

@@ -38,6 +38,51 @@ class Scene(NamedTuple):
     box: tuple[int, int, int, int]  # top, left, height, width of the digit, in pixels
 
 
+class Sources:
+    """A split's own handwritten digits and its own photograph, to draw scenes of a size from.
+
+    Attributes:
+        glyphs: `(digits, 10, 10)`, 0..1, with a margin of one.
+        labels: `(digits,)`.
+        photo: `(3, ZOOM * image_size, W)`, 0..255.
+    """
+
+    def __init__(self, *, train: bool, image_size: int) -> None:
+        """Prepare the split."""
+        digits = load_digits()
+        chosen = (np.arange(len(digits.target)) % VAL_EVERY != 0) == train
+        glyphs = np.pad(digits.images[chosen] / 16, ((0, 0), (1, 1), (1, 1)))
+        self.glyphs = glyphs.astype(np.float32)
+        self.labels = digits.target[chosen]
+        self.photo = _photograph("china.jpg" if train else "flower.jpg", ZOOM * image_size)
+        self._size = image_size
+
+    def background(self, rng: np.random.Generator) -> Array:
+        """A crop of the photograph, `(3, S, S)`."""
+        _, height, width = self.photo.shape
+        top = int(rng.integers(height - self._size + 1))
+        left = int(rng.integers(width - self._size + 1))
+        crop = self.photo[:, top : top + self._size, left : left + self._size]
+        crop = crop[:, :, :: int(rng.choice((-1, 1)))]
+        gain = rng.uniform(0.7, 1.1) * rng.uniform(0.85, 1.15, (3, 1, 1)) / 255
+        return np.minimum(crop * gain.astype(np.float32), 1)
+
+    def draw_fragment(
+        self, rng: np.random.Generator, image: Array, ink: Array, digit: tuple[float, float]
+    ) -> None:
+        """Draw a small window of any digit in a color like `ink`, at the scale of sides `digit`."""
+        glyph = self.glyphs[rng.integers(len(self.glyphs))]
+        rows, columns = rng.integers(FRAGMENT[0], FRAGMENT[1] + 1, 2)
+        row, column = rng.integers(1, 10 - rows), rng.integers(1, 10 - columns)
+        scale = self._size * rng.uniform(*digit) / 10
+        height, width = round(rows * scale), round(columns * scale)
+        top = int(rng.integers(self._size - height + 1))
+        left = int(rng.integers(self._size - width + 1))
+        part = enlarge(glyph[row : row + rows, column : column + columns], height, width)
+        color = ink + rng.uniform(-0.15, 0.15, (3, 1, 1)).astype(np.float32)
+        blend(image[:, top : top + height, left : left + width], part, color.clip(0, 1))
+
+
 class DigitScenes(Dataset[tuple[Tensor, int]]):
     """Scene `i` is a pure function of the seed, the split and `i`, in whichever process.
 
@@ -55,12 +100,7 @@ class DigitScenes(Dataset[tuple[Tensor, int]]):
         std: tuple[float, ...],
     ) -> None:
         """Prepare the split's own source digits and its own photograph."""
-        digits = load_digits()
-        chosen = (np.arange(len(digits.target)) % VAL_EVERY != 0) == train
-        self._glyphs = np.pad(digits.images[chosen] / 16, ((0, 0), (1, 1), (1, 1)))
-        self._glyphs = self._glyphs.astype(np.float32)  # (digits, 10, 10)
-        self._labels = digits.target[chosen]
-        self._photo = _photograph("china.jpg" if train else "flower.jpg", ZOOM * image_size)
+        self.sources = Sources(train=train, image_size=image_size)
         self._mean, self._std = (np.asarray(v, np.float32).reshape(3, 1, 1) for v in (mean, std))
         self._size = image_size
         self._key = (seed, int(train))
@@ -77,40 +117,19 @@ class DigitScenes(Dataset[tuple[Tensor, int]]):
     def scene(self, index: int) -> Scene:
         """Draw scene `index`: a crop of the photograph, fragments beside the digit, the digit."""
         rng = np.random.default_rng((*self._key, index))
-        image = self._background(rng)
-        which = int(rng.integers(len(self._labels)))
+        sources = self.sources
+        image = sources.background(rng)
+        which = int(rng.integers(len(sources.labels)))
         height, width = (round(self._size * rng.uniform(*DIGIT)) for _ in range(2))
         top, left = (int(rng.integers(self._size - n + 1)) for n in (height, width))
         box = image[:, top : top + height, left : left + width]
-        ink = _ink(rng, bright=box.mean() < 0.5)
+        ink = ink_on(rng, bright=box.mean() < 0.5)
         ground = box.copy()
         for _ in range(FRAGMENTS):
-            self._draw_fragment(rng, image, ink)
+            sources.draw_fragment(rng, image, ink, DIGIT)
         box[:] = ground
-        _blend(box, _enlarge(self._glyphs[which], height, width), ink)
-        return Scene(image, int(self._labels[which]), (top, left, height, width))
-
-    def _background(self, rng: np.random.Generator) -> Array:
-        _, height, width = self._photo.shape
-        top = int(rng.integers(height - self._size + 1))
-        left = int(rng.integers(width - self._size + 1))
-        crop = self._photo[:, top : top + self._size, left : left + self._size]
-        crop = crop[:, :, :: int(rng.choice((-1, 1)))]
-        gain = rng.uniform(0.7, 1.1) * rng.uniform(0.85, 1.15, (3, 1, 1)) / 255
-        return np.minimum(crop * gain.astype(np.float32), 1)
-
-    def _draw_fragment(self, rng: np.random.Generator, image: Array, ink: Array) -> None:
-        """Draw a small window of any digit, at the digits' own scale and in a similar color."""
-        glyph = self._glyphs[rng.integers(len(self._glyphs))]
-        rows, columns = rng.integers(FRAGMENT[0], FRAGMENT[1] + 1, 2)
-        row, column = rng.integers(1, 10 - rows), rng.integers(1, 10 - columns)
-        scale = self._size * rng.uniform(*DIGIT) / 10
-        height, width = round(rows * scale), round(columns * scale)
-        top = int(rng.integers(self._size - height + 1))
-        left = int(rng.integers(self._size - width + 1))
-        part = _enlarge(glyph[row : row + rows, column : column + columns], height, width)
-        color = ink + rng.uniform(-0.15, 0.15, (3, 1, 1)).astype(np.float32)
-        _blend(image[:, top : top + height, left : left + width], part, color.clip(0, 1))
+        blend(box, enlarge(sources.glyphs[which], height, width), ink)
+        return Scene(image, int(sources.labels[which]), (top, left, height, width))
 
 
 class Digits(ImageDataModule):
@@ -183,13 +202,13 @@ def _photograph(name: str, height: int) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(np.asarray(photo).transpose(2, 0, 1))
 
 
-def _ink(rng: np.random.Generator, *, bright: bool) -> Array:
+def ink_on(rng: np.random.Generator, *, bright: bool) -> Array:
     """A color `(3, 1, 1)` that stands out from a dark (or bright) ground."""
     depth = rng.uniform(0, 0.3, (3, 1, 1)).astype(np.float32)
     return 1 - depth if bright else depth
 
 
-def _enlarge(glyph: Array, height: int, width: int) -> Array:
+def enlarge(glyph: Array, height: int, width: int) -> Array:
     """Bicubic enlargement to `(height, width)`, the strokes made crisper."""
     soft = _interpolation(glyph.shape[0], height) @ glyph @ _interpolation(glyph.shape[1], width).T
     return (1.6 * soft - 0.2).clip(0, 1)
@@ -202,6 +221,6 @@ def _interpolation(source: int, target: int) -> Array:
     return rows[0, 0].numpy()
 
 
-def _blend(image: Array, coverage: Array, color: Array) -> None:
+def blend(image: Array, coverage: Array, color: Array) -> None:
     """Paint `color` into `image` (3, h, w) where `coverage` (h, w) says, in place."""
     image += coverage * (color - image)

@@ -131,12 +131,7 @@ class ImageNet(ImageDataModule):
                 "timm: write rand-m9-mstd0.5-inc1 or null."
             ) from error
         images = len(self._source.dataset(True, transform))
-        if images < self.batch_size * processes:
-            times = "" if processes == 1 else f" on {processes} devices"
-            raise InputError(
-                f"datamodule.batch_size={self.batch_size}{times} is more than the {images} "
-                "training images, so that no batch is full: use a smaller one."
-            )
+        self.check_batches(images, processes)
 
     def train_dataset(self) -> Dataset[tuple[Tensor, int]]:
         """The augmented training images."""

@@ -11,7 +11,7 @@ import timm
 import torch
 from torch import Tensor
 
-from ..modules.build import build_student, dense_student, instantiate
+from ..modules.build import build_student, instantiate
 from ..modules.checkpoints import classes_in, read_file
 from ..modules.throughput import Speed, take_turns
 from .graph import Deployed, export, largest_difference, load, quantize
@@ -43,7 +43,7 @@ def export_and_check(settings: dict[str, Any]) -> list[dict[str, Any]]:
     }
     with tempfile.TemporaryDirectory() as folder:
         dense = Path(folder) / f"dense{path.suffix}"
-        export(dense_student(student.backbone), dense, size)
+        export(student.dense_copy(), dense, size)
         images = torch.randn(batch, 3, size, size)
         calls: dict[str, Callable[[], Any]] = {
             "dense": _bound(load(dense), images),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
 import torch
@@ -18,13 +18,18 @@ from .backbones.base import SparseOutput
 from .build import build_loss, build_student, instantiate
 from .losses import TeacherOutput
 from .optim import parameter_groups, scaled_lr, warmup_cosine
-from .teacher import Teacher
+from .teacher import Teacher, Teaching
 
 log = logging.getLogger(__name__)
 
 
 class SparseModule(L.LightningModule, ABC):
-    """Trains a student. All arguments are plain, so that a checkpoint describes itself."""
+    """Trains a student. All arguments are plain, so that a checkpoint describes itself.
+
+    `target` names what the task learns from, one of a data module's `targets`.
+    """
+
+    target: ClassVar[str] = "label"
 
     def __init__(
         self,
@@ -35,6 +40,7 @@ class SparseModule(L.LightningModule, ABC):
         loss: dict[str, Any],
         optimizer: dict[str, Any],
         num_classes: int,
+        any_size: bool = False,
         teacher: dict[str, Any] | None = None,
     ) -> None:
         """Build student and loss.
@@ -45,12 +51,14 @@ class SparseModule(L.LightningModule, ABC):
             schedule: As in `conf/schedule`.
             loss: As in `conf/loss`.
             optimizer: As in `conf/optimizer`.
-            num_classes: Outputs of the network.
+            num_classes: Outputs of the network; 0 for no classifier.
+            any_size: Make the network for images of any size.
             teacher: As in `conf/task`: a target and its arguments beside the student.
         """
         super().__init__()
         self.teacher_options = teacher or {"_target_": "src.modules.teacher.Teacher"}
-        self.student = build_student(backbone, method, schedule, num_classes)
+        self.student = build_student(backbone, method, schedule, num_classes, any_size)
+        self.head: Any = None
         self.loss = build_loss(loss)
         if self.loss.needs_token_logits and not self.student.classifies_tokens:
             raise InputError(
@@ -63,12 +71,21 @@ class SparseModule(L.LightningModule, ABC):
     def setup(self, stage: str) -> None:
         """Copy the teacher from the student's starting weights, before a checkpoint is restored."""
         if stage == "fit" and self.loss.needs_teacher:
-            self.teacher = instantiate(self.teacher_options, student=self.student)
+            self.teacher = instantiate(self.teacher_options, student=self.teaching())
 
     def on_fit_start(self) -> None:
         """Follow the student to its device and precision."""
         if self.teacher is not None:
             self.teacher.follow(self.student)
+
+    def teaching(self) -> Teaching:
+        """Of what the teacher is made."""
+        return self.student
+
+    def forward(self, images: Tensor, target: Any = None) -> SparseOutput:
+        """The student's output on `images (B, 3, S, S)`."""
+        output: SparseOutput = self.student(images)
+        return output
 
     @abstractmethod
     def validation_metrics(self) -> list[str]:
@@ -81,7 +98,7 @@ class SparseModule(L.LightningModule, ABC):
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """Loss of one batch, its terms, and the share of patches kept `(S, B)` at each location."""
         images, target = self.images_and_target(batch)
-        output: SparseOutput = self.student(images)
+        output: SparseOutput = self(images, target)
         if self.teacher is None:
             teacher = TeacherOutput(output.logits.detach(), output.features.detach())
         else:
@@ -99,7 +116,7 @@ class SparseModule(L.LightningModule, ABC):
         batch *= trainer.world_size * trainer.accumulate_grad_batches
         peak = scaled_lr(options["lr"], batch, options["reference_batch"])
         groups = parameter_groups(
-            self.student, peak, options["backbone_lr_scale"], options["weight_decay"]
+            self.student, peak, options["backbone_lr_scale"], options["weight_decay"], self.head
         )
         optimizer = AdamW(groups, betas=tuple(options["betas"]))
         steps = int(trainer.estimated_stepping_batches)

@@ -10,6 +10,7 @@ from typing import Any
 
 import hydra.utils
 import timm
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException
@@ -17,10 +18,9 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from ..errors import InputError, one_sentence
-from .backbones import SparseBackbone, family_of
+from .backbones import SparseBackbone, family_of, family_of_class
 from .checkpoints import classes_in, load_weights, read_file
 from .losses import WeightedLoss
-from .methods.dense import Dense
 
 log = logging.getLogger(__name__)
 
@@ -78,8 +78,16 @@ def _built(value: Any) -> Any:
     return value
 
 
-def build_network(backbone: dict[str, Any], num_classes: int, pretrained: bool) -> Any:
+def build_network(
+    backbone: dict[str, Any], num_classes: int, pretrained: bool, any_size: bool = False
+) -> Any:
     """The timm network that `conf/backbone/*.yaml` describes.
+
+    Args:
+        backbone: As in `conf/backbone`; `image_size` is the one that its weights were made for.
+        num_classes: Outputs; 0 for a network without a classifier.
+        pretrained: Download timm's weights.
+        any_size: Make it take images of any size.
 
     Raises:
         InputError: If timm does not know it, or its weights cannot be downloaded.
@@ -97,7 +105,13 @@ def build_network(backbone: dict[str, Any], num_classes: int, pretrained: bool) 
     if backbone.get("image_size") and timm.get_pretrained_cfg_value(name, "fixed_input_size"):
         options["img_size"] = backbone["image_size"]
     try:
+        if any_size:
+            with torch.device("meta"):
+                kind = type(timm.create_model(name, num_classes=num_classes, **options))
+            options |= family_of_class(kind).any_size
         return timm.create_model(name, pretrained=pretrained, num_classes=num_classes, **options)
+    except InputError:
+        raise
     except (TypeError, AssertionError) as error:
         reason = one_sentence(str(error) or "a check of timm's fails")
         raise InputError(f"backbone.options={options} do not suit {name}: {reason}") from error
@@ -115,20 +129,23 @@ def build_student(
     method: dict[str, Any],
     schedule: dict[str, Any],
     num_classes: int,
+    any_size: bool = False,
 ) -> SparseBackbone:
     """A student with the weights that `backbone` asks for and a head for `num_classes`.
 
-    A file for another number of classes is loaded whole; then its head is replaced by a new one.
+    A file for another number of classes is loaded whole; then its head is replaced by a new one,
+    or dropped where `num_classes` is 0. `any_size` is `build_network`'s.
     """
     file = backbone.get("weights")
     stored = classes_in(read_file(file), file) if file else None
     pretrained = bool(backbone.get("pretrained")) and not file
-    network = build_network(backbone, stored or num_classes, pretrained)
+    network = build_network(backbone, stored or num_classes, pretrained, any_size)
     student = attach(network, method, schedule)
     if file:
         log.info(load_weights(student, file))
     if stored and stored != num_classes:
         network.reset_classifier(num_classes)
+    if stored and stored != num_classes > 0:
         log.warning(f"{file} is for {stored} classes: the head for {num_classes} is new.")
     return student
 
@@ -140,12 +157,6 @@ def attach(network: nn.Module, method: dict[str, Any], schedule: dict[str, Any])
     return family(
         network, instantiate(method, schedule=keep_schedule, geometry=family.geometry(network))
     )
-
-
-def dense_student(network: nn.Module) -> SparseBackbone:
-    """`network` under the method that does nothing, with the outputs of a student."""
-    family = family_of(network)
-    return family(network, Dense(None, family.geometry(network)))
 
 
 def build_loss(loss: dict[str, dict[str, Any]]) -> WeightedLoss:

@@ -25,7 +25,7 @@ class SparseClassifier(SparseModule):
         *,
         num_classes: int,
         present_classes: list[int] | None = None,
-        **parts: dict[str, Any],
+        **parts: Any,
     ) -> None:
         """As the base.
 

@@ -11,8 +11,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..datamodules.targets import IGNORED
 from ..errors import InputError
 from .backbones.base import SparseOutput
+from .heads.base import DenseOutput
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,34 @@ class TokenLogitDistillation(LossTerm):
         student, kept = by_patch(output, output.token_logits)
         divergence = kl_divergence(teacher.token_logits, student)
         return kept_mean(divergence, kept)
+
+
+class PixelClassification(LossTerm):
+    """Cross-entropy of each pixel against masks `(B, H, W)`; `IGNORED` ones do not count."""
+
+    def forward(self, output: SparseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
+        """Mean over the pixels; 0 if none counts."""
+        loss = F.cross_entropy(output.logits.float(), target, ignore_index=IGNORED, reduction="sum")
+        return loss / (target != IGNORED).sum().clamp(min=1)
+
+
+class PixelDistillation(LossTerm):
+    """KL(teacher || student) of each pixel's class distribution; for a head that has learned."""
+
+    needs_teacher = True
+
+    def forward(self, output: SparseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
+        """Mean over all pixels."""
+        return kl_divergence(teacher.logits.movedim(1, -1), output.logits.movedim(1, -1)).mean()
+
+
+class Detection(LossTerm):
+    """What the detector itself asks for: the sum of its own losses."""
+
+    def forward(self, output: SparseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
+        """As torchvision's detectors weigh them."""
+        assert isinstance(output, DenseOutput)
+        return torch.stack(list(output.losses.values())).sum()
 
 
 def by_patch(output: SparseOutput, values: Tensor) -> tuple[Tensor, Tensor]:

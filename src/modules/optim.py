@@ -6,13 +6,19 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from torch import nn
+
 from .backbones.base import SparseBackbone
 
 
 def parameter_groups(
-    student: SparseBackbone, lr: float, backbone_lr_scale: float, weight_decay: float
+    student: SparseBackbone,
+    lr: float,
+    backbone_lr_scale: float,
+    weight_decay: float,
+    head: nn.Module | None = None,
 ) -> list[dict[str, Any]]:
-    """The method's parameters at `lr`, the backbone's at `lr * backbone_lr_scale`.
+    """The parameters of method and head at `lr`, the backbone's at `lr * backbone_lr_scale`.
 
     Biases, norms and what the network itself exempts are not decayed. (The released code left
     class token and position embedding out of the optimizer altogether.)
@@ -20,10 +26,11 @@ def parameter_groups(
     exempt: set[str] = getattr(student.backbone, "no_weight_decay", set)()
     groups: dict[str, dict[str, Any]] = {}
     # Frozen parameters too: timm's own grouping leaves them out, and they may thaw later.
-    for part, module, rate in (
+    parts = [
         ("backbone", student.backbone, lr * backbone_lr_scale),
         ("method", student.method, lr),
-    ):
+    ]
+    for part, module, rate in parts if head is None else [*parts, ("head", head, lr)]:
         for name, parameter in module.named_parameters():
             leaf = name.rpartition(".")[2]
             decays = parameter.ndim > 1 and leaf != "bias" and not {name, leaf} & exempt

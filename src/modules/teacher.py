@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import InputError
-from .backbones import SparseBackbone
 from .backbones.base import SparseOutput
-from .build import dense_student
 from .losses import TeacherOutput
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Teaching(Protocol):
+    """What a teacher can be made from."""
+
+    def dense_copy(self) -> Any:
+        """The same, apart and dense: a module with `as_teacher` and a student's output."""
 
 
 class Teacher:
@@ -25,12 +30,12 @@ class Teacher:
     """
 
     def __init__(
-        self, student: SparseBackbone, precision: str | None = None, compiled: bool = False
+        self, student: Teaching, precision: str | None = None, compiled: bool = False
     ) -> None:
         """Copy the student's network.
 
         Args:
-            student: Whose network it is.
+            student: Whose network it is, with or without a head on its maps.
             precision: `bf16` or `fp16` autocast for the teacher alone; None takes the student's.
             compiled: Run it through `torch.compile`.
 
@@ -39,14 +44,13 @@ class Teacher:
         """
         if precision is not None and precision not in PRECISIONS:
             raise InputError(f"teacher.precision={precision} is not null, bf16 or fp16.")
-        dense = dense_student(copy.deepcopy(student.backbone))
-        self.student = dense.as_teacher().requires_grad_(False)
+        self.student = student.dense_copy().as_teacher().requires_grad_(False)
         self.dtype = None if precision is None else PRECISIONS[precision]
         self._run: Callable[[Tensor], SparseOutput] = (
             torch.compile(self.student, fullgraph=True) if compiled else self.student
         )
 
-    def follow(self, student: SparseBackbone) -> None:
+    def follow(self, student: nn.Module) -> None:
         """Go to the student's device and precision."""
         weight = next(student.parameters())
         self.student.to(weight.device, weight.dtype)

@@ -44,9 +44,9 @@ def draw_token_maps(
         share = output.shares(number).to(pixels)
         source = output.sources[number] if output.sources else None
         shown = pixels if source is None else _merged(pixels, source.to(pixels.device), share)
-        columns.append(_faded(shown, output.decisions[number].to(pixels)))
+        columns.append(faded(shown, output.decisions[number].to(pixels)))
         titles.append(f"block {location}: {100 * share.float().mean():.0f} %")
-    return _grid(columns, titles)
+    return grid(columns, titles)
 
 
 def draw_disagreement(
@@ -82,7 +82,7 @@ def draw_disagreement(
         columns.append(shown)
         overlap = overlaps(one, other).mean()
         titles.append(f"block {location}: {100 * overlap:.0f} % common")
-    return _grid(columns, titles)
+    return grid(columns, titles)
 
 
 def overlaps(first: Tensor, second: Tensor) -> Tensor:
@@ -103,7 +103,8 @@ def denormalized(images: Tensor, mean: Sequence[float], std: Sequence[float]) ->
     return (images * scale + shift).clamp(0, 1)
 
 
-def _grid(columns: Sequence[Tensor], titles: Sequence[str]) -> Image.Image:
+def grid(columns: Sequence[Tensor], titles: Sequence[str]) -> Image.Image:
+    """Columns of images `(B, 3, S, S)` in 0..1, a title above each."""
     side = max(_TILE, columns[0].shape[-1])
     width = len(columns) * (side + _GAP) + _GAP
     height = len(columns[0]) * (side + _GAP) + _GAP + _HEADER
@@ -119,18 +120,19 @@ def _grid(columns: Sequence[Tensor], titles: Sequence[str]) -> Image.Image:
     return canvas
 
 
-def _faded(pixels: Tensor, decision: Tensor) -> Tensor:
+def faded(pixels: Tensor, decision: Tensor) -> Tensor:
+    """`pixels (B, 3, S, S)`, nearly white where `decision (B, patches)` is 0."""
     kept = enlarged(decision, pixels)
     return torch.where(kept > 0.5, pixels, _FADE * pixels + (1 - _FADE))
 
 
 def _merged(pixels: Tensor, source: Tensor, share: Tensor) -> Tensor:
     """Patches that share a token, in the mean color of all of them."""
-    grid = math.isqrt(source.shape[1])
-    colors = F.adaptive_avg_pool2d(pixels, grid).flatten(2)  # (B, 3, patches)
+    side = math.isqrt(source.shape[1])
+    colors = F.adaptive_avg_pool2d(pixels, side).flatten(2)  # (B, 3, patches)
     index = source.clamp(min=0).unsqueeze(1).expand_as(colors)
     sums = torch.zeros_like(colors).scatter_add(2, index, colors * share.unsqueeze(1))
-    mean = enlarged(sums.gather(2, index).unflatten(2, (grid, grid)), pixels)
+    mean = enlarged(sums.gather(2, index).unflatten(2, (side, side)), pixels)
     alone = enlarged(share, pixels) > 0.99
     return torch.where(alone, pixels, mean)
 
@@ -138,6 +140,6 @@ def _merged(pixels: Tensor, source: Tensor, share: Tensor) -> Tensor:
 def enlarged(values: Tensor, pixels: Tensor) -> Tensor:
     """Values for each patch, `(B, patches)` or `(B, C, rows, columns)`, at the pixels' size."""
     if values.dim() == 2:
-        grid = math.isqrt(values.shape[1])  # images are square
-        values = values.view(-1, 1, grid, grid)
+        side = math.isqrt(values.shape[1])  # images are square
+        values = values.view(-1, 1, side, side)
     return F.interpolate(values.to(pixels.dtype), size=pixels.shape[-2:], mode="nearest")

@@ -19,6 +19,8 @@ from ..errors import sentences_of
 log = logging.getLogger(__name__)
 
 RESULT, MAPS, SETTINGS, FAILURE = "result.json", "maps.json", "settings.json", "failure.txt"
+# What a row's task is judged by, in percent, and how it is called.
+METRICS = {"acc1": "top-1 (%)", "miou": "mIoU (%)", "box_ap": "box AP (%)"}
 # Settings that say where and not what.
 _PLACES = ("paths", "hydra", "logger")
 
@@ -56,7 +58,12 @@ def run_cell(config: DictConfig, work: Callable[[DictConfig], dict[str, Any]]) -
 def read_row(folder: Path) -> dict[str, Any] | None:
     """The row of a finished job, or None."""
     row = _read(folder / RESULT)
-    return row if isinstance(row, dict) and "acc1" in row else None
+    return row if isinstance(row, dict) and metric_of(row) else None
+
+
+def metric_of(row: dict[str, Any]) -> str | None:
+    """Which of `METRICS` a row has."""
+    return next((name for name in METRICS if name in row), None)
 
 
 def read_maps(folder: Path) -> dict[str, Any] | None:

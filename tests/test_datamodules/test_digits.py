@@ -33,11 +33,11 @@ def test_scene_depends_on_nothing_but_seed_split_and_index():
 
 
 def test_splits_share_no_digit_and_no_photograph():
-    train, val = scenes(), scenes(train=False)
-    known = {glyph.tobytes() for glyph in train._glyphs}
-    assert not known & {glyph.tobytes() for glyph in val._glyphs}
-    assert len(train._labels) + len(val._labels) == 1797
-    assert train._photo.mean() != val._photo.mean()
+    train, val = scenes().sources, scenes(train=False).sources
+    known = {glyph.tobytes() for glyph in train.glyphs}
+    assert not known & {glyph.tobytes() for glyph in val.glyphs}
+    assert len(train.labels) + len(val.labels) == 1797
+    assert train.photo.mean() != val.photo.mean()
 
 
 @pytest.mark.parametrize("size", [64, 224, 384])

@@ -11,7 +11,7 @@ from torch import nn
 from ...errors import InputError
 from .base import Geometry, SparseBackbone, SparseOutput
 
-__all__ = ["Geometry", "SparseBackbone", "SparseOutput", "family_of"]
+__all__ = ["Geometry", "SparseBackbone", "SparseOutput", "family_of", "family_of_class"]
 
 _MODULES = [
     importlib.import_module(f"{__name__}.{module.name}")
@@ -25,15 +25,21 @@ def family_of(network: nn.Module) -> type[SparseBackbone]:
     Raises:
         InputError: If no family of this package knows such a network.
     """
-    families = {kind: family for family in _leaves(SparseBackbone) for kind in family.networks}
-    known = [families[kind] for kind in type(network).__mro__ if kind in families]
+    family = family_of_class(type(network))
+    family.check(network)
+    return family
+
+
+def family_of_class(kind: type[nn.Module]) -> type[SparseBackbone]:
+    """The same before there is a network to check."""
+    families = {own: family for family in _leaves(SparseBackbone) for own in family.networks}
+    known = [families[base] for base in kind.__mro__ if base in families]
     if not known:
-        names = sorted(kind.__name__ for kind in families)
+        names = sorted(own.__name__ for own in families)
         raise InputError(
-            f"{type(network).__name__} is not a network that can be sparsified: give a "
+            f"{kind.__name__} is not a network that can be sparsified: give a "
             f"{', '.join(names[:-1])} or {names[-1]}."
         )
-    known[0].check(network)
     return known[0]
 
 

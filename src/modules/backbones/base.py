@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..methods.base import Geometry, Method
+from ..methods.dense import Dense
 
-__all__ = ["Geometry", "SparseBackbone", "SparseOutput", "timm_names"]
+__all__ = ["Geometry", "Level", "SparseBackbone", "SparseOutput", "timm_names"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class SparseOutput:
             None where each stands for itself.
         sources: The same after each location.
         token_logits: `(B, N, classes)` of networks that classify each token too (LV-ViT).
+        maps: Whole maps `(B, C, H, W)`, one for each stage, if they were asked for (`with_maps`).
     """
 
     logits: Tensor
@@ -42,6 +45,7 @@ class SparseOutput:
     source: Tensor | None = None
     sources: tuple[Tensor | None, ...] = ()
     token_logits: Tensor | None = None
+    maps: tuple[Tensor, ...] = ()
 
     def shares(self, number: int) -> Tensor:
         """How much of a token each patch has after location `number`, `(B, patches)`.
@@ -58,17 +62,26 @@ class SparseOutput:
         return kept / together.gather(1, index).clamp(min=1)
 
 
+class Level(NamedTuple):
+    """A map's channels and how many pixels lie between its positions."""
+
+    channels: int
+    stride: int
+
+
 class SparseBackbone(nn.Module, ABC):
     """A student: `backbone` is pure timm, `method` holds all that is new.
 
     `networks` are the classes that a family walks, subclasses included unless another family names
-    them; `natural_method` and `natural_schedule` name the papers' choice for such networks.
+    them; `natural_method` and `natural_schedule` name the papers' choice for such networks;
+    `any_size` are timm's options by which such a network takes images of any size.
     """
 
     networks: ClassVar[tuple[type[nn.Module], ...]]
     classifies_tokens: ClassVar[bool] = False
     natural_method: ClassVar[str]
     natural_schedule: ClassVar[str]
+    any_size: ClassVar[dict[str, Any]] = {}
     method: Method
 
     def __init__(self, backbone: nn.Module, method: Method) -> None:
@@ -96,6 +109,11 @@ class SparseBackbone(nn.Module, ABC):
     def import_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         """Weights under a released or dense checkpoint's names, under this student's names."""
 
+    def dense_copy(self) -> SparseBackbone:
+        """The network as it stands, apart and under the method that does nothing."""
+        network = copy.deepcopy(self.backbone)
+        return type(self)(network, Dense(None, self.geometry(network)))
+
     def as_teacher(self) -> SparseBackbone:
         """Put into evaluation mode, giving the logits that a student gives in training."""
         return self.eval()
@@ -103,6 +121,14 @@ class SparseBackbone(nn.Module, ABC):
     @abstractmethod
     def forward(self, images: Tensor) -> SparseOutput:
         """Classify `images (B, 3, S, S)`."""
+
+    @abstractmethod
+    def levels(self) -> tuple[Level, ...]:
+        """The maps that `with_maps` gives, finest first."""
+
+    @abstractmethod
+    def with_maps(self, images: Tensor) -> SparseOutput:
+        """As `forward`, and the whole `maps` of `images (B, 3, H, W)`, as timm's own features."""
 
 
 def timm_names(

@@ -55,6 +55,10 @@ class SparseConvNeXt(SpatialBackbone):
         """Row by row."""
         return x.flatten(2).transpose(1, 2)
 
+    def as_map(self, x: Tensor) -> Tensor:
+        """As it is."""
+        return x
+
     def routed(self, block: Any, x: Tensor, paths: TwoPaths, fast: Path) -> Tensor:
         """Positions part after the convolution."""
 

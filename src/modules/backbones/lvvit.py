@@ -38,16 +38,20 @@ class LVStem(PatchEmbed):
         self.proj = nn.Conv2d(width, embed_dim, 8, stride=8)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images `(B, 3, S, S)` to `(B, N, C)`."""
+        """Images `(B, 3, S, S)` to `(B, N, C)`, or `(B, H, W, C)` where any size is taken."""
         if self.strict_img_size and tuple(x.shape[-2:]) != self.img_size:
             raise InputError(
                 f"Images of {x.shape[-1]}x{x.shape[-2]} pixels do not fit this LV-ViT, which takes "
                 f"{self.img_size[1]}x{self.img_size[0]}."  # type: ignore[index]
             )
+        if self.dynamic_img_pad:
+            bottom, right = (-side % 16 for side in x.shape[-2:])
+            x = F.pad(x, (0, right, 0, bottom))
         x = F.relu(self.bn1(self.conv1(x)))
         x = F.relu(self.bn2(self.conv2(x)))
         x = F.relu(self.bn3(self.conv3(x)))
-        return self.proj(x).flatten(2).transpose(1, 2)
+        x = self.proj(x)
+        return x.flatten(2).transpose(1, 2) if self.flatten else x.permute(0, 2, 3, 1)
 
 
 class ResidualScale(nn.Module):

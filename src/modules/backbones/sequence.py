@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 from torch import Tensor, nn
 
@@ -12,7 +12,16 @@ from ..layers.attention import Attended
 from ..layers.tokens import Tokens
 from ..methods.base import Method, TokenReduction
 from ..schedules import evenly_spaced
-from .base import SparseBackbone, SparseOutput
+from .base import Level, SparseBackbone, SparseOutput
+from .departures import Departures, Hooks
+
+
+class Trace(NamedTuple):
+    """What a walk leaves behind at each location."""
+
+    decisions: list[Tensor]
+    counts: list[Tensor]
+    sources: list[Tensor | None]
 
 
 class SequenceBackbone(SparseBackbone):
@@ -21,6 +30,7 @@ class SequenceBackbone(SparseBackbone):
     method: TokenReduction
     natural_method = "dynamicvit"
     natural_schedule = "geometric"
+    any_size = {"dynamic_img_size": True, "dynamic_img_pad": True}
 
     def __init__(self, backbone: nn.Module, method: Method) -> None:
         """As the base; the method must work on sequences."""
@@ -78,28 +88,52 @@ class SequenceBackbone(SparseBackbone):
 
     def forward(self, images: Tensor) -> SparseOutput:
         """Walk the blocks and ask the method before each and after each attention."""
+        return self._output(*self._walk(images, self.method))
+
+    def levels(self) -> tuple[Level, ...]:
+        """The single one that such networks have."""
+        last = cast(Any, self.backbone.feature_info)[-1]
+        return (Level(last["num_chs"], last["reduction"]),)
+
+    def with_maps(self, images: Tensor) -> SparseOutput:
+        """The same walk; patches that left return to their places as they were when they left.
+
+        The map is normed.
+        """
+        departures = Departures(self.method)
+        tokens, trace = self._walk(images, departures)
+        net: Any = self.backbone
+        grid = net.patch_embed.dynamic_feat_size(images.shape[-2:])
+        whole = net.norm(departures.whole(tokens))  # (B, patches, C)
+        return self._output(tokens, trace, (whole.transpose(1, 2).unflatten(2, grid),))
+
+    def _walk(self, images: Tensor, method: Hooks) -> tuple[Tokens, Trace]:
         tokens = self.embed(images)
-        decisions, counts, sources = [], [], []
+        trace = Trace([], [], [])
         for layer, block in enumerate(self.blocks()):
-            tokens = self.method.before_block(layer, tokens)
+            tokens = method.before_block(layer, tokens)
             branch, attended = self.attention(block, tokens)
             tokens = tokens.with_x(tokens.x + branch)
-            tokens = self.method.after_attention(layer, tokens, attended)
+            tokens = method.after_attention(layer, tokens, attended)
             tokens = tokens.with_x(tokens.x + self.mlp(block, tokens.x))
             if layer in self.method.schedule.locations:
-                decisions.append(tokens.survivors())
-                counts.append(tokens.count())
-                sources.append(tokens.source)
+                trace.decisions.append(tokens.survivors())
+                trace.counts.append(tokens.count())
+                trace.sources.append(tokens.source)
+        return tokens, trace
+
+    def _output(self, tokens: Tokens, trace: Trace, maps: tuple[Tensor, ...] = ()) -> SparseOutput:
         logits, features, token_logits = self.classify(tokens)
         size = tokens.patch_size
         return SparseOutput(
             logits=logits,
             features=features,
             size=features.new_ones(features.shape[:2]) if size is None else size,
-            decisions=decisions,
-            counts=counts,
+            decisions=trace.decisions,
+            counts=trace.counts,
             ratios=self.method.schedule.ratios,
             source=tokens.source,
-            sources=tuple(sources),
+            sources=tuple(trace.sources),
             token_logits=token_logits,
+            maps=maps,
         )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ...errors import InputError
 from ..layers.paths import Path, TwoPaths
 from ..methods.base import Method, SpatialRouting
-from .base import SparseBackbone, SparseOutput
+from .base import Level, SparseBackbone, SparseOutput
 
 ROUTED = 2  # the third resolution stage holds most of the blocks and of the cost
 
@@ -52,6 +52,10 @@ class SpatialBackbone(SparseBackbone):
         """The map as a sequence `(B, N, C)`."""
 
     @abstractmethod
+    def as_map(self, x: Tensor) -> Tensor:
+        """The map as `(B, C, H, W)`."""
+
+    @abstractmethod
     def routed(self, block: Any, x: Tensor, paths: TwoPaths, fast: Path) -> Tensor:
         """The block with its mixing everywhere and its MLP on the slow path only."""
 
@@ -61,8 +65,21 @@ class SpatialBackbone(SparseBackbone):
 
     def forward(self, images: Tensor) -> SparseOutput:
         """Walk the stages and ask the method before each block of the third."""
+        return self._walk(images, collect=False)
+
+    def levels(self) -> tuple[Level, ...]:
+        """One for each stage."""
+        infos: Any = self.backbone.feature_info
+        return tuple(Level(info["num_chs"], info["reduction"]) for info in infos)
+
+    def with_maps(self, images: Tensor) -> SparseOutput:
+        """The same walk; a stage's map is what leaves its last block, not normed."""
+        return self._walk(images, collect=True)
+
+    def _walk(self, images: Tensor, *, collect: bool) -> SparseOutput:
         x = self.stem(images)
         decided: list[TwoPaths] = []
+        maps: list[Tensor] = []
         for index, stage in enumerate(self.stages()):
             x = stage.downsample(x)
             for layer, block in enumerate(stage.blocks):
@@ -73,6 +90,8 @@ class SpatialBackbone(SparseBackbone):
                     x = self.routed(block, x, decided[-1], partial(self.method.fast, layer))
                 else:
                     x = block(x)
+            if collect:
+                maps.append(self.as_map(x))
         logits, features = self.tail(x)
         decisions = [paths.decision for paths in decided]
         return SparseOutput(
@@ -82,4 +101,5 @@ class SpatialBackbone(SparseBackbone):
             decisions=decisions,
             counts=[decision.detach().sum(dim=1) for decision in decisions],
             ratios=self.method.schedule.ratios,
+            maps=tuple(maps),
         )

@@ -9,6 +9,7 @@ from timm.models import swin_transformer, swin_transformer_v2
 from timm.models.swin_transformer import SwinTransformer, SwinTransformerBlock
 from timm.models.swin_transformer_v2 import SwinTransformerV2
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ...errors import InputError
 from ..layers.paths import Path, TwoPaths
@@ -24,6 +25,7 @@ class SparseSwin(SpatialBackbone):
     """
 
     networks = (SwinTransformer, SwinTransformerV2)
+    any_size = {"strict_img_size": False}
     backbone: Any
 
     @staticmethod
@@ -53,7 +55,11 @@ class SparseSwin(SpatialBackbone):
         return Geometry(blocks[0].dim, len(blocks), height * width)
 
     def stem(self, images: Tensor) -> Tensor:
-        """Patch embedding."""
+        """Patch embedding; where patches do not divide the image, it is padded as by timm's ViT."""
+        patch, sides = self.backbone.patch_embed.patch_size, images.shape[-2:]
+        bottom, right = (-side % length for side, length in zip(sides, patch, strict=True))
+        if bottom or right:
+            images = F.pad(images, (0, right, 0, bottom))
         out: Tensor = self.backbone.patch_embed(images)
         return out
 
@@ -64,6 +70,10 @@ class SparseSwin(SpatialBackbone):
     def positions(self, x: Tensor) -> Tensor:
         """Row by row."""
         return x.flatten(1, 2)
+
+    def as_map(self, x: Tensor) -> Tensor:
+        """Channels first."""
+        return x.permute(0, 3, 1, 2)
 
     def routed(self, block: Any, x: Tensor, paths: TwoPaths, fast: Path) -> Tensor:
         """V1 norms before attention and MLP, V2 after."""

@@ -1,0 +1,49 @@
+"""Pictures of predictions beside the truth, and of who took the slow path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+
+from ..datamodules.targets import collate
+from ..pictures.dense import draw_dense
+
+
+class DensePictures(L.Callback):
+    """Draws validation images, their truth and prediction, after each validation and test.
+
+    Writes `<folder>/epoch_000.png`, or `<folder>/test.png`.
+    """
+
+    def __init__(self, folder: str, images: int = 4) -> None:
+        """Draw `images` of the validation set, spread over it, into `folder`."""
+        self.folder = Path(folder)
+        self.images = images
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Draw."""
+        if not trainer.sanity_checking:
+            self._draw(trainer, pl_module, f"epoch_{trainer.current_epoch:03d}.png")
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Draw."""
+        self._draw(trainer, pl_module, "test.png")
+
+    @torch.inference_mode()
+    def _draw(self, trainer: L.Trainer, pl_module: Any, name: str) -> None:
+        if not trainer.is_global_zero:
+            return
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        dataset = data.val_dataset()
+        count = min(self.images, len(dataset))
+        batch = collate([dataset[i * len(dataset) // count] for i in range(count)])
+        images = batch[0].to(pl_module.device)
+        output = pl_module(images)
+        locations = pl_module.student.method.schedule.locations
+        config = data.input_config
+        self.folder.mkdir(parents=True, exist_ok=True)
+        picture = draw_dense(images, batch[1], output, locations, config["mean"], config["std"])
+        picture.save(self.folder / name)

@@ -1,0 +1,39 @@
+"""What a student costs together with its head, beside the dense network with the same head."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+
+from ..modules.dense import whole_cost, whole_speed
+
+
+class WholeNetworkLogger(L.Callback):
+    """Logs, as the backbone's are logged, what student and head cost together.
+
+    At the start `complexity/whole_gmacs`, `complexity/whole_gmacs_share` of dense and
+    `complexity/whole_params_m`; at the end `throughput/whole_images_per_s` and
+    `throughput/whole_speedup`, on a batch like the validation's.
+    """
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Count."""
+        if trainer.is_global_zero:
+            size = trainer.datamodule.image_size  # type: ignore[attr-defined]
+            _log(trainer, "complexity", whole_cost(pl_module.whole, size))
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Time."""
+        if trainer.is_global_zero and not trainer.interrupted:
+            data: Any = trainer.datamodule  # type: ignore[attr-defined]
+            speed = whole_speed(
+                pl_module.whole, data.image_size, data.batch_size, repeats=3, seconds=0.2
+            )
+            _log(trainer, "throughput", speed)
+
+
+def _log(trainer: L.Trainer, group: str, values: dict[str, float]) -> None:
+    named = {f"{group}/{name}": value for name, value in values.items()}
+    for logger in trainer.loggers:
+        logger.log_metrics(named, step=trainer.global_step)

@@ -1,0 +1,130 @@
+"""Several handwritten digits on a photograph, with the mask and the box of each, drawn on the fly.
+
+The embedded data of segmentation and detection; nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from .digits import Digits, Sources, blend, enlarge, ink_on
+from .targets import Target, collate
+
+DIGITS = (2, 5)  # in a scene, as far as there is room
+DIGIT = (0.25, 0.4)  # side of a digit with its margin, in image sides
+FRAGMENTS = 4
+TRIES = 20  # to find a free place
+
+
+class CrowdedScenes(Dataset[tuple[Tensor, Target]]):
+    """Scene `i` is a pure function of the seed, the split and `i`, in whichever process.
+
+    Its target has `mask`, 0 for the ground and d + 1 for digit d, and for each digit `boxes`,
+    `labels`, `masks` and `iscrowd` (all 0). Indices beyond the length are further scenes.
+    """
+
+    def __init__(
+        self,
+        *,
+        train: bool,
+        length: int,
+        image_size: int,
+        seed: int,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+    ) -> None:
+        """Prepare the split's own digits and photograph."""
+        self.sources = Sources(train=train, image_size=image_size)
+        self._mean, self._std = (np.asarray(v, np.float32).reshape(3, 1, 1) for v in (mean, std))
+        self._size = image_size
+        self._key = (seed, int(train))
+        self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Target]:
+        """The normalized image `(3, S, S)` and its target."""
+        rng = np.random.default_rng((*self._key, index))
+        ground = self.sources.background(rng)
+        image = ground.copy()
+        for _ in range(FRAGMENTS):
+            ink = ink_on(rng, bright=ground.mean() < 0.5)
+            self.sources.draw_fragment(rng, image, ink, DIGIT)
+        labels, masks = [], []
+        for top, left, height, width in self._places(rng):
+            which = int(rng.integers(len(self.sources.labels)))
+            spot = (slice(top, top + height), slice(left, left + width))
+            box = image[:, spot[0], spot[1]]
+            box[:] = ground[:, spot[0], spot[1]]
+            coverage = enlarge(self.sources.glyphs[which], height, width)
+            blend(box, coverage, ink_on(rng, bright=box.mean() < 0.5))
+            mask = np.zeros(image.shape[1:], np.uint8)
+            mask[spot] = coverage > 0.5
+            masks.append(mask)
+            labels.append(int(self.sources.labels[which]) + 1)
+        normalized = torch.from_numpy((image - self._mean) / self._std)
+        return normalized, _target(torch.tensor(labels), torch.from_numpy(np.stack(masks)))
+
+    def _places(self, rng: np.random.Generator) -> list[tuple[int, int, int, int]]:
+        """Boxes that do not overlap, as top, left, height, width: at least one."""
+        places: list[tuple[int, int, int, int]] = []
+        for _ in range(int(rng.integers(DIGITS[0], DIGITS[1] + 1))):
+            for _ in range(TRIES):
+                height, width = (round(self._size * rng.uniform(*DIGIT)) for _ in range(2))
+                top, left = (int(rng.integers(self._size - n + 1)) for n in (height, width))
+                if all(
+                    top + height <= t or t + h <= top or left + width <= x or x + w <= left
+                    for t, x, h, w in places
+                ):
+                    places.append((top, left, height, width))
+                    break
+        return places
+
+
+def _target(labels: Tensor, masks: Tensor) -> Target:
+    boxes = []
+    for mask in masks:
+        rows, columns = mask.any(dim=1).nonzero(), mask.any(dim=0).nonzero()
+        boxes.append([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+    return {
+        "mask": (labels[:, None, None] * masks).amax(dim=0),
+        "boxes": torch.tensor(boxes, dtype=torch.float32),
+        "labels": labels,
+        "iscrowd": torch.zeros_like(labels),
+        "masks": masks,
+    }
+
+
+class CrowdedDigits(Digits):
+    """Ground and ten digits: eleven classes, of pixels as of boxes.
+
+    Splits and seeds are those of `Digits`; a batch is images and a list of targets.
+    """
+
+    targets = ("mask", "boxes")
+
+    @property
+    def num_classes(self) -> int:
+        """The ground, class 0, and the ten digits."""
+        return 11
+
+    def _scenes(self, *, train: bool, length: int, seed: int) -> Any:
+        return CrowdedScenes(
+            train=train,
+            length=length,
+            image_size=self.image_size,
+            seed=seed,
+            mean=self.input_config["mean"],
+            std=self.input_config["std"],
+        )
+
+    def _loader(
+        self, dataset: Dataset[Any], kind: type[DataLoader[Any]] = DataLoader, **options: Any
+    ) -> DataLoader[Any]:
+        return super()._loader(dataset, kind, collate_fn=collate, **options)

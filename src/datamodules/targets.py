@@ -1,0 +1,18 @@
+"""What a pixel or an object of an image is: targets of dense prediction, and batches of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+IGNORED = 255  # index of pixels whose class nobody knows
+# `mask (S, S)`, the class of each pixel; or, of each object, `boxes (D, 4)` as left, top, right,
+# bottom in pixels, `labels (D,)` from 1, `iscrowd (D,)` and `masks (D, S, S)` of 0 and 1.
+Target = dict[str, Tensor]
+
+
+def collate(samples: Sequence[tuple[Tensor, Target]]) -> tuple[Tensor, list[Target]]:
+    """Images `(B, 3, S, S)` and the targets of each."""
+    return torch.stack([image for image, _ in samples]), [target for _, target in samples]

@@ -1,0 +1,89 @@
+"""Object detection and instance segmentation."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any, final
+
+from torch import Tensor, nn
+
+from ..errors import InputError
+from .dense import DenseModule
+from .heads.base import DenseOutput
+
+
+@final
+class SparseDetector(DenseModule):
+    """A student with a detector on its maps.
+
+    Validation logs COCO's average precision in percent: `val/box_ap` and `val/box_ap50`, and with
+    Mask R-CNN `val/mask_ap` and `val/mask_ap50`.
+    """
+
+    target = "boxes"
+
+    def __init__(
+        self, *, num_classes: int, present_classes: list[int] | None = None, **parts: Any
+    ) -> None:
+        """As the base.
+
+        Args:
+            num_classes: With the background, class 0.
+            present_classes: Not read.
+            **parts: `head`, `backbone`, `method`, `schedule`, `loss`, `optimizer`, `teacher`.
+        """
+        if not find_spec("pycocotools"):
+            raise InputError(
+                "task=detection needs pycocotools to measure precision: "
+                "pip install 'tokenthrift[dense]'."
+            )
+        super().__init__(num_classes=num_classes, **parts)
+        self.save_hyperparameters()
+
+    def validation_metrics(self) -> list[str]:
+        """Those of boxes, and of masks where there are any."""
+        kinds = ("box", "mask") if self.head.has_masks else ("box",)
+        return [f"val/{kind}_{name}" for kind in kinds for name in ("ap", "ap50")]
+
+    def images_and_target(self, batch: Any) -> tuple[Tensor, list[dict[str, Tensor]]]:
+        """Images and, for each, boxes, labels and masks."""
+        images, targets = batch
+        return images, targets
+
+    def make_metrics(self) -> nn.ModuleDict:
+        """COCO's, for boxes and for masks."""
+        from torchmetrics.detection import MeanAveragePrecision
+
+        metrics: dict[str, Any] = {"box": MeanAveragePrecision(iou_type="bbox")}
+        if self.head.has_masks:
+            metrics["mask"] = MeanAveragePrecision(iou_type="segm")
+        return _Metrics(metrics)
+
+    def update_metrics(
+        self, metrics: Any, output: DenseOutput, target: list[dict[str, Tensor]]
+    ) -> None:
+        """Keep a batch's detections until the end."""
+        names = ("boxes", "labels", "iscrowd", "masks")
+        truth = [{name: image[name] for name in names if name in image} for image in target]
+        found = [dict(image) for image in output.detections]
+        for image in found:
+            if "masks" in image:
+                image["masks"] = image["masks"][:, 0] > 0.5
+        for metric in metrics.values():
+            metric.update(found, truth)
+
+    def percentages(self, metrics: Any) -> dict[str, Tensor]:
+        """Averages over overlaps from 0.5 to 0.95, and at 0.5."""
+        values = {}
+        for kind, metric in metrics.items():
+            computed = metric.compute()
+            values[f"{kind}_ap"] = 100 * computed["map"].clamp(min=0)
+            values[f"{kind}_ap50"] = 100 * computed["map_50"].clamp(min=0)
+        return values
+
+
+class _Metrics(nn.ModuleDict):
+    def reset(self) -> None:
+        """Forget."""
+        for metric in self.values():
+            metric.reset()  # type: ignore[operator]

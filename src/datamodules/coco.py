@@ -258,8 +258,8 @@ def _mask(one: dict[str, Any], size: tuple[int, int], path: Path) -> Tensor:
         return drawn
     if isinstance(shape, dict) and list(shape.get("size", [])) != list(size):
         raise InputError(
-            f"{path}: annotation {one.get('id')} has a mask of size {shape.get('size')} in an image "
-            f"of {list(size)} (height, width): both must be the same."
+            f"{path}: annotation {one.get('id')} has a mask of size {shape.get('size')}, but its "
+            f"image has {list(size)} (height, width)."
         )
     try:
         packed = isinstance(shape, dict) and isinstance(shape["counts"], str)

@@ -116,9 +116,9 @@ class Masks(FramedImages):
         Raises:
             InputError: If a folder is missing, or a mask; or too few images for a batch.
         """
-        self._pairs(training=False)
         if stage == "fit":
             self.check_batches(len(self._pairs(training=True)), processes)
+        self._pairs(training=False)
 
     def train_dataset(self) -> Any:
         """Scaled, cropped and flipped at random."""

@@ -183,9 +183,9 @@ def test_folders_that_are_missing(masks: Path, tmp_path: Path) -> None:
 
 
 def test_fewer_images_than_a_batch(masks: Path) -> None:
-    data = mask_data(masks, batch_size=3)
-    data.setup("fit")
-    refused(data.train_dataloader, "datamodule.batch_size=3", "2 training images")
+    refused(mask_data(masks, batch_size=3).check, "datamodule.batch_size=3", "2 training images")
+    two = mask_data(masks, batch_size=2)
+    refused(lambda: two.check(processes=2), "datamodule.batch_size=2 on 2 devices")
 
 
 @pytest.mark.parametrize(

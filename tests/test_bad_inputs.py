@@ -224,6 +224,11 @@ CASES = [
         "train.py datamodule=imagenet +datamodule.mixup.strength=3",
         "'strength': 3",
     ),
+    case(
+        "mixup by words",
+        "train.py '+datamodule.mixup={{mixup_alpha: much}}'",
+        "mixup={{'mixup_alpha': 'much'}} is not what",
+    ),
     case("images a word", "train.py datamodule.train_images=abc", "train_images=abc must be"),
     case("no named data", "train.py datamodule=imagenet datamodule.dataset=x/y", "dataset=x/y"),
     # The network and its weights.

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ..errors import InputError, one_sentence
 from .readable import ReadableImages, ReadableLoader, collate
-from .resumable import EpochDraws, EpochSampler, ResumableLoader, ShareSampler, seed_all
+from .resumable import EpochDraws, EpochSampler, ResumableLoader, ShareSampler, drawn_from, seed_all
 
 
 class ImageDataModule(L.LightningDataModule, ABC):
@@ -59,8 +59,9 @@ class ImageDataModule(L.LightningDataModule, ABC):
             )
         if mixup:
             try:
-                Mixup(**mixup)
-            except TypeError as error:
+                with drawn_from(seed):
+                    Mixup(**mixup)(torch.zeros(2, 3, 8, 8), torch.zeros(2, dtype=torch.long))
+            except (TypeError, ValueError, AssertionError) as error:
                 raise InputError(
                     f"datamodule.mixup={mixup} is not what timm.data.Mixup takes: "
                     f"{one_sentence(str(error))}"

@@ -38,14 +38,23 @@ def fit(config: DictConfig) -> tuple[Any, Any, Any]:
     """Check, build and fit; the trainer, the module and the data module."""
     import torch
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
     from lightning.pytorch.utilities.exceptions import SIGTERMException
 
     from src.assembly import assemble
+    from src.errors import InputError
 
     hydra_config = HydraConfig.get()
     choices, typed = dict(hydra_config.runtime.choices), list(hydra_config.overrides.task)
     torch.set_float32_matmul_precision("high")
     trainer, module, data, checkpoint = assemble(config, choices, typed)
+    many = trainer.world_size > 1 and trainer.strategy.launcher is not None
+    if many and hydra_config.mode is RunMode.MULTIRUN:
+        raise InputError(
+            f"A sweep cannot start {trainer.world_size} processes for each of its jobs: add "
+            "trainer.devices=1, or start it by torchrun --nproc-per-node="
+            f"{trainer.world_size} train.py -m ..."
+        )
     try:
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
     except SIGTERMException:

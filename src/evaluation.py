@@ -67,6 +67,12 @@ def evaluate(settings: dict[str, Any], choices: dict[str, str]) -> dict[str, Any
     shown = numbered_images(datamodule, settings["images"])
     callbacks += _chosen_outputs(settings, module.student, datamodule)
     trainer = instantiate(settings["trainer"], callbacks=callbacks, logger=False)
+    written = next((name for name in _OF_LABELS if settings[name]), None)
+    if written and trainer.world_size > 1:
+        raise InputError(
+            f"{written}={settings[written]} is written by one process, and this evaluation has "
+            f"{trainer.world_size}: add trainer.devices=1."
+        )
     accuracy = test_accuracy(trainer, module, datamodule)
     device = trainer.strategy.root_device
     student, shown = module.student.to(device).eval(), shown.to(device)

@@ -41,6 +41,19 @@ def test_all_that_is_wrong_at_once(call, fragments, capfd):
 
 
 @pytest.mark.usefixtures("apart")
+@pytest.mark.parametrize(
+    ("call", "fragment"),
+    [
+        ("train.py -m rho=0.7 hydra.sweep.subdir=a", "trainer.devices=1, or start it by torchrun"),
+        ("eval.py predictions=x.csv backbone.weights=null trainer=cpu", "add trainer.devices=1"),
+    ],
+)
+def test_what_several_processes_cannot_do(call, fragment, capfd):
+    assert run([*words(call, {}), "trainer.devices=2", "+trainer.strategy=ddp"]) == 2
+    assert fragment in errors(capfd.readouterr().err)[-1]
+
+
+@pytest.mark.usefixtures("apart")
 @pytest.mark.filterwarnings("ignore")
 def test_what_has_no_effect_is_said(capfd):
     call = (

@@ -48,8 +48,8 @@ def fit(config: DictConfig) -> tuple[Any, Any, Any]:
     choices, typed = dict(hydra_config.runtime.choices), list(hydra_config.overrides.task)
     torch.set_float32_matmul_precision("high")
     trainer, module, data, checkpoint = assemble(config, choices, typed)
-    many = trainer.world_size > 1 and trainer.strategy.launcher is not None
-    if many and hydra_config.mode is RunMode.MULTIRUN:
+    sweeping = hydra_config.mode is RunMode.MULTIRUN
+    if sweeping and trainer.world_size > 1 and not _started_from_outside(trainer):
         raise InputError(
             f"A sweep cannot start {trainer.world_size} processes for each of its jobs: add "
             "trainer.devices=1, or start it by torchrun --nproc-per-node="
@@ -69,6 +69,12 @@ def fit(config: DictConfig) -> tuple[Any, Any, Any]:
 
             wandb.finish()  # else the next job of a multirun would continue this run
     return trainer, module, data
+
+
+def _started_from_outside(trainer: Any) -> bool:
+    """Whether torchrun, SLURM or the like started all processes, and not Lightning."""
+    started: bool = trainer.strategy.cluster_environment.creates_processes_externally
+    return started
 
 
 if __name__ == "__main__":

@@ -18,6 +18,10 @@ class SweepReport(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Report."""
+        from lightning.pytorch.utilities import rank_zero_only
+
+        if rank_zero_only.rank != 0:
+            return  # of several processes the first one reports
         from .cell import FAILURE
         from .report import read_rows, write_report
 

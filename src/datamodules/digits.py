@@ -6,8 +6,9 @@ fragments of other digits (as in the cluttered MNIST of Mnih et al., arXiv:1406.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -83,7 +84,7 @@ class Sources:
         blend(image[:, top : top + height, left : left + width], part, color.clip(0, 1))
 
 
-class DigitScenes(Dataset[tuple[Tensor, int]]):
+class DrawnScenes(Dataset[Any]):
     """Scene `i` is a pure function of the seed, the split and `i`, in whichever process.
 
     Indices beyond the length are valid: they are further scenes of the same kind.
@@ -108,6 +109,14 @@ class DigitScenes(Dataset[tuple[Tensor, int]]):
 
     def __len__(self) -> int:
         return self._length
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+        """The normalized image `(3, S, S)` and its target."""
+
+
+class DigitScenes(DrawnScenes):
+    """One digit a scene, beside fragments of others."""
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         """The normalized image `(3, S, S)` and its digit."""
@@ -137,6 +146,8 @@ class Digits(ImageDataModule):
 
     The validation scenes do not depend on `seed`: all runs are scored on the same images.
     """
+
+    scenes: ClassVar[type[DrawnScenes]] = DigitScenes
 
     def __init__(self, *, train_images: int, val_images: int = 2000, **base: Any) -> None:
         """Keep the settings.
@@ -173,11 +184,11 @@ class Digits(ImageDataModule):
                 "each process."
             )
 
-    def train_dataset(self) -> DigitScenes:
+    def train_dataset(self) -> DrawnScenes:
         """Training scenes of this seed."""
         return self._scenes(train=True, length=self.train_images, seed=self.seed)
 
-    def val_dataset(self) -> DigitScenes:
+    def val_dataset(self) -> DrawnScenes:
         """Validation scenes, the same for every seed."""
         return self._scenes(train=False, length=self.val_images, seed=0)
 
@@ -185,10 +196,10 @@ class Digits(ImageDataModule):
         """Fresh scenes every epoch, in batches of equal size."""
         return self._resumable(self._train, shuffle=False)  # scenes are independent draws
 
-    def _scenes(self, *, train: bool, length: int, seed: int) -> DigitScenes:
+    def _scenes(self, *, train: bool, length: int, seed: int) -> DrawnScenes:
         mean, std = self.input_config["mean"], self.input_config["std"]
         size = self.image_size
-        return DigitScenes(
+        return self.scenes(
             train=train, length=length, image_size=size, seed=seed, mean=mean, std=std
         )
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from .digits import Digits, Sources, blend, enlarge, ink_on
+from .digits import Digits, DrawnScenes, blend, enlarge, ink_on
 from .targets import Target, collate
 
 DIGITS = (2, 5)  # in a scene, as far as there is room
@@ -21,32 +21,12 @@ FRAGMENTS = 4
 TRIES = 20  # to find a free place
 
 
-class CrowdedScenes(Dataset[tuple[Tensor, Target]]):
-    """Scene `i` is a pure function of the seed, the split and `i`, in whichever process.
+class CrowdedScenes(DrawnScenes):
+    """Several digits a scene.
 
-    Its target has `mask`, 0 for the ground and d + 1 for digit d, and for each digit `boxes`,
-    `labels`, `masks` and `iscrowd` (all 0). Indices beyond the length are further scenes.
+    The target has `mask`, 0 for the ground and d + 1 for digit d, and for each digit `boxes`,
+    `labels`, `masks` and `iscrowd` (all 0).
     """
-
-    def __init__(
-        self,
-        *,
-        train: bool,
-        length: int,
-        image_size: int,
-        seed: int,
-        mean: tuple[float, ...],
-        std: tuple[float, ...],
-    ) -> None:
-        """Prepare the split's own digits and photograph."""
-        self.sources = Sources(train=train, image_size=image_size)
-        self._mean, self._std = (np.asarray(v, np.float32).reshape(3, 1, 1) for v in (mean, std))
-        self._size = image_size
-        self._key = (seed, int(train))
-        self._length = length
-
-    def __len__(self) -> int:
-        return self._length
 
     def __getitem__(self, index: int) -> tuple[Tensor, Target]:
         """The normalized image `(3, S, S)` and its target."""
@@ -108,21 +88,12 @@ class CrowdedDigits(Digits):
     """
 
     targets = ("mask", "boxes")
+    scenes = CrowdedScenes
 
     @property
     def num_classes(self) -> int:
         """The ground, class 0, and the ten digits."""
         return 11
-
-    def _scenes(self, *, train: bool, length: int, seed: int) -> Any:
-        return CrowdedScenes(
-            train=train,
-            length=length,
-            image_size=self.image_size,
-            seed=seed,
-            mean=self.input_config["mean"],
-            std=self.input_config["std"],
-        )
 
     def _loader(
         self, dataset: Dataset[Any], kind: type[DataLoader[Any]] = DataLoader, **options: Any

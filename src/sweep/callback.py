@@ -17,30 +17,32 @@ class SweepReport(Callback):
     """
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Report."""
+        """Report; of several processes the first one."""
         from lightning.pytorch.utilities import rank_zero_only
 
-        if rank_zero_only.rank != 0:
-            return  # of several processes the first one reports
-        from .cell import FAILURE
-        from .report import read_rows, write_report
+        rank_zero_only(_report)(config)
 
-        folder = Path(config.hydra.sweep.dir)
-        report = write_report(folder)
-        if report:
-            print(f"Report: {report}")
-            if "wandb" in (config.get("logger") or {}):
-                from ..dashboard.runs import log_report
 
-                keys = ("project", "entity", "group", "offline")
-                options = {key: config.logger.wandb[key] for key in keys}
-                log_report(read_rows(folder), folder, options)
-        failures = sorted(folder.glob(f"**/{FAILURE}"))
-        if failures:
-            sentence = failures[-1].read_text().partition("\n")[0]
-            print(
-                f"error: {len(failures)} cells have a {FAILURE} under {folder}, the last one: "
-                f"{sentence}",
-                file=sys.stderr,
-            )
-            sys.exit(2)
+def _report(config: DictConfig) -> None:
+    from .cell import FAILURE
+    from .report import read_rows, write_report
+
+    folder = Path(config.hydra.sweep.dir)
+    report = write_report(folder)
+    if report:
+        print(f"Report: {report}")
+        if "wandb" in (config.get("logger") or {}):
+            from ..dashboard.runs import log_report
+
+            keys = ("project", "entity", "group", "offline")
+            options = {key: config.logger.wandb[key] for key in keys}
+            log_report(read_rows(folder), folder, options)
+    failures = sorted(folder.glob(f"**/{FAILURE}"))
+    if failures:
+        sentence = failures[-1].read_text().partition("\n")[0]
+        print(
+            f"error: {len(failures)} cells have a {FAILURE} under {folder}, the last one: "
+            f"{sentence}",
+            file=sys.stderr,
+        )
+        sys.exit(2)

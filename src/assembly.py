@@ -111,7 +111,7 @@ def _trainer(settings: dict[str, Any], record: Any, choices: dict[str, str]) -> 
         settings["trainer"],
         callbacks=[*callbacks, RunRecord(record, choices)],
         logger=loggers,
-        plugins=[WholeFiles()],
+        plugins=[*map(instantiate, settings["trainer"].get("plugins") or []), WholeFiles()],
     )
     return trainer
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -40,7 +41,9 @@ def write(
     rows: Sequence[dict[str, Any]], folder: Path, shown: Sequence[str], device: torch.device
 ) -> None:
     """Print the columns `shown`; write `results.csv` and `environment.json` into `folder`."""
-    table = Table(*(name.replace("_", " ") for name in shown))
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in shown:
+        table.add_column(name.replace("_", " "), overflow="fold")
     for row in rows:
         table.add_row(*(_shown(row[name]) for name in shown))
     Console().print(table)
@@ -51,7 +54,7 @@ def write(
 
 
 def _shown(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def draw_speedups(rows: Sequence[dict[str, Any]], path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -29,7 +30,7 @@ def idle_settings(config: DictConfig, module: SparseModule, typed: list[str]) ->
 
 def _idle(config: DictConfig, module: SparseModule) -> Iterator[tuple[str, str]]:
     """Groups or keys without effect, and why."""
-    setting = _reader(config)
+    setting = partial(OmegaConf.select, config)
     learned = any(True for _ in module.student.method.parameters())
     if not _matters(config, "rho"):
         yield "rho", "schedule=explicit lists its own ratios"
@@ -50,10 +51,6 @@ def _idle(config: DictConfig, module: SparseModule) -> Iterator[tuple[str, str]]
         yield "backbone.pretrained", "backbone.weights is loaded instead"
     if setting("datamodule.auto_augment") and setting("datamodule.color_jitter"):
         yield "datamodule.color_jitter", "datamodule.auto_augment jitters instead"
-
-
-def _reader(config: DictConfig) -> Any:
-    return lambda key: OmegaConf.select(config, key)
 
 
 def _matters(config: DictConfig, key: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from typing import Any, final
 
 import lightning as L
@@ -20,8 +21,9 @@ class StopAtSignal(L.Callback):
         self.received = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Take over the signal; the Trainer gives it back at its end."""
-        signal.signal(signal.SIGTERM, self._note)
+        """Take over the signal, which only a main thread may; the Trainer gives it back."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._note)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int

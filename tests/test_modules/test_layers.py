@@ -1,14 +1,12 @@
 """The token mathematics by itself."""
 
-from functools import partial
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from src.modules.layers.attention import attend, explicit, sized_softmax
-from src.modules.layers.fused_attention import by_columns
+from src.modules.layers.fused_attention import by_columns, fused
 from src.modules.layers.predictor import Predictor, size_weighted_mean
 from src.modules.layers.selection import gumbel_keep, top_keep
 from src.modules.layers.tokens import Tokens
@@ -101,9 +99,9 @@ class TestAttention:
         st.integers(0, 10_000),
         st.floats(0.1, 3),
         st.sampled_from(["drawn", "merged", "soft", "all"]),
-        st.sampled_from([attend, partial(by_columns, scale=6**-0.5)]),
+        st.sampled_from([fused, by_columns]),
     )
-    def test_fused_equals_explicit_gradients_included(self, seed, scale, kind, fused):
+    def test_fused_equals_explicit_gradients_included(self, seed, scale, kind, way):
         torch.manual_seed(seed)
         tokens = 9
         inputs = [(scale * torch.randn(2, 3, tokens, 6)).requires_grad_() for _ in range(3)]
@@ -116,13 +114,42 @@ class TestAttention:
         size = sizes[kind].requires_grad_()
         direction = torch.randn(2, 3, tokens, 6)
         found = []
-        for function in (fused, partial(explicit, scale=6**-0.5)):
-            out = function(*inputs, size)
+        for function in (way, explicit):
+            out = function(*inputs, size, 6**-0.5)
             gradients = torch.autograd.grad((out * direction).sum(), [*inputs, size])
             found.append([out.detach(), *gradients])
         for mine, theirs in zip(*found, strict=True):
             largest = float(theirs.abs().max())
             torch.testing.assert_close(mine, theirs, atol=2e-5 * max(largest, 1), rtol=0)
+
+    @pytest.mark.parametrize("kept", [[0.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]])
+    def test_ordinary_logits_keep_the_exact_gradient_of_sizes(self, kept):
+        torch.manual_seed(0)
+        inputs = [torch.randn(1, 2, 4, 6) for _ in range(3)]
+        size = torch.tensor([kept], requires_grad=True)
+        direction = torch.randn(1, 2, 4, 6)
+        found = [
+            torch.autograd.grad((way * direction).sum(), size)[0]
+            for way in (attend(*inputs, size), explicit(*inputs, size, 6**-0.5))
+        ]
+        torch.testing.assert_close(*found, rtol=1e-4, atol=1e-4)
+
+    @pytest.mark.parametrize("excess", [10.0, 40.0])
+    @pytest.mark.parametrize("dropout", [0.0, 1e-9])
+    def test_a_dropped_key_of_a_large_logit_has_a_gradient_in_proportion(self, excess, dropout):
+        query = torch.ones(1, 1, 3, 2)
+        key = torch.tensor([[0.0, 0.0], [0.0, 0.0], [excess, 0.0]]).view(1, 1, 3, 2)
+        value = torch.tensor([[0.0, 0.0], [0.0, 0.0], [3.0, 4.0]]).view(1, 1, 3, 2)
+        size = torch.tensor([[1.0, 1.0, 0.0]], requires_grad=True)
+
+        def loss(size):
+            return attend(query, key, value, size, dropout, scale=1.0)[:, :, :2].sum()
+
+        (gradient,) = torch.autograd.grad(loss(size), size)
+        change = loss(torch.ones(1, 3)) - loss(size)  # two queries move to (3, 4)
+        torch.testing.assert_close(change.item(), 14.0, atol=0.01, rtol=0)
+        # |(1, 1)| |(3, 4)| for each of both, where the softmax's derivative is 7 e^excess.
+        torch.testing.assert_close(gradient[0, 2].item(), 2 * 2**0.5 * 5, atol=1e-3, rtol=0)
 
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
     def test_low_precision_is_near(self, dtype):

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .fused_attention import fused
+from .limit import limit, limited
 
 # exp(80) is finite in fp32; a dropped key's logit may exceed every kept one by more.
 _LARGEST_EXPONENT = 80.0
@@ -68,14 +69,17 @@ def attend(
     if size is None:
         return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, scale=scale)
     scale = query.shape[-1] ** -0.5 if scale is None else scale
-    if dropout:
-        return explicit(query, key, value, size, scale, dropout)
     if torch.is_grad_enabled():
-        return fused(query, key, value, size, scale)
+        size, handle = limited(size)
+        if dropout:
+            out = explicit(query, key, value, size, scale, dropout)
+        else:
+            out = fused(query, key, value, size, scale)
+        return limit(out, value, handle)
     # Without a gradient a bias does it. Only tokens of size 0, which nobody reads, differ: they
     # do not see themselves.
     bias = log_size(size, query.dtype)
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)
+    return F.scaled_dot_product_attention(query, key, value, bias, dropout, scale=scale)
 
 
 def log_size(size: Tensor, dtype: torch.dtype) -> Tensor:

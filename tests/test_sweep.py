@@ -25,6 +25,7 @@ from src.dashboard.workspace import main as workspace_main
 from src.dashboard.workspace import make_workspace
 from src.errors import InputError
 from src.modules.throughput import Speed
+from src.sweep.cell import METRICS
 from src.sweep.name import name_sweep, sweep_name
 from src.sweep.report import front, read_rows, write_report
 
@@ -210,18 +211,23 @@ def read_offline(path: Path) -> dict:
     return kept
 
 
-def test_the_workspace_shows_what_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
-    model = make_workspace("me", "mine")._to_model()
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_workspace_shows_what_is_logged(metric: str) -> None:
+    model = make_workspace("me", "mine", metric)._to_model()
     sections = model.spec.section.panel_bank_config.sections
     cost, keep, survivors, training = [[p.config for p in s.panels] for s in sections]
     logged = set(LOGGED.values())
     for panel in cost:
         axes = {axis.removeprefix("summary:") for axis in (panel.x_axis, panel.y_axis)}
         assert len(axes & logged) == 2
+        assert f"val/{metric}" in axes
     assert re.search(keep[0].metric_regex, "keep/3")
     assert not re.search(keep[0].metric_regex, "keep/3_target")
-    assert survivors[0].media_keys == ["token_maps"]
-    assert training[0].metrics == ["val/acc1"]
+    assert survivors[0].media_keys == ["token_maps", "pictures"]
+    assert training[0].metrics == [f"val/{metric}"]
+
+
+def test_the_workspace_needs_a_project() -> None:
     with pytest.raises(InputError, match="must be ENTITY/PROJECT"):
         workspace_main(["mine"])
 

@@ -10,12 +10,14 @@ import torch
 
 from ..datamodules.targets import collate
 from ..pictures.dense import draw_dense
+from ..pictures.loggers import log_picture
 
 
 class DensePictures(L.Callback):
     """Draws validation images, their truth and prediction, after each validation and test.
 
-    Writes `<folder>/epoch_000.png`, or `<folder>/test.png`.
+    Writes `<folder>/epoch_000.png`, or `<folder>/test.png`, and logs `pictures` to TensorBoard and
+    W&B.
     """
 
     def __init__(self, folder: str, images: int = 4) -> None:
@@ -47,3 +49,4 @@ class DensePictures(L.Callback):
         self.folder.mkdir(parents=True, exist_ok=True)
         picture = draw_dense(images, batch[1], output, locations, config["mean"], config["std"])
         picture.save(self.folder / name)
+        log_picture(trainer.loggers, "pictures", picture, trainer.global_step)

@@ -7,12 +7,13 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
 
 from ..dashboard.images import masked_images
 from ..modules.backbones.base import SparseBackbone, SparseOutput
 from ..pictures import draw_token_maps
+from ..pictures.loggers import log_picture
 
 
 class TokenMaps(L.Callback):
@@ -41,16 +42,10 @@ class TokenMaps(L.Callback):
         picture = draw_token_maps(images, output, locations, *normalization)
         self.folder.mkdir(parents=True, exist_ok=True)
         picture.save(self.folder / f"epoch_{trainer.current_epoch:03d}.png")
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                masked = masked_images(images, output, locations, *normalization)
-                logger.log_image("token_maps", masked, step=trainer.global_step)
-            elif isinstance(logger, TensorBoardLogger):
-                pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
-                pixels = pixels.view(picture.height, picture.width, 3)
-                logger.experiment.add_image(
-                    "token_maps", pixels, trainer.global_step, dataformats="HWC"
-                )
+        masked = []
+        if any(isinstance(logger, WandbLogger) for logger in trainer.loggers):
+            masked = masked_images(images, output, locations, *normalization)
+        log_picture(trainer.loggers, "token_maps", picture, trainer.global_step, masked)
 
 
 @torch.inference_mode()

@@ -10,17 +10,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import InputError, one_sentence_errors
+from ..sweep.cell import METRICS
+from .runs import LOGGED
 
-MAPS = "token_maps"
+PICTURES = ["token_maps", "pictures"]
 
 
-def panels() -> list[tuple[str, list[Any]]]:
-    """The sections of the dashboard, each with its panels."""
+def panels(metric: str) -> list[tuple[str, list[Any]]]:
+    """The sections of the dashboard, each with its panels; `metric` is one of `METRICS`."""
     import wandb_workspaces.reports.v2 as wr
 
-    def scatter(title: str, cost: str) -> Any:
-        x, y = wr.SummaryMetric(cost), wr.SummaryMetric("val/acc1")
-        return wr.ScatterPlot(title=title, x=x, y=y)
+    name = METRICS[metric].partition(" (")[0]
+
+    def scatter(label: str, cost: str) -> Any:
+        x, y = wr.SummaryMetric(cost), wr.SummaryMetric(LOGGED[metric])
+        return wr.ScatterPlot(title=f"{name} against {label}", x=x, y=y)
 
     def lines(title: str, pattern: str) -> Any:
         return wr.LinePlot(title=title, metric_regex=pattern)
@@ -29,9 +33,9 @@ def panels() -> list[tuple[str, list[Any]]]:
         (
             "Accuracy against cost",
             [
-                scatter("top-1 against GMACs", "complexity/gmacs"),
-                scatter("top-1 against images/s", "throughput/images_per_s"),
-                scatter("top-1 against share of dense MACs", "complexity/gmacs_share"),
+                scatter("GMACs", "complexity/gmacs"),
+                scatter("images/s", "throughput/images_per_s"),
+                scatter("share of dense MACs", "complexity/gmacs_share"),
             ],
         ),
         (
@@ -41,11 +45,11 @@ def panels() -> list[tuple[str, list[Any]]]:
                 lines("kept at validation", r"^val_keep/\d+$"),
             ],
         ),
-        ("What survives", [wr.MediaBrowser(title="token maps", media_keys=[MAPS])]),
+        ("What survives", [wr.MediaBrowser(title="pictures", media_keys=PICTURES)]),
         (
             "Training",
             [
-                wr.LinePlot(title="top-1", y=["val/acc1"]),
+                wr.LinePlot(title=name, y=[LOGGED[metric]]),
                 lines("loss terms", r"^train/"),
                 wr.LinePlot(title="training images/s", y=["throughput/train_images_per_s"]),
             ],
@@ -53,7 +57,7 @@ def panels() -> list[tuple[str, list[Any]]]:
     ]
 
 
-def make_workspace(entity: str, project: str) -> Any:
+def make_workspace(entity: str, project: str, metric: str) -> Any:
     """A workspace, not saved yet.
 
     Its runs carry their sweep as `group` but are not grouped: W&B would average a group to one
@@ -63,10 +67,10 @@ def make_workspace(entity: str, project: str) -> Any:
 
     sections = [
         ws.Section(name=name, panels=shown, is_open=True, pinned=number == 0)
-        for number, (name, shown) in enumerate(panels())
+        for number, (name, shown) in enumerate(panels(metric))
     ]
     columns = ["run:group", "config:choices.method", "config:rho"]
-    columns += ["summary:val/acc1", "summary:complexity/gmacs"]
+    columns += [f"summary:{LOGGED[metric]}", "summary:complexity/gmacs"]
     return ws.Workspace(
         entity=entity,
         project=project,
@@ -76,12 +80,12 @@ def make_workspace(entity: str, project: str) -> Any:
     )
 
 
-def make_report(entity: str, project: str) -> Any:
+def make_report(entity: str, project: str, metric: str) -> Any:
     """The same as a report, one page to share, not saved yet."""
     import wandb_workspaces.reports.v2 as wr
 
     blocks: list[Any] = [wr.TableOfContents()]
-    for name, shown in panels():
+    for name, shown in panels(metric):
         runs = wr.Runset(entity=entity, project=project)
         blocks += [wr.H2(name), wr.PanelGrid(runsets=[runs], panels=shown)]
     return wr.Report(
@@ -100,12 +104,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("project", help="ENTITY/PROJECT, as your runs log to")
     parser.add_argument("--report", action="store_true", help="a report instead of a workspace")
+    parser.add_argument("--metric", choices=METRICS, default="acc1", help="acc1 by default")
     options = parser.parse_args(arguments)
     entity, _, project = options.project.partition("/")
     if not entity or not project or "/" in project:
         raise InputError(f"project={options.project} must be ENTITY/PROJECT, as me/tokenthrift.")
+    make = make_report if options.report else make_workspace
     try:
-        made = (make_report if options.report else make_workspace)(entity, project)
+        made = make(entity, project, options.metric)
     except ImportError as error:
         raise InputError(
             f"The dashboard needs the package {error.name}: pip install wandb-workspaces."

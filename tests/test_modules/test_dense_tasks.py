@@ -11,7 +11,9 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from src.callbacks.dense_pictures import DensePictures
 from src.callbacks.keep_ratio import KeepRatioLogger
@@ -179,6 +181,24 @@ def test_training_with_all_that_watches_it(
         columns = 3 + len(module.student.method.schedule.locations)
         assert picture.size == (columns * 164 + 4, 2 * 164 + 20)
     assert (tmp_path / "tokens" / "epoch_000.png").is_file()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_loggers_show_the_pictures(tmp_path: Path) -> None:
+    board = TensorBoardLogger(tmp_path, name="board")
+    wandb = WandbLogger(save_dir=tmp_path, offline=True)
+    pictures = DensePictures(str(tmp_path / "pictures"), images=2)
+    trainer = make_trainer(tmp_path, pictures, logger=[board, wandb])
+    trainer.validate(make_module("semantic_fpn", "convnext_micro"), make_data(), verbose=False)
+    wandb.experiment.finish()
+    board.experiment.flush()
+    with Image.open(tmp_path / "pictures" / "epoch_000.png") as drawn:
+        events = EventAccumulator(board.log_dir).Reload()
+        (shown,) = events.Images("pictures")
+        assert (shown.width, shown.height) == drawn.size
+        (path,) = tmp_path.glob("wandb/offline-run-*/files/media/images/pictures*.png")
+        with Image.open(path) as uploaded:
+            assert uploaded.tobytes() == drawn.tobytes()
 
 
 def test_a_checkpoint_fills_the_head_too(tmp_path: Path) -> None:

@@ -1,0 +1,23 @@
+"""Pictures among what loggers show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from PIL.Image import Image
+
+
+def log_picture(
+    loggers: Sequence[Any], name: str, picture: Image, step: int, parts: Sequence[Any] = ()
+) -> None:
+    """Show `picture` in TensorBoard and in W&B, there as `parts` if there are any."""
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.log_image(name, [*parts] or [picture], step=step)
+        elif isinstance(logger, TensorBoardLogger):
+            pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
+            pixels = pixels.view(picture.height, picture.width, len(picture.getbands()))
+            logger.experiment.add_image(name, pixels, step, dataformats="HWC")

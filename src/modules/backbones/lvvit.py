@@ -47,11 +47,23 @@ class LVStem(PatchEmbed):
         if self.dynamic_img_pad:
             bottom, right = (-side % 16 for side in x.shape[-2:])
             x = F.pad(x, (0, right, 0, bottom))
-        x = F.relu(self.bn1(self.conv1(x)))
-        x = F.relu(self.bn2(self.conv2(x)))
-        x = F.relu(self.bn3(self.conv3(x)))
+        x = x.contiguous(memory_format=torch.channels_last)  # faster, and tokens are laid out so
+        x = normed_convolution(x, self.conv1, self.bn1)
+        x = normed_convolution(x, self.conv2, self.bn2)
+        x = normed_convolution(x, self.conv3, self.bn3)
         x = self.proj(x)
         return x.flatten(2).transpose(1, 2) if self.flatten else x.permute(0, 2, 3, 1)
+
+
+def normed_convolution(x: Tensor, conv: nn.Conv2d, norm: Any) -> Tensor:
+    """Convolution, batch norm and ReLU; a norm in eval mode is folded into the convolution."""
+    if norm.training:
+        return F.relu(norm(conv(x)), inplace=True)
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    weight = conv.weight * scale.view(-1, 1, 1, 1)
+    bias = norm.bias - norm.running_mean * scale
+    x = F.conv2d(x, weight, bias, conv.stride, conv.padding)  # type: ignore[arg-type]
+    return F.relu(x, inplace=True)
 
 
 class ResidualScale(nn.Module):

@@ -183,6 +183,22 @@ def test_training_with_all_that_watches_it(
     assert (tmp_path / "tokens" / "epoch_000.png").is_file()
 
 
+@pytest.mark.parametrize(
+    ("head", "package", "ours"),
+    [
+        ("semantic_fpn", "segmentation_models_pytorch.decoders.fpn.decoder", "segmentation"),
+        ("retinanet", "pycocotools", "detection"),
+    ],
+)
+def test_a_missing_package_is_named(
+    head: str, package: str, ours: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, f"src.modules.heads.{ours}", raising=False)
+    with pytest.raises(InputError, match=rf"needs? {package[:12]}.*tokenthrift\[dense\]"):
+        make_module(head, "convnext_micro")
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_loggers_show_the_pictures(tmp_path: Path) -> None:
     board = TensorBoardLogger(tmp_path, name="board")

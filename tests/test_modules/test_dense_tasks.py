@@ -23,6 +23,7 @@ from src.callbacks.whole_network import WholeNetworkLogger
 from src.datamodules.scenes import CrowdedDigits
 from src.datamodules.targets import IGNORED
 from src.errors import InputError
+from src.modules import heads
 from src.modules.build import compose_config, instantiate
 from src.modules.checkpoints import read_file
 from src.modules.complexity import count_gmacs
@@ -195,6 +196,7 @@ def test_a_missing_package_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.delitem(sys.modules, f"src.modules.heads.{ours}", raising=False)
+    monkeypatch.delattr(heads, ours, raising=False)
     with pytest.raises(InputError, match=rf"needs? {package[:12]}.*tokenthrift\[dense\]"):
         make_module(head, "convnext_micro")
 

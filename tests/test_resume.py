@@ -1,6 +1,7 @@
 """A run that was stopped and resumed ends as one that was not: bit for bit, on the CPU."""
 
 import csv
+import os
 import random
 import signal
 import subprocess
@@ -262,3 +263,13 @@ def test_the_same_wandb_run_goes_on(tmp_path):
     wandb.finish()
     assert resumed == name != other
     assert logger("elsewhere.ckpt")._wandb_init["id"] == other  # the latest of the folder
+
+
+@pytest.mark.parametrize("later", ["a1", "b2"])
+def test_of_wandb_runs_begun_within_a_second_the_later_goes_on(tmp_path, later):
+    for name in ("a1", "b2"):
+        run = tmp_path / "wandb" / f"offline-run-20260102_030405-{name}"
+        run.mkdir(parents=True)
+        os.utime(run, ns=(0, 2 if name == later else 1))
+    logger = ContinuedWandbLogger(save_dir=str(tmp_path), offline=True, continues="last.ckpt")
+    assert logger._wandb_init["id"] == later

@@ -25,6 +25,12 @@ class ContinuedWandbLogger(WandbLogger):
 
 
 def _last_id(folder: Path) -> str | None:
-    """Of the latest of W&B's `run-<time>-<id>` or `offline-run-<time>-<id>`."""
-    runs = sorted(folder.glob("wandb/*run-*-*"), key=lambda run: run.name.split("-")[-2])
+    """Of the latest of W&B's `run-<time>-<id>` or `offline-run-<time>-<id>`.
+
+    The time in the name has seconds; of two runs within one, the folder written last is the later.
+    """
+    runs = sorted(
+        folder.glob("wandb/*run-*-*"),
+        key=lambda run: (run.name.split("-")[-2], run.stat().st_mtime_ns),
+    )
     return runs[-1].name.rpartition("-")[2] if runs else None

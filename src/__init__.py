@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .modules import create_student, load_weights, sparsify
+    from .modules import compile_for_inference, create_student, load_weights, sparsify
 
-__all__ = ["create_student", "load_weights", "sparsify"]
+__all__ = ["compile_for_inference", "create_student", "load_weights", "sparsify"]
 __version__ = "0.1.0"
 
 

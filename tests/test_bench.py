@@ -8,6 +8,8 @@ import pytest
 from src.bench import __main__ as inference
 from src.bench import data, training
 from src.errors import InputError
+from src.modules import throughput
+from src.modules.throughput import Speed
 
 
 def rows_of(folder):
@@ -32,6 +34,32 @@ def test_inference_writes_table_picture_and_circumstances(tmp_path, capsys, monk
     assert (tmp_path / "speedups.png").stat().st_size > 1000
     assert '"threads"' in (tmp_path / "environment.json").read_text()
     assert "vit_micro rho=0.5: sparse" in capsys.readouterr().out
+
+
+def test_compiled_networks_are_compared_with_timms_too(monkeypatch):
+    rates = {"dense": 2.0, "sparse": 3.0, "timm": 1.0}
+
+    def compare_speed(networks, *turns):
+        assert networks["timm"] is networks["sparse"].network.backbone
+        assert networks["timm"] is networks["dense"].network
+        return {name: Speed((rates[name],)) for name in networks}
+
+    monkeypatch.setattr(inference, "compare_speed", compare_speed)
+    monkeypatch.setattr(inference, "peak_memory_mb", lambda *_: 1.0)
+    (row,) = inference.measure("vit_micro", rho=0.5, batch_sizes=[2], compiled=True)
+    assert (row["speedup"], row["speedup_over_timm"]) == (1.5, 3.0)
+
+
+def test_what_one_call_leaves_behind_does_not_count_for_the_next(monkeypatch):
+    clock, before = [0.0], [""]
+
+    def call(name):
+        clock[0] += 1.0 if before[0] == name else 5.0
+        before[0] = name
+
+    monkeypatch.setattr(throughput, "timer", lambda: clock[0])
+    times = throughput.take_turns({name: partial(call, name) for name in "ab"}, repeats=3)
+    assert times == {"a": (1.0,) * 3, "b": (1.0,) * 3}
 
 
 def test_training_holds_less_than_the_explicit_way(tmp_path):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+
 import pytest
 import timm
 import torch
 from torch._dynamo.testing import CompileCounter
+from torch._dynamo.utils import counters
 
-from src.modules import sparsify
+from src.modules import compile_for_inference, sparsify
+from src.modules.teacher import Teacher
 
 METHODS = (
     "dynamicvit",
@@ -76,3 +81,37 @@ def test_training_is_one_graph(name):
     compiled(torch.randn(2, 3, 64, 64)).logits.sum().backward()
     predictor = student.method.predictors[0].out_conv[0].weight
     assert predictor.grad is not None
+
+
+needs_compiler = pytest.mark.skipif(
+    not any(shutil.which(name) for name in ("g++", "clang++", os.environ.get("CXX", "g++"))),
+    reason="programs for the CPU need a C++ compiler",
+)
+
+
+@needs_compiler
+def test_a_compiled_teacher_teaches_the_same():
+    student = make("vit", "dynamicvit")
+    images = torch.randn(2, 3, 64, 64)
+    exact, compiled = Teacher(student)(images), Teacher(student, compiled=True)(images)
+    torch.testing.assert_close(compiled.logits, exact.logits)
+    torch.testing.assert_close(compiled.features, exact.features)
+    (0.5 * student.train()(images).logits - compiled.logits).square().sum().backward()
+
+
+@needs_compiler
+def test_a_compiled_student_computes_the_same_by_one_program():
+    options = {"embed_dim": 16, "depths": (1, 1, 2, 1), "num_heads": (1, 1, 1, 1)}
+    network = timm.create_model(
+        "swin_tiny_patch4_window7_224", window_size=2, img_size=64, num_classes=5, **options
+    )
+    student = sparsify(network, rho=0.5)
+    program = compile_for_inference(student)
+    counters.clear()
+    for batch in (2, 5):
+        images = torch.randn(batch, 3, 64, 64)
+        mine, theirs = program(images), student(images)
+        torch.testing.assert_close(mine.logits, theirs.logits)
+        torch.testing.assert_close(mine.decisions, theirs.decisions)
+        assert not mine.logits.requires_grad
+    assert counters["stats"]["unique_graphs"] == 1

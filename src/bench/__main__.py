@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..errors import InputError, one_sentence_errors
-from ..modules import create_student
+from ..modules import compile_for_inference, create_student
 from ..modules.complexity import count_gmacs
 from ..modules.throughput import compare_speed
 from .memory import peak_memory_mb
@@ -26,6 +26,7 @@ SHOWN = (
     "latency_ms_dense",
     "latency_ms",
     "speedup",
+    "speedup_over_timm",
     "mac_ratio",
     "efficiency",
     "memory_mb",
@@ -38,7 +39,7 @@ def measure(
     backbone: str,
     *,
     rho: float,
-    batch_size: int,
+    batch_sizes: Sequence[int],
     method: str | None = None,
     image_size: int | None = None,
     precision: str = "fp32",
@@ -47,14 +48,17 @@ def measure(
     channels_last: bool = False,
     repeats: int = 9,
     seconds: float = 0.5,
-) -> dict[str, Any]:
-    """One row: speed and memory of a student beside its dense network, timed in turns.
+) -> Iterator[dict[str, Any]]:
+    """A row for each batch size: speed and memory of a student beside its dense network.
 
-    Weights are random: they change neither cost nor, at inference, how many tokens are left.
+    Timed in turns. Weights are random: they change neither cost nor, at inference, how many tokens
+    are left.
 
-    Returns:
+    Yields:
         Among others `speedup`, the median of the turns' ratios, with `speedup_least` and
-        `speedup_most`; `mac_ratio`, dense over sparse; `efficiency`, the first over the second.
+        `speedup_most`; `mac_ratio`, dense over sparse; `efficiency`, the first over the second;
+        `speedup_over_timm`, over the dense network as timm runs it, which is another than
+        `speedup` where both are `compiled`.
     """
     size = image_size or native_size(backbone)
     student = create_student(backbone, rho=rho, method=method, image_size=size).eval()
@@ -62,49 +66,50 @@ def measure(
     place, dtype = torch.device(device), PRECISIONS[precision]
     layout = torch.channels_last if channels_last else torch.contiguous_format
     student = student.to(place, dtype).to(memory_format=layout)
-    shape = (batch_size, 3, size, size)
-    batches = [
-        torch.randn(shape, device=place, dtype=dtype).to(memory_format=layout)
-        for _ in range(_INPUTS)
-    ]
     networks: dict[str, nn.Module] = {"dense": student.backbone, "sparse": student}
     if compiled:
-        networks = {
-            name: torch.compile(network, fullgraph=True)  # type: ignore[misc]
-            for name, network in networks.items()
+        torch.compiler.reset()  # of the networks before, whose programs count against a limit
+        networks = {name: compile_for_inference(network) for name, network in networks.items()}
+        networks["timm"] = student.backbone
+    for batch_size in batch_sizes:
+        shape = (batch_size, 3, size, size)
+        batches = [
+            torch.randn(shape, device=place, dtype=dtype).to(memory_format=layout)
+            for _ in range(_INPUTS)
+        ]
+        speed = compare_speed(networks, batches, repeats, seconds)
+        with torch.inference_mode():
+            memory = {
+                name: peak_memory_mb(partial(network, batches[0]), place)
+                for name, network in networks.items()
+            }
+        speedup, least, most = speed["sparse"].over(speed["dense"])
+        yield {
+            "backbone": backbone,
+            "method": type(student.method).__name__,
+            "rho": rho,
+            "image_size": size,
+            "batch_size": batch_size,
+            "precision": precision,
+            "compiled": compiled,
+            "channels_last": channels_last,
+            "gmacs": gmacs,
+            "gmacs_dense": gmacs_dense,
+            "gmacs_share": gmacs / gmacs_dense,
+            "images_per_s": speed["sparse"].images_per_s,
+            "images_per_s_dense": speed["dense"].images_per_s,
+            "latency_ms": 1000 * batch_size / speed["sparse"].images_per_s,
+            "latency_ms_dense": 1000 * batch_size / speed["dense"].images_per_s,
+            "speedup": speedup,
+            "speedup_least": least,
+            "speedup_most": most,
+            "speedup_over_timm": speed["sparse"].over(speed["timm" if compiled else "dense"])[0],
+            "mac_ratio": gmacs_dense / gmacs,
+            "efficiency": speedup * gmacs / gmacs_dense,
+            "memory_mb": memory["sparse"],
+            "memory_mb_dense": memory["dense"],
+            "repeats": repeats,
         }
-    speed = compare_speed(networks, batches, repeats, seconds)
-    with torch.inference_mode():
-        memory = {
-            name: peak_memory_mb(partial(network, batches[0]), place)
-            for name, network in networks.items()
-        }
-    speedup, least, most = speed["sparse"].over(speed["dense"])
-    return {
-        "backbone": backbone,
-        "method": type(student.method).__name__,
-        "rho": rho,
-        "image_size": size,
-        "batch_size": batch_size,
-        "precision": precision,
-        "compiled": compiled,
-        "channels_last": channels_last,
-        "gmacs": gmacs,
-        "gmacs_dense": gmacs_dense,
-        "gmacs_share": gmacs / gmacs_dense,
-        "images_per_s": speed["sparse"].images_per_s,
-        "images_per_s_dense": speed["dense"].images_per_s,
-        "latency_ms": 1000 * batch_size / speed["sparse"].images_per_s,
-        "latency_ms_dense": 1000 * batch_size / speed["dense"].images_per_s,
-        "speedup": speedup,
-        "speedup_least": least,
-        "speedup_most": most,
-        "mac_ratio": gmacs_dense / gmacs,
-        "efficiency": speedup * gmacs / gmacs_dense,
-        "memory_mb": memory["sparse"],
-        "memory_mb_dense": memory["dense"],
-        "repeats": repeats,
-    }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -123,31 +128,42 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--compile", action="store_true", help="torch.compile both networks")
+    parser.add_argument(
+        "--compile", action="store_true", help="torch.compile both, which takes minutes"
+    )
     parser.add_argument("--channels-last", action="store_true", help="memory format of both")
     parser.add_argument("--out", type=Path, default=Path("reports/bench"), help="folder")
     options = parser.parse_args(arguments)
     _check(options)
     rows = []
+    if options.compile:
+        print("Each network is compiled first, for one image and for several: minutes each.")
     for backbone in options.backbone:
         for rho in options.rho:
-            for batch in sorted(set(options.batch)):
-                row = measure(
-                    backbone,
-                    rho=rho,
-                    batch_size=batch,
-                    method=options.method,
-                    image_size=options.image_size,
-                    precision=options.precision,
-                    device=options.device,
-                    compiled=options.compile,
-                    channels_last=options.channels_last,
-                )
-                print(f"{backbone} rho={rho:g} batch {batch}: {row['speedup']:.2f} times dense")
+            for row in measure(
+                backbone,
+                rho=rho,
+                batch_sizes=sorted(set(options.batch)),
+                method=options.method,
+                image_size=options.image_size,
+                precision=options.precision,
+                device=options.device,
+                compiled=options.compile,
+                channels_last=options.channels_last,
+            ):
+                print(_told(row))
                 rows.append(row)
             print(_from_which_batch(rows, backbone, rho))
-    write(rows, options.out, SHOWN, torch.device(options.device))
+    shown = [name for name in SHOWN if options.compile or name != "speedup_over_timm"]
+    write(rows, options.out, shown, torch.device(options.device))
     draw_speedups(rows, options.out / "speedups.png")
+
+
+def _told(row: dict[str, Any]) -> str:
+    told = "{backbone} rho={rho:g} batch {batch_size}: {speedup:.2f} times dense".format_map(row)
+    if row["compiled"]:
+        told += f", {row['speedup_over_timm']:.2f} times timm's network as it is"
+    return told
 
 
 def _from_which_batch(rows: Sequence[dict[str, Any]], backbone: str, rho: float) -> str:

@@ -54,7 +54,9 @@ def write(
 
 
 def _shown(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def draw_speedups(rows: Sequence[dict[str, Any]], path: Path) -> None:

@@ -2,5 +2,6 @@
 
 from .build import create_student, sparsify
 from .checkpoints import load_weights
+from .compiled import compile_for_inference
 
-__all__ = ["create_student", "load_weights", "sparsify"]
+__all__ = ["compile_for_inference", "create_student", "load_weights", "sparsify"]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .backbones.base import SparseOutput
+from .compiled import compile_for_inference
 from .losses import TeacherOutput
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -37,7 +38,7 @@ class Teacher:
         Args:
             student: Whose network it is, with or without a head on its maps.
             precision: `bf16` or `fp16` autocast for the teacher alone; None takes the student's.
-            compiled: Run it through `torch.compile`.
+            compiled: Run it through `compile_for_inference`.
 
         Raises:
             InputError: If there is no such precision.
@@ -47,7 +48,7 @@ class Teacher:
         self.student = student.dense_copy().as_teacher().requires_grad_(False)
         self.dtype = None if precision is None else PRECISIONS[precision]
         self._run: Callable[[Tensor], SparseOutput] = (
-            torch.compile(self.student, fullgraph=True) if compiled else self.student
+            compile_for_inference(self.student) if compiled else self.student
         )
 
     def follow(self, student: nn.Module) -> None:

@@ -65,7 +65,8 @@ def take_turns(
         repeats: Turns.
         seconds: Duration of one turn of one call, which is repeated as often as fits.
     """
-    # PyTorch's Timer would warm up before every turn, which triples the time of long calls.
+    # A turn starts with a call that does not count: it finds the memory and the caches as another
+    # call left them, which is not how a service runs.
     for call in calls.values():
         call()
     numbers = {
@@ -75,6 +76,7 @@ def take_turns(
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in track(range(repeats), description="Timing", transient=True):
         for name, call in calls.items():
+            call()
             times[name].append(_mean_seconds(call, numbers[name]))
     return {name: tuple(mine) for name, mine in times.items()}
 

@@ -2,6 +2,8 @@
 
 import signal
 import sys
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -36,6 +38,17 @@ def row(config: DictConfig) -> dict[str, Any]:
 
 def fit(config: DictConfig) -> tuple[Any, Any, Any]:
     """Check, build and fit; the trainer, the module and the data module."""
+    from lightning.pytorch.utilities import rank_zero_only
+
+    from src.lock import only_training_in
+
+    folder = Path(config.paths.run)
+    first = getattr(rank_zero_only, "rank", 0) == 0
+    with only_training_in(folder) if first else nullcontext():
+        return _fit(config)
+
+
+def _fit(config: DictConfig) -> tuple[Any, Any, Any]:
     import torch
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode

@@ -51,7 +51,7 @@ SHOWN = (
 )
 NUMBERED = "hydra.sweep.subdir=${{hydra:job.num}}"
 SPLITS = ("train", "val")
-RECORDS = (".yaml", ".log", "failure.txt")  # what was asked for and what became of it
+RECORDS = (".yaml", ".log", ".lock", "failure.txt")  # what was asked for and what became of it
 WIDE = "+backbone.options.embed_dim=48"
 
 
@@ -701,6 +701,8 @@ class one_process:
         os.environ.clear()
         os.environ.update(self.environment)
         root = logging.getLogger()
+        for handler in set(root.handlers) - set(self.handlers):
+            handler.close()
         root.handlers[:] = self.handlers
         root.setLevel(self.level)
         logging.getLogger("src").handlers.clear()

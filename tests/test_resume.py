@@ -265,11 +265,12 @@ def test_the_same_wandb_run_goes_on(tmp_path):
     assert logger("elsewhere.ckpt")._wandb_init["id"] == other  # the latest of the folder
 
 
-@pytest.mark.parametrize("later", ["a1", "b2"])
+@pytest.mark.parametrize("later", ["a1", "b-2"])
 def test_of_wandb_runs_begun_within_a_second_the_later_goes_on(tmp_path, later):
-    for name in ("a1", "b2"):
-        run = tmp_path / "wandb" / f"offline-run-20260102_030405-{name}"
+    for folder, name in (("a1", "a1"), ("a1-1", "a1"), ("b-2", "b-2"), ("b-2-1", "b-2")):
+        run = tmp_path / "wandb" / f"offline-run-20260102_030405-{folder}"
         run.mkdir(parents=True)
+        (run / f"run-{name}.wandb").touch()
         os.utime(run, ns=(0, 2 if name == later else 1))
     logger = ContinuedWandbLogger(save_dir=str(tmp_path), offline=True, continues="last.ckpt")
     assert logger._wandb_init["id"] == later

@@ -25,12 +25,14 @@ class ContinuedWandbLogger(WandbLogger):
 
 
 def _last_id(folder: Path) -> str | None:
-    """Of the latest of W&B's `run-<time>-<id>` or `offline-run-<time>-<id>`.
+    """Of the latest of W&B's `[offline-]run-<time>-<id>[-<number>]/run-<id>.wandb`.
 
-    The time in the name has seconds; of two runs within one, the folder written last is the later.
+    The time has seconds; of two runs within one, the folder written last is the later.
     """
-    runs = sorted(
-        folder.glob("wandb/*run-*-*"),
-        key=lambda run: (run.name.split("-")[-2], run.stat().st_mtime_ns),
-    )
-    return runs[-1].name.rpartition("-")[2] if runs else None
+    runs = sorted(folder.glob("wandb/*run-*/run-*.wandb"), key=_begun)
+    return runs[-1].stem.removeprefix("run-") if runs else None
+
+
+def _begun(run: Path) -> tuple[str, int]:
+    time = run.parent.name.partition("run-")[2][: len("20260102_030405")]
+    return time, run.parent.stat().st_mtime_ns

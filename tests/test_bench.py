@@ -4,11 +4,13 @@ import csv
 from functools import partial
 
 import pytest
+import torch
 
 from src.bench import __main__ as inference
 from src.bench import data, training
 from src.errors import InputError
 from src.modules import throughput
+from src.modules.teacher import Teacher
 from src.modules.throughput import Speed
 
 
@@ -68,6 +70,22 @@ def test_training_holds_less_than_the_explicit_way(tmp_path):
     memory = {row["step"]: float(row["memory_mb"]) for row in rows_of(tmp_path)}
     assert memory["dense"] < memory["student"] < memory["student explicit"]
     assert memory["whole"] < memory["whole explicit"]
+
+
+def test_the_released_way_keeps_a_teacher_of_full_precision(monkeypatch):
+    asked = []
+
+    class Noted(Teacher):
+        def __call__(self, images):
+            asked.append(self.dtype)
+            return super().__call__(images)
+
+    monkeypatch.setattr(training, "Teacher", Noted)
+    place = {"batch_size": 2, "image_size": 80, "device": "cpu"}
+    calls = training.steps("vit_micro", rho=0.7, precision="bf16", **place)
+    calls["whole"]()
+    calls["whole explicit"]()
+    assert asked == [torch.bfloat16, None]
 
 
 def test_data_compares_loading_with_training(tmp_path):

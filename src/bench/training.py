@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,7 +22,7 @@ from ..modules.backbones.base import SparseBackbone
 from ..modules.build import build_loss, compose_config
 from ..modules.layers.attention import explicit
 from ..modules.losses import TeacherOutput
-from ..modules.teacher import Teacher
+from ..modules.teacher import PRECISIONS, Teacher
 from ..modules.throughput import take_turns
 from .memory import peak_memory_mb
 from .report import native_size, write
@@ -30,17 +31,27 @@ SHOWN = ("backbone", "batch_size", "image_size", "step", "step_ms", "over_dense"
 Step = Callable[[], None]
 
 
-def steps(backbone: str, *, rho: float, batch_size: int, image_size: int, device: str) -> dict:
+def steps(
+    backbone: str,
+    *,
+    rho: float,
+    batch_size: int,
+    image_size: int,
+    device: str,
+    precision: str | None = None,
+    compiled: bool = False,
+) -> dict[str, Step]:
     """What is compared, each a callable: forward and backward, no optimizer.
 
     `dense` is the timm network with cross-entropy; `student` the same with the policy in its
     attention and the keep ratio's loss; `whole` adds the teacher and all of the method's losses.
     `student explicit` and `whole explicit` are the same in the released code's way: a T x T
-    softmax for each head (paper A, Eq. 9-11) and a teacher of full precision.
+    softmax for each head (paper A, Eq. 9-11) and a teacher of full precision, which `whole` has
+    in `precision` and `compiled` if wanted.
     """
     place = torch.device(device)
     student = create_student(backbone, rho=rho, image_size=image_size).to(place).train()
-    teacher = Teacher(student)
+    teacher, plain = Teacher(student, precision, compiled), Teacher(student)
     plan = compose_config([f"backbone={backbone}"], ["loss"])["loss"]
     loss = build_loss(plan)
     part = build_loss({name: plan[name] for name in ("classification", "keep_ratio")})
@@ -59,7 +70,7 @@ def steps(backbone: str, *, rho: float, batch_size: int, image_size: int, device
         none = TeacherOutput(output.logits, output.features)
         _backward(part(output, none, target)[0], student)
 
-    def whole() -> None:
+    def whole(teacher: Teacher) -> None:
         output = student(images)
         _backward(loss(output, teacher(images), target)[0], student)
 
@@ -74,8 +85,8 @@ def steps(backbone: str, *, rho: float, batch_size: int, image_size: int, device
         "dense": inside(dense, nullcontext),
         "student": inside(masked, nullcontext),
         "student explicit": inside(masked, explicitly),
-        "whole": inside(whole, nullcontext),
-        "whole explicit": inside(whole, explicitly),
+        "whole": inside(partial(whole, teacher), nullcontext),
+        "whole explicit": inside(partial(whole, plain), explicitly),
     }
 
 
@@ -86,10 +97,20 @@ def measure(
     batch_size: int,
     image_size: int,
     device: str,
+    precision: str | None = None,
+    compiled: bool = False,
     repeats: int = 5,
 ) -> list[dict[str, Any]]:
     """A row for each of `steps`, timed in turns; `over_dense` is the median of turns' ratios."""
-    calls = steps(backbone, rho=rho, batch_size=batch_size, image_size=image_size, device=device)
+    calls = steps(
+        backbone,
+        rho=rho,
+        batch_size=batch_size,
+        image_size=image_size,
+        device=device,
+        precision=precision,
+        compiled=compiled,
+    )
     times = take_turns(calls, repeats=repeats, seconds=0.0)
     place = torch.device(device)
     rows = []
@@ -101,6 +122,8 @@ def measure(
                 "rho": rho,
                 "batch_size": batch_size,
                 "image_size": image_size,
+                "teacher_precision": precision,
+                "teacher_compiled": compiled,
                 "step": name,
                 "step_ms": 1000 * median(mine),
                 "over_dense": median(ratios),
@@ -127,6 +150,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--image-size", type=int, nargs="+", help="sides in pixels; the backbone's own by default"
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument(
+        "--teacher-precision", choices=PRECISIONS, help="as task.teacher.precision; full by default"
+    )
+    parser.add_argument(
+        "--teacher-compiled", action="store_true", help="as task.teacher.compiled=true"
+    )
     parser.add_argument("--repeats", type=int, default=5, help="turns")
     parser.add_argument("--out", type=Path, default=Path("reports/bench_training"), help="folder")
     options = parser.parse_args(arguments)
@@ -142,6 +171,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 batch_size=batch,
                 image_size=image_size,
                 device=options.device,
+                precision=options.teacher_precision,
+                compiled=options.teacher_compiled,
                 repeats=options.repeats,
             )
     write(rows, options.out, SHOWN, torch.device(options.device))

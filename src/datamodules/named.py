@@ -31,7 +31,8 @@ class ImageStream(IterableDataset[tuple[Tensor, int]]):
     ) -> None:
         self.dataset = dataset
         self.dataset.transform = transform
-        self.dataset.set_loader_cfg(num_workers=num_workers)
+        # Without loader processes there is still this one; timm 1.0.22 would count none.
+        self.dataset.set_loader_cfg(num_workers=max(1, num_workers))
         self.passes = 0
 
     def __len__(self) -> int:

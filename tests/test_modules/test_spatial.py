@@ -13,7 +13,13 @@ from src.modules.backbones import SparseBackbone
 from src.modules.methods import asymmetric
 from src.modules.schedules import arithmetic
 
-SWIN = {"embed_dim": 16, "depths": (1, 1, 6, 1), "num_heads": (1, 2, 4, 8), "num_classes": 7}
+SWIN = {
+    "embed_dim": 16,
+    "depths": (1, 1, 6, 1),
+    "num_heads": (1, 2, 4, 8),
+    "num_classes": 7,
+    "drop_path_rate": 0.0,  # else a block may be left out for all images
+}
 CONVNEXT = {"dims": (8, 16, 32, 64), "depths": (1, 1, 6, 1), "num_classes": 7}
 
 

@@ -70,6 +70,8 @@ def test_training_holds_less_than_the_explicit_way(tmp_path):
     memory = {row["step"]: float(row["memory_mb"]) for row in rows_of(tmp_path)}
     assert memory["dense"] < memory["student"] < memory["student explicit"]
     assert memory["whole"] < memory["whole explicit"]
+    compared = {row["step"] for row in rows_of(tmp_path) if row["explicit_over"]}
+    assert compared == {"student", "whole"}
 
 
 def test_the_released_way_keeps_a_teacher_of_full_precision(monkeypatch):

@@ -20,14 +20,23 @@ from ..modules import create_student
 from ..modules.backbones import vit
 from ..modules.backbones.base import SparseBackbone
 from ..modules.build import build_loss, compose_config
-from ..modules.layers.attention import explicit
+from ..modules.layers import attention
 from ..modules.losses import TeacherOutput
 from ..modules.teacher import PRECISIONS, Teacher
 from ..modules.throughput import take_turns
 from .memory import peak_memory_mb
 from .report import native_size, write
 
-SHOWN = ("backbone", "batch_size", "image_size", "step", "step_ms", "over_dense", "memory_mb")
+SHOWN = (
+    "backbone",
+    "batch_size",
+    "image_size",
+    "step",
+    "step_ms",
+    "over_dense",
+    "explicit_over",
+    "memory_mb",
+)
 Step = Callable[[], None]
 
 
@@ -101,7 +110,11 @@ def measure(
     compiled: bool = False,
     repeats: int = 5,
 ) -> list[dict[str, Any]]:
-    """A row for each of `steps`, timed in turns; `over_dense` is the median of turns' ratios."""
+    """A row for each of `steps`, timed in turns.
+
+    `over_dense` is the median of the turns' ratios; so is `explicit_over`, the time of the released
+    way over this step's.
+    """
     calls = steps(
         backbone,
         rho=rho,
@@ -115,7 +128,8 @@ def measure(
     place = torch.device(device)
     rows = []
     for name, mine in times.items():
-        ratios = [m / d for m, d in zip(mine, times["dense"], strict=True)]
+        ratios = _ratios(mine, times["dense"])
+        explicit = times.get(f"{name} explicit")
         rows.append(
             {
                 "backbone": backbone,
@@ -129,11 +143,16 @@ def measure(
                 "over_dense": median(ratios),
                 "over_dense_least": min(ratios),
                 "over_dense_most": max(ratios),
+                "explicit_over": median(_ratios(explicit, mine)) if explicit else None,
                 "memory_mb": peak_memory_mb(calls[name], place),
                 "repeats": repeats,
             }
         )
     return rows
+
+
+def _ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    return [our / their for our, their in zip(ours, theirs, strict=True)]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -189,7 +208,7 @@ def _explicit(
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     if size is None:
         size = query.new_ones(len(query), query.shape[2])
-    return explicit(query, key, value, size, scale, dropout)
+    return attention.explicit(query, key, value, size, scale, dropout)
 
 
 def _backward(loss: Tensor, student: SparseBackbone) -> None:

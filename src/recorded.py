@@ -9,54 +9,96 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from .errors import InputError
-from .modules.checkpoints import read_file
+from .modules.checkpoints import read_file, weights_in
+from .record_checks import check_local, check_sizes, check_values
 
-_RECORDED = ("task", "backbone", "method", "schedule", "loss", "datamodule")
+# No loss: an evaluation takes none, so that one with a loss of your own asks for nothing more.
+_RECORDED = ("task", "backbone", "method", "schedule", "datamodule")
 _WITH_MAPS = ("head",)  # of tasks that read a network's maps
-_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*")  # no path out of conf, no further override
+# What suits a machine, and not a network.
+_OF_MACHINES = (
+    "datamodule.num_workers",
+    "datamodule.pin_memory",
+    "datamodule.persistent_workers",
+    "datamodule.prefetch_factor",
+)
+_NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*", re.ASCII)  # no path out of conf, no override
 
 
 def recorded_choices(path: str) -> dict[str, str]:
     """The options that the run behind a checkpoint chose; none for a file of bare weights."""
-    record = _record(path)
+    record = _record(read_file(path), path)
     return {group: record["choices"][group] for group in _groups(record)} if record else {}
 
 
 def with_recorded_run(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     """`config` as the checkpoint's run had it, changed by the command line.
 
+    Anybody may have written the record: it sets plain values, names nothing that is not on this
+    machine, and cannot choose which classes are built.
+
     Args:
         config: Composed for evaluation; its `ckpt_path` may also be a file of bare weights.
         overrides: The command line.
+
+    Raises:
+        InputError: If the record wants more than that, naming key and value.
     """
     path = config.ckpt_path
     if path is None:
         return config
-    record = _record(path)
+    content = read_file(path)
+    record = _record(content, path)
     merged = config.copy()
     if record:
-        recorded = OmegaConf.create(record["config"])
-        for key in ("rho", "optimizer", *_groups(record)):
+        typed = list(_typed(overrides, record["choices"]))
+        taken = {
+            key: _without(record["config"][key], key, {*typed, *_OF_MACHINES, "backbone.weights"})
+            for key in ("rho", "optimizer", *_groups(record))
+        }
+        check_values(taken, path)
+        check_local(taken, path)
+        check_sizes(taken, list(weights_in(content, path).values()), path)
+        recorded = OmegaConf.create(taken)
+        for key in taken:
             OmegaConf.update(merged, key, recorded[key], merge=False, force_add=True)
-        for override in overrides:
-            key, _, value = override.lstrip("+").partition("=")
-            if record["choices"].get(key) == value:
-                continue  # the run's own choice, with the run's own settings
+        for key in (*typed, *_OF_MACHINES):
             # Select by parents, so that interpolations are copied and not resolved.
             parent, _, leaf = key.rpartition(".")
             node = OmegaConf.select(config, parent) if parent else config
-            if node is not None and leaf in node:
+            if isinstance(node, DictConfig) and leaf in node:
                 changed = node._get_node(leaf)
                 OmegaConf.update(merged, key, changed, merge=False, force_add=True)
-    merged.backbone.weights = path
-    _check_targets(config, merged, path)
+    OmegaConf.update(merged, "backbone.weights", path, force_add=True)
+    _check_choices(config, merged, path)
     return merged
 
 
-def _check_targets(config: DictConfig, merged: DictConfig, path: str) -> None:
-    """A record sets values; which classes are built of them the command line says."""
+def _typed(overrides: Sequence[str], choices: Mapping[str, Any]) -> Iterator[str]:
+    """The keys on the command line, without the run's own choices, which bring its settings."""
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        if choices.get(key) != value:
+            yield key
+
+
+def _without(value: Any, key: str, left_out: set[str]) -> Any:
+    """A record's value without the settings that come from elsewhere."""
+    if key in left_out:
+        return None
+    if not isinstance(value, dict) or not any(name.startswith(f"{key}.") for name in left_out):
+        return value
+    return {
+        name: _without(inner, f"{key}.{name}", left_out)
+        for name, inner in value.items()
+        if f"{key}.{name}" not in left_out
+    }
+
+
+def _check_choices(config: DictConfig, merged: DictConfig, path: str) -> None:
+    """A record sets values; which network and classes are built the command line says."""
     known, wanted = (
-        dict(_targets(OmegaConf.to_container(settings, resolve=True)))
+        dict(_chosen(OmegaConf.to_container(settings, resolve=True)))
         for settings in (config, merged)
     )
     for key, target in wanted.items():
@@ -67,9 +109,9 @@ def _check_targets(config: DictConfig, merged: DictConfig, path: str) -> None:
             )
 
 
-def _record(path: str) -> dict[str, Any] | None:
+def _record(content: Mapping[str, Any], path: str) -> dict[str, Any] | None:
     """What a checkpoint says of its run, or None of bare weights. Anybody may have written it."""
-    record = read_file(path).get("run")
+    record = content.get("run")
     if record is None:
         return None
     whole = record if isinstance(record, Mapping) else {}
@@ -80,10 +122,12 @@ def _record(path: str) -> dict[str, Any] | None:
         if key not in config:
             raise InputError(f"{path} holds a record of its run without {key}: it is damaged.")
     for group in _groups(whole):
-        if not _NAME.fullmatch(str(choices.get(group))):
+        name = choices.get(group)
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            shown = name if isinstance(name, str) else f"a {type(name).__name__}"
             raise InputError(
-                f"{path} is refused because its record says {group}={choices.get(group)}, which is "
-                f"no name of a file in conf/{group}."
+                f"{path} is refused because its record says {group}={shown[:200]}, which is no "
+                f"name of a file in conf/{group}."
             )
     return {"config": config, "choices": choices}
 
@@ -92,14 +136,14 @@ def _groups(record: Mapping[str, Any]) -> list[str]:
     return [*_RECORDED, *(group for group in _WITH_MAPS if group in record["config"])]
 
 
-def _targets(settings: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Every `_target_` in plain settings, by its key."""
+def _chosen(settings: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """The network and every `_target_` in plain settings, by their keys."""
     if isinstance(settings, dict):
         for name, value in settings.items():
             inner = f"{key}.{name}".lstrip(".")
-            if name == "_target_":
+            if name == "_target_" or inner == "backbone.network":
                 yield inner, value
-            yield from _targets(value, inner)
+            yield from _chosen(value, inner)
     elif isinstance(settings, list):
         for number, value in enumerate(settings):
-            yield from _targets(value, f"{key}.{number}")
+            yield from _chosen(value, f"{key}.{number}")

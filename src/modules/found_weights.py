@@ -1,0 +1,174 @@
+"""Which of a file's tensors are the weights of one network, whatever they were saved in."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from ..errors import InputError
+from .plain_pickle import Unplain
+
+# Under these keys trainers keep a network's weights, best first.
+_CONTAINERS = ("state_dict", "model", "module")
+# With these begin the names of a vision network's weights; a network has some of each.
+_TRUNKS = {"blocks", "layers", "stages", "downsample_layers"}
+_OTHERS = {
+    *("patch_embed", "pos_embed", "cls_token", "dist_token", "reg_token", "pos_drop", "stem"),
+    *("norm", "fc_norm", "norm_pre", "head", "head_dist", "aux_head", "score_predictor"),
+}
+_ENOUGH = 0.9  # share of the largest network's names that another one needs to be its equal
+
+
+class _Place(NamedTuple):
+    """A network in a file: the keys of the mapping that holds it, and what its names begin with."""
+
+    keys: tuple[str, ...]
+    prefix: str
+
+    def __str__(self) -> str:
+        return ".".join((*self.keys, self.prefix.rstrip("."))).strip(".") or "its top level"
+
+    @property
+    def rank(self) -> tuple[Any, ...]:
+        """Averages first, as timm does, then a student, and a teacher last."""
+        words = set(re.split(r"[._]", f"{'.'.join(self.keys)}.{self.prefix}".lower()))
+        kinds = ({"ema", "averaged"}, {"student"})
+        kind = next((number for number, kind in enumerate(kinds) if words & kind), 2)
+        kind = 3 if words & {"teacher", "target", "momentum", "current"} and kind == 2 else kind
+        known = [_CONTAINERS.index(key) for key in self.keys if key in _CONTAINERS]
+        return kind, *(known or [len(_CONTAINERS)]), len(self.prefix)
+
+
+@dataclass(frozen=True)
+class FoundWeights:
+    """The weights of one network in a file.
+
+    Attributes:
+        network: By the network's names, as timm has them or its authors.
+        method: By the names below `method`, if the file is a student's.
+        all: Every tensor that lies beside these too, by its name in the file.
+        told: Where they were and what was passed over, for a sentence; empty where nothing was.
+        outer: What the names of the whole that holds a student begin with; None without one.
+    """
+
+    network: dict[str, Tensor]
+    method: dict[str, Tensor]
+    all: dict[str, Tensor]
+    told: str
+    outer: str | None
+
+
+def find_weights(
+    content: Mapping[str, Any], path: str | Path, own: frozenset[str] = frozenset()
+) -> FoundWeights:
+    """Find one network's weights in a file, without what trainers wrap around them and names.
+
+    Of several networks the averaged one is taken, as timm does, else the student, and the others
+    are left out: two are never mixed.
+
+    Args:
+        content: What `read_file` gives.
+        path: The file, for the sentences.
+        own: First parts of names, beside the common ones, that the network in question has.
+
+    Raises:
+        InputError: If there are none, or one has no plain values.
+    """
+    mappings = {keys: inner for keys, inner in _mappings(content) if _tensors(inner)}
+    if not mappings:
+        raise InputError(f"{path} holds no weights: give a state_dict or a checkpoint with one.")
+    counts = {
+        _Place(keys, prefix): count
+        for keys, inner in mappings.items()
+        for prefix, count in _networks(inner, own).items()
+    }
+    most = max(counts.values(), default=0)
+    rivals = sorted((p for p, n in counts.items() if n >= _ENOUGH * most), key=lambda p: p.rank)
+    place = rivals[0] if rivals else _Place(_fallback(mappings), "")
+    tensors = _tensors(mappings[place.keys])
+    inner = [
+        other.prefix
+        for other in counts
+        if other.keys == place.keys and len(other.prefix) > len(place.prefix)
+    ]
+    network = {
+        key.removeprefix(place.prefix): value
+        for key, value in tensors.items()
+        if key.startswith(place.prefix) and not key.startswith(tuple(inner))
+    }
+    method = _method(tensors, place.prefix)
+    _check_plain(network | method, path)
+    left_out = len(tensors) - len(network) - len(method)
+    told = f"of {place}" if place.keys or place.prefix else ""
+    if rivals[1:]:
+        told = f"of {place}, {' and '.join(map(str, rivals[1:]))} passed over"
+    elif left_out:
+        told = f"{told}, {left_out} other tensors left out".lstrip(", ")
+    outer = place.prefix.rpartition("student.")
+    return FoundWeights(network, method, tensors, told, outer[0] if outer[1] else None)
+
+
+def _mappings(
+    content: Mapping[str, Any], keys: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
+    """The mappings in a file, down to the third level, with the keys that lead there."""
+    yield keys, content
+    for key, value in content.items():
+        if isinstance(key, str) and isinstance(value, Mapping) and len(keys) < 2:
+            yield from _mappings(value, (*keys, key))
+
+
+def _tensors(content: Mapping[str, Any]) -> dict[str, Tensor]:
+    return {
+        key: value
+        for key, value in content.items()
+        if isinstance(key, str) and isinstance(value, (Tensor, Unplain))
+    }
+
+
+def _networks(content: Mapping[str, Any], own: frozenset[str]) -> dict[str, int]:
+    """By what their names begin with: how many tensors each network has."""
+    counts: dict[str, int] = defaultdict(int)
+    kinds: dict[str, set[bool]] = defaultdict(set)
+    for key in _tensors(content):
+        parts = key.split(".")[:8]
+        for number, part in enumerate(parts):
+            if part in _TRUNKS or part in _OTHERS or part in own:
+                prefix = ".".join(parts[:number]) + "." * bool(number)
+                counts[prefix] += 1
+                kinds[prefix].add(part in _TRUNKS)
+    return {
+        prefix: count
+        for prefix, count in counts.items()
+        if len(kinds[prefix]) == 2 or (own and not prefix)
+    }
+
+
+def _fallback(mappings: Mapping[tuple[str, ...], Any]) -> tuple[str, ...]:
+    """Where weights of unknown names are, by the names of what holds them, or else the most."""
+    known = [(key,) for key in (*_CONTAINERS, "state_dict_ema", "model_ema") if (key,) in mappings]
+    return (known or sorted(mappings, key=lambda keys: -len(_tensors(mappings[keys]))))[0]
+
+
+def _method(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """What a student has beside the network whose names begin with `prefix`."""
+    parts = prefix.split(".")
+    if "backbone" not in parts:
+        return {}
+    start = ".".join([*parts[: parts.index("backbone")], "method."])
+    return {k.removeprefix(start): value for k, value in tensors.items() if k.startswith(start)}
+
+
+def _check_plain(tensors: Mapping[str, Any], path: str | Path) -> None:
+    """Every tensor must have been made: none larger than its file or without plain values."""
+    for name, value in tensors.items():
+        if isinstance(value, Unplain):
+            raise InputError(
+                f"{path} is refused because it holds {name} {value.reason}: give the dense weights."
+            )

@@ -1,0 +1,136 @@
+"""What a checkpoint says of its training, checked before Lightning goes on from it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from .plain_pickle import Opaque, Unplain
+
+_MOST = 2**53  # steps and epochs; a larger number is none
+
+
+def progress_of(content: Mapping[str, Any]) -> tuple[int, int]:
+    """Optimizer steps and epochs of the training behind a checkpoint; -1 where it does not say."""
+    return _counted(content.get("global_step")), _counted(content.get("epoch"))
+
+
+def check_states(content: Mapping[str, Any], path: str | Path) -> int:
+    """See that optimizers, schedules and counters are those of a training; return its epochs.
+
+    Raises:
+        InputError: Naming what is missing, no number, or of another shape.
+    """
+    if "optimizer_states" not in content or "loops" not in content:
+        raise InputError(
+            f"ckpt_path={path} holds no state of a training to resume: give a .ckpt that train.py "
+            "wrote, or start from its weights with backbone.weights instead of ckpt_path."
+        )
+    strange = next((key for key, value in content.items() if _has_opaque(value)), None)
+    if strange is not None:
+        raise InputError(
+            f"ckpt_path={path} holds objects in {strange} that train.py does not write: start from "
+            "its weights with backbone.weights instead."
+        )
+    for key, kind in (
+        ("pytorch-lightning_version", str),
+        ("lr_schedulers", list),
+        ("optimizer_states", list),
+        ("loops", Mapping),
+        ("state_dict", Mapping),
+    ):
+        if not isinstance(content.get(key), kind):
+            raise _no_state(path, f"has no {key}")
+    for key in ("global_step", "epoch"):
+        if _counted(content.get(key)) < 0:
+            raise _no_state(path, f"has no whole number from 0 as {key}")
+    _check_places(content, path)
+    _check_schedules(content["lr_schedulers"], path)
+    _check_optimizers(content, path)
+    try:
+        epochs = content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    except (LookupError, TypeError):
+        epochs = None
+    if _counted(epochs) < 0:
+        raise InputError(
+            f"ckpt_path={path} does not say for how many epochs it was trained: give a .ckpt that "
+            "train.py wrote."
+        )
+    return int(epochs)
+
+
+def _no_state(path: str | Path, why: str) -> InputError:
+    return InputError(
+        f"ckpt_path={path} {why}, so that no training can go on from it: give another .ckpt that "
+        "train.py wrote, or start from its weights with backbone.weights."
+    )
+
+
+def _counted(value: Any) -> int:
+    return value if type(value) is int and 0 <= value < _MOST else -1
+
+
+def _has_opaque(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(isinstance(key, Opaque) or _has_opaque(one) for key, one in value.items())
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return any(map(_has_opaque, value))
+    return isinstance(value, (Opaque, Unplain))
+
+
+def _check_schedules(states: list[Any], path: str | Path) -> None:
+    for state in states:
+        known = isinstance(state, Mapping) and {"last_epoch", "base_lrs"} <= state.keys()
+        if not known or _counted(state["last_epoch"]) < 0:
+            raise _no_state(path, "has a learning-rate schedule without last_epoch or base_lrs")
+
+
+def _check_optimizers(content: Mapping[str, Any], path: str | Path) -> None:
+    """Moments must be finite; each is of a parameter's shape and those of one parameter alike."""
+    shapes = {v.shape for v in content["state_dict"].values() if isinstance(v, Tensor)}
+    for optimizer in content["optimizer_states"]:
+        state = optimizer.get("state") if isinstance(optimizer, Mapping) else None
+        groups = optimizer.get("param_groups") if isinstance(optimizer, Mapping) else None
+        if not isinstance(state, Mapping) or not isinstance(groups, list):
+            raise _no_state(path, "has an optimizer without state or param_groups")
+        for number, entries in state.items():
+            tensors = dict(_tensors(entries))
+            for name, value in tensors.items():
+                if not torch.isfinite(value).all():
+                    raise _no_state(path, f"has {name} of parameter {number} that is not finite")
+            large = {value.shape for name, value in tensors.items() if name != "step"}
+            if len(large) > 1 or not large <= shapes:
+                raise _no_state(
+                    path, f"has moments of parameter {number} in the shapes {sorted(large)}"
+                )
+
+
+def _tensors(entries: Any) -> Iterator[tuple[str, Tensor]]:
+    for name, value in entries.items() if isinstance(entries, Mapping) else ():
+        if isinstance(value, Tensor):
+            yield str(name)[:40], value
+
+
+def _check_places(content: Mapping[str, Any], path: str | Path) -> None:
+    """Lightning deletes what a checkpoint calls its predecessors, if they lie in the run's folder.
+
+    It goes by their names alone, and so would follow `..` or an address.
+    """
+    callbacks = content.get("callbacks")
+    states = callbacks.values() if isinstance(callbacks, Mapping) else ()
+    for state in (state for state in states if isinstance(state, Mapping)):
+        names = [state.get(f"{which}_model_path") for which in ("best", "kth_best", "last")]
+        several = state.get("best_k_models")
+        names += several if isinstance(several, Mapping) else []
+        for name in (name for name in names if isinstance(name, str)):
+            if ".." in Path(name).parts or re.search("::|://", name):
+                raise InputError(
+                    f"ckpt_path={path} is refused because it calls {name} a checkpoint of its own, "
+                    "which going on could delete: start from its weights with backbone.weights."
+                )

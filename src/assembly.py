@@ -19,6 +19,7 @@ from .idle import idle_settings
 from .modules.base import SparseModule
 from .modules.build import instantiate
 from .modules.checkpoints import check_resumable, newest_checkpoint
+from .resumed import differing_settings
 from .validation import check_monitor, check_target, config_faults
 
 log = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ def assemble(config: DictConfig, choices: dict[str, str], typed: list[str]) -> R
         check_monitor(settings["monitor"], module.validation_metrics())
     if module:
         with faults.of("ckpt_path", "trainer"):
-            checkpoint = _checkpoint(settings, module)
+            checkpoint = _checkpoint(settings, module, OmegaConf.to_container(config))
     faults.report()
     for warning in idle_settings(config, module, typed):
         log.warning(warning)
@@ -116,11 +117,13 @@ def _trainer(settings: dict[str, Any], record: Any, choices: dict[str, str]) -> 
     return trainer
 
 
-def _checkpoint(settings: dict[str, Any], module: SparseModule) -> Path | None:
+def _checkpoint(settings: dict[str, Any], module: SparseModule, record: Any) -> Path | None:
     path = settings["ckpt_path"]
     if path == "last":
         path = newest_checkpoint(Path(settings["paths"]["run"]) / "checkpoints")
         log.info(f"Resuming from {path}." if path else "No checkpoint yet: training starts afresh.")
     if path:
         check_resumable(module.student, path, settings["trainer"]["max_epochs"])
+        if differing := differing_settings(path, record):
+            log.warning(f"{path} goes on with other settings: {'; '.join(differing)}.")
     return path and Path(path)

@@ -15,6 +15,7 @@ from .errors import InputError
 _REFERENCE = re.compile(r"\$\{([A-Za-z_]\w*(?:\.\w+|\[\w+\])*)\}")
 # Addresses, commands (`pipe:`), and names by which timm reads from elsewhere (`hf-hub:`).
 _ELSEWHERE = re.compile(r"://|::|^\s*[A-Za-z][\w+.-]+:(?!\s)")
+_ASIDE = ("seed", "loss")  # the command line's own, which a record refers to
 _MOST_NESTED, _MOST_VALUES = 20, 20_000
 _MOST_PIXELS = 4096
 _SIZED = ("backbone.options", "head")  # parts whose numbers the weights must be able to have
@@ -36,7 +37,7 @@ def check_values(taken: Mapping[str, Any], path: Any) -> None:
     for key, value in _leaves(taken, path):
         if isinstance(value, str) and "${" in value:
             reference = _REFERENCE.fullmatch(value)
-            if not reference or _parts(reference[1])[0] not in {*taken, "seed"}:
+            if not reference or _parts(reference[1])[0] not in {*taken, *_ASIDE}:
                 raise InputError(
                     f"{path} is refused because its record says {key}={value!r}, which is no plain "
                     "reference to one of its own values: give that setting on the command line, "

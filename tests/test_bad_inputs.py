@@ -370,7 +370,7 @@ CASES = [
     case("eval weights of code", f"eval.py {SHOWN} backbone.weights={{evil}}", "{evil} is refused"),
     case("eval another's target", "eval.py ckpt_path={target}", "datamodule._target_=os.mkdir"),
     case("eval a hidden target", "eval.py ckpt_path={hidden}", "_target_=src.errors.os.mkdir"),
-    case("eval a target by resolver", "eval.py ckpt_path={resolver}", "method._target_=os.mkdir"),
+    case("eval a target by resolver", "eval.py ckpt_path={resolver}", "method='${{oc.create:"),
     case(
         "eval another's file", "eval.py ckpt_path={climbing}", "backbone=../../climbed, which is no"
     ),

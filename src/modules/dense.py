@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 from .base import SparseModule, kept_shares
 from .build import instantiate
-from .checkpoints import read_file
+from .checkpoints import head_in, read_file
 from .complexity import count_gmacs, count_params_m
 from .heads.base import DenseOutput, EveryPosition, WholeNetwork
 from .throughput import compare_speed
@@ -44,11 +44,7 @@ class DenseModule(SparseModule):
         )
 
     def _load_head(self, file: str) -> None:
-        weights = {
-            key.removeprefix("head."): value
-            for key, value in read_file(file).get("state_dict", {}).items()
-            if key.startswith("head.")
-        }
+        weights = head_in(read_file(file), file)
         if not weights:
             log.warning(f"{file} has no head for this task: the head is new.")
             return

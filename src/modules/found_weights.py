@@ -53,14 +53,14 @@ class FoundWeights:
         network: By the network's names, as timm has them or its authors.
         method: By the names below `method`, if the file is a student's.
         all: Every tensor that lies beside these too, by its name in the file.
-        told: Where they were and what was passed over, for a sentence; empty where nothing was.
+        notes: Where they were and what was left there, as parts of a sentence.
         outer: What the names of the whole that holds a student begin with; None without one.
     """
 
     network: dict[str, Tensor]
     method: dict[str, Tensor]
     all: dict[str, Tensor]
-    told: str
+    notes: list[str]
     outer: str | None
 
 
@@ -105,13 +105,11 @@ def find_weights(
     method = _method(tensors, place.prefix)
     _check_plain(network | method, path)
     left_out = len(tensors) - len(network) - len(method)
-    told = f"of {place}" if place.keys or place.prefix else ""
-    if rivals[1:]:
-        told = f"of {place}, {' and '.join(map(str, rivals[1:]))} passed over"
-    elif left_out:
-        told = f"{told}, {left_out} other tensors left out".lstrip(", ")
+    notes = [f"taken from {place} there"] if place.keys or place.prefix or rivals[1:] else []
+    notes += [f"{other} is passed over" for other in rivals[1:]]
+    notes += [f"{left_out} other tensors are left out"] if left_out and not rivals[1:] else []
     outer = place.prefix.rpartition("student.")
-    return FoundWeights(network, method, tensors, told, outer[0] if outer[1] else None)
+    return FoundWeights(network, method, tensors, notes, outer[0] if outer[1] else None)
 
 
 def _mappings(

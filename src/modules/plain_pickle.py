@@ -242,8 +242,8 @@ class PlainUnpickler:
         if _HARMLESS.fullmatch(name):
             return Opaque(name)
         raise Refusal(
-            f"reading it would run code that it names, {name[:100]}: give a file that holds tensors "
-            "only, as torch.save(model.state_dict(), path) writes"
+            f"reading it would run code that it names, {name[:100]}: give a file that holds "
+            "tensors only, as torch.save(model.state_dict(), path) writes"
         )
 
     def _made(self, kind: Any, arguments: Any) -> Any:

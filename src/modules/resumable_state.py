@@ -13,6 +13,15 @@ from torch import Tensor
 from ..errors import InputError
 from .plain_pickle import Opaque, Unplain
 
+_BY_LIGHTNING = {
+    "pytorch-lightning_version": str,
+    "global_step": int,
+    "epoch": int,
+    "lr_schedulers": list,
+    "optimizer_states": list,
+    "loops": Mapping,
+    "state_dict": Mapping,
+}
 _MOST = 2**53  # steps and epochs; a larger number is none
 
 
@@ -38,20 +47,9 @@ def check_states(content: Mapping[str, Any], path: str | Path) -> int:
             f"ckpt_path={path} holds objects in {strange} that train.py does not write: start from "
             "its weights with backbone.weights instead."
         )
-    for key, kind in (
-        ("pytorch-lightning_version", str),
-        ("lr_schedulers", list),
-        ("optimizer_states", list),
-        ("loops", Mapping),
-        ("state_dict", Mapping),
-    ):
-        if not isinstance(content.get(key), kind):
-            raise _no_state(path, f"has no {key}")
-    for key in ("global_step", "epoch"):
-        if _counted(content.get(key)) < 0:
-            raise _no_state(path, f"has no whole number from 0 as {key}")
+    if "pytorch-lightning_version" in content or "lr_schedulers" in content:
+        check_complete(content, path)
     _check_places(content, path)
-    _check_schedules(content["lr_schedulers"], path)
     _check_optimizers(content, path)
     try:
         epochs = content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
@@ -63,6 +61,25 @@ def check_states(content: Mapping[str, Any], path: str | Path) -> int:
             "train.py wrote."
         )
     return int(epochs)
+
+
+def check_complete(content: Mapping[str, Any], path: str | Path) -> None:
+    """See that all is there that Lightning writes and reads beside weights and optimizers.
+
+    Raises:
+        InputError: Naming what is missing or of another kind.
+    """
+    for key, kind in _BY_LIGHTNING.items():
+        if not isinstance(content.get(key), kind):
+            raise _no_state(path, f"has no {key}")
+    for key in ("global_step", "epoch"):
+        if _counted(content[key]) < 0:
+            raise _no_state(path, f"has no whole number from 0 as {key}")
+    _check_schedules(content["lr_schedulers"], path)
+    for optimizer in content["optimizer_states"]:
+        groups = optimizer.get("param_groups") if isinstance(optimizer, Mapping) else None
+        if not isinstance(groups, list):
+            raise _no_state(path, "has an optimizer without param_groups")
 
 
 def _no_state(path: str | Path, why: str) -> InputError:
@@ -93,12 +110,14 @@ def _check_schedules(states: list[Any], path: str | Path) -> None:
 
 def _check_optimizers(content: Mapping[str, Any], path: str | Path) -> None:
     """Moments must be finite; each is of a parameter's shape and those of one parameter alike."""
-    shapes = {v.shape for v in content["state_dict"].values() if isinstance(v, Tensor)}
-    for optimizer in content["optimizer_states"]:
+    weights, optimizers = content.get("state_dict"), content["optimizer_states"]
+    if not isinstance(weights, Mapping) or not isinstance(optimizers, list):
+        raise _no_state(path, "has no list of optimizers or no weights")
+    shapes = {v.shape for v in weights.values() if isinstance(v, Tensor)}
+    for optimizer in optimizers:
         state = optimizer.get("state") if isinstance(optimizer, Mapping) else None
-        groups = optimizer.get("param_groups") if isinstance(optimizer, Mapping) else None
-        if not isinstance(state, Mapping) or not isinstance(groups, list):
-            raise _no_state(path, "has an optimizer without state or param_groups")
+        if not isinstance(state, Mapping):
+            raise _no_state(path, "has an optimizer without state")
         for number, entries in state.items():
             tensors = dict(_tensors(entries))
             for name, value in tensors.items():

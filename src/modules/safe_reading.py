@@ -32,7 +32,7 @@ _CHUNK = 2**20
 def read_file(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint as tensors and plain values, in no more memory than about its own size.
 
-    What the file is shows in its content; its name counts for nothing. Objects of known harmless
+    What the file is shows in its content, whatever its name. Objects of known harmless
     libraries (NumPy, OmegaConf, paths, dates) are read as an `Opaque` each, without their content.
 
     Args:
@@ -49,10 +49,10 @@ def read_file(path: str | Path) -> dict[str, Any]:
         with path.open("rb") as file:
             start = file.read(9)
             file.seek(0)
-            if start.startswith(b"PK\3\4"):
-                content = _from_archive(path, file)
-            elif start[8:] == b"{":
+            if start[8:] == b"{" or path.suffix == ".safetensors":
                 content = _from_safetensors(path, start)
+            elif start.startswith(b"PK\3\4"):
+                content = _from_archive(path, file)
             elif start.startswith(pickle.PROTO):
                 content = _from_older_format(path, file)
             else:

@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from .errors import InputError
+from .modules.build import build_network
 from .modules.checkpoints import read_file, weights_in
 from .record_checks import check_local, check_sizes, check_values
 
@@ -22,6 +24,7 @@ _OF_MACHINES = (
     "datamodule.persistent_workers",
     "datamodule.prefetch_factor",
 )
+_ROOM = 2  # a network may be larger than its weights by so much, as for larger images
 _NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)*", re.ASCII)  # no path out of conf, no override
 
 
@@ -71,7 +74,24 @@ def with_recorded_run(config: DictConfig, overrides: Sequence[str]) -> DictConfi
                 OmegaConf.update(merged, key, changed, merge=False, force_add=True)
     OmegaConf.update(merged, "backbone.weights", path, force_add=True)
     _check_choices(config, merged, path)
+    if record:
+        _check_network(merged, content, path)
     return merged
+
+
+def _check_network(config: DictConfig, content: Mapping[str, Any], path: str) -> None:
+    """A network is built in full only if the file has weights for about as many parameters."""
+    backbone: Any = OmegaConf.to_container(config.backbone, resolve=True)
+    with torch.device("meta"):
+        network = build_network(backbone, 0, pretrained=False)
+    wanted = sum(parameter.numel() for parameter in network.parameters())
+    held = sum(tensor.numel() for tensor in weights_in(content, path).values())
+    if wanted > _ROOM * held:
+        raise InputError(
+            f"{path} is refused because its record describes a network of {wanted:,} parameters, "
+            f"and the file holds {held:,} numbers: correct backbone.options on the command line, "
+            "if the file is yours."
+        )
 
 
 def _typed(overrides: Sequence[str], choices: Mapping[str, Any]) -> Iterator[str]:

@@ -122,7 +122,7 @@ def _mappings(
             yield from _mappings(value, (*keys, key))
 
 
-def _tensors(content: Mapping[str, Any]) -> dict[str, Tensor]:
+def _tensors(content: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in content.items()
@@ -150,8 +150,8 @@ def _networks(content: Mapping[str, Any], own: frozenset[str]) -> dict[str, int]
 
 def _fallback(mappings: Mapping[tuple[str, ...], Any]) -> tuple[str, ...]:
     """Where weights of unknown names are, by the names of what holds them, or else the most."""
-    known = [(key,) for key in (*_CONTAINERS, "state_dict_ema", "model_ema") if (key,) in mappings]
-    return (known or sorted(mappings, key=lambda keys: -len(_tensors(mappings[keys]))))[0]
+    known = [(key,) for key in _CONTAINERS if (key,) in mappings]
+    return known[0] if known else max(mappings, key=lambda keys: len(_tensors(mappings[keys])))
 
 
 def _method(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

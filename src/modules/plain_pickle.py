@@ -23,7 +23,7 @@ _COSTS = {
     **dict.fromkeys(("EMPTY_SET", "FROZENSET", "ADDITEMS"), 256),
     **dict.fromkeys(("EMPTY_DICT", "DICT"), 256),
     **dict.fromkeys(("EMPTY_LIST", "LIST", "TUPLE"), 120),
-    **dict.fromkeys(("REDUCE", "NEWOBJ", "NEWOBJ_EX"), 1000),
+    **dict.fromkeys(("REDUCE", "NEWOBJ", "NEWOBJ_EX"), 500),
     **dict.fromkeys(("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"), 120),
     "BINPERSID": 400,
 }

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from timm.layers import resample_abs_pos_embed, resize_rel_pos_bias_table
-from torch import Tensor, nn
+from torch import Tensor
 
 _POSITIONS = "backbone.pos_embed"
 _TABLE = ".relative_position_bias_table"
 
 
 def resampled(
-    network: nn.Module, found: Mapping[str, Tensor], weights: dict[str, Tensor]
+    network: Any, found: Mapping[str, Tensor], weights: dict[str, Tensor]
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Fit position embeddings and tables of relative positions to the network's own size.
 
@@ -38,14 +38,12 @@ def resampled(
         if key == _POSITIONS:
             done[key] = _positions(network, value, target)
         elif key.endswith(_TABLE) and value.shape[-1] == target.shape[-1]:
-            attention: Any = network.get_submodule(
-                key.removeprefix("backbone.").removesuffix(_TABLE)
-            )
+            attention = network.get_submodule(key.removeprefix("backbone.").removesuffix(_TABLE))
             if math.isqrt(len(value)) ** 2 == len(value):
                 done[key] = resize_rel_pos_bias_table(value, attention.window_size, target.shape)
     before = found.get("pos_embed")
     if before is not None and _POSITIONS in done and before.shape != done[_POSITIONS].shape:
-        side, new = _side(network, before), (network.patch_embed.grid_size)  # type: ignore[union-attr]
+        side, new = _side(network, before), network.patch_embed.grid_size
         notes.append(f"position embedding resampled from {side}x{side} to {new[0]}x{new[1]}")
     tables = [
         key

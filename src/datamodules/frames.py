@@ -19,6 +19,9 @@ from . import folders
 from .base import ImageDataModule
 from .targets import Target, collate
 
+IMAGE_SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif"
+)  # fmt: skip
 JITTER = (0.5, 2.0)  # of the scale at which the whole photograph fills the frame, in training
 
 

@@ -105,7 +105,8 @@ def open_rgb(path: Path, size: tuple[int, int] | None = None) -> Image.Image:
     Raises:
         InputError: If it cannot be read.
     """
-    return open_image(path, size).convert("RGB")
+    with open_image(path, size) as image:
+        return image.convert("RGB")
 
 
 def open_image(path: Path, size: tuple[int, int] | None = None) -> Image.Image:

@@ -166,10 +166,10 @@ def read_pixels(path: Path) -> npt.NDArray[Any]:
     Raises:
         InputError: If it cannot be read, or is of a format that changes values.
     """
-    mask = open_image(path)
-    if mask.format not in _FORMATS or mask.info.get("compression") == "jpeg":
-        raise InputError(
-            f"{path} is compressed as photographs are ({mask.format}), which changes values: save "
-            f"masks losslessly, as {' '.join(MASK_SUFFIXES)}."
-        )
-    return np.asarray(mask)
+    with open_image(path) as mask:
+        if mask.format not in _FORMATS or mask.info.get("compression") == "jpeg":
+            raise InputError(
+                f"{path} is compressed as photographs are ({mask.format}), which changes values: "
+                f"save masks losslessly, as {' '.join(MASK_SUFFIXES)}."
+            )
+        return np.array(mask)

@@ -107,8 +107,9 @@ class PixelValues:
         known = (
             f"{given[0]} to {given[-1]}" if self.values is None else some([*map(str, given)], 20)
         )
-        ignored = "" if IGNORED in given else f" (and {IGNORED} is ignored)"
-        return f"{known}{ignored}"
+        notes = [] if IGNORED in given else [f"and {IGNORED} is ignored"]
+        notes += ["datamodule.values lists other values"] if self.values is None else []
+        return f"{known} ({'; '.join(notes)})" if notes else known
 
     def check_split(
         self,
@@ -157,11 +158,13 @@ class PixelValues:
         self, facts: str, seen: list[int], whole: bool, counts: Counter[int], training: bool
     ) -> None:
         hidden = [value for value in sorted(counts) if value not in self.of_classes]
-        what = f"are of class {self.of_classes.index(seen[0])}" if seen else "do not exist"
-        reason = f"{facts}: {_and(hidden)} means ignored here, so that " if hidden else f"{facts}: "
-        reason += f"all pixels that are not ignored {what}"
+        left = f"of class {self.of_classes.index(seen[0])}" if seen else "ignored"
+        reason = f"{facts}: every pixel is {left}"
+        if hidden and seen:
+            reason = f"{facts}: {_and(hidden)} is ignored and every other pixel is {left}"
+        example = sorted(counts) if len(counts) == self.num_classes else [0, IGNORED]
         remedy = "draw each class with its own index, or list the value of each class in order, as "
-        remedy += "datamodule.values=[0,255]"
+        remedy += f"datamodule.values={example}".replace(" ", "")
         if 0 in hidden:
             remedy = "datamodule.reduce_zero_label=false makes 0 the first class"
         surely = training or not seen or (hidden and self.num_classes == 2)
@@ -184,5 +187,5 @@ def _check_kind(pixels: npt.NDArray[Any], path: Path) -> None:
 
 
 def _and(values: Sequence[int]) -> str:
-    shown_ones = [str(value) for value in values]
-    return " and ".join(part for part in (", ".join(shown_ones[:-1]), shown_ones[-1]) if part)
+    *most, last = map(str, values)
+    return f"{', '.join(most)} and {last}" if most else last

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import InputError, some
 from .fields import BOX, FLAG, SIDE, TEXT, WHOLE, check_fields, read_json, shown
-from .shapes import SLACK, Outline, Runs, read_shape
+from .shapes import Outline, Runs, reaches_out, read_shape
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +18,7 @@ _IMAGE = {"id": WHOLE, "file_name": TEXT, "width": SIDE, "height": SIDE}
 _CATEGORY = {"id": WHOLE, "name": TEXT}
 _ANNOTATION = {"image_id": WHOLE, "category_id": WHOLE, "bbox": BOX}
 _PARTS = ("images", "annotations", "categories")
+Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,9 @@ class Listed:
 
 @dataclass(frozen=True)
 class Annotated:
-    """An object: its box as left, top, right, bottom in pixels; without a shape it fills it."""
+    """An object; without a shape it fills its box."""
 
-    box: tuple[float, float, float, float]
+    box: Box
     category: int
     crowd: int
     shape: Outline | Runs | None
@@ -122,10 +123,10 @@ class Annotations:
                 )
             if found := self._object(one, image, where):
                 self.objects.setdefault(image.id, []).append(found)
-        found = [each for objects in self.objects.values() for each in objects]
-        if found and all(max(each.box) <= 1 for each in found):
+        boxes = [each.box for objects in self.objects.values() for each in objects]
+        if boxes and all(max(box) <= 1 for box in boxes):
             raise InputError(
-                f"{self.path} has boxes between 0 and 1 only, as {shown(list(found[0].box))}: "
+                f"{self.path} has boxes between 0 and 1 only, as {shown(list(boxes[0]))}: "
                 "COCO's format has them in pixels, not in shares of the image."
             )
 
@@ -143,41 +144,52 @@ class Annotations:
         if "iscrowd" in one:
             check_fields(one, {"iscrowd": FLAG}, where)
         left, top, width, height = one["bbox"]
-        right, bottom = left + width, top + height
+        box = (left, top, left + width, top + height)
         shape = read_shape(one.get("segmentation"), image.width, image.height, where)
-        beyond = min(left, top) < -SLACK
-        beyond |= right > image.width + SLACK or bottom > image.height + SLACK
-        outlined = isinstance(shape, Outline) and shape.reaches_out(image.width, image.height)
-        if (beyond or outlined) and width > 0 and height > 0:
-            if not self._clip:
-                what = f"box outside its image, {shown(one['bbox'])} (left, top, width, height)"
-                raise InputError(
-                    f"{where} has a {what if beyond else 'polygon outside its image,'} in "
-                    f"{shown(image.file_name)} of {image.width}x{image.height} pixels "
-                    "(datamodule.clip_boxes=true clips boxes and polygons to the image)."
-                )
-            self._counts["objects reach out of their images and are clipped"] += 1
-            left, right = (min(max(side, 0), image.width) for side in (left, right))
-            top, bottom = (min(max(side, 0), image.height) for side in (top, bottom))
-            shape = shape.clipped(image.width, image.height) if outlined else shape
-        if right <= left or bottom <= top:
-            return self._empty(where, f"a box of no area, {shown(one['bbox'])}")
+        if _has_area(box):
+            box, shape = self._inside(box, shape, one["bbox"], image, where)
+        empty = None
+        if not _has_area(box):
+            empty = f"a box of no area, {shown(one['bbox'])}"
+        elif isinstance(shape, Outline) and not shape.polygons:
+            empty = f"no polygon of an area, {shown(one['segmentation'])}"
+        if empty and not self._drop_empty:
+            raise InputError(
+                f"{where} has {empty}: a box must have a width and a height above 0 and a polygon "
+                "three corners or more (datamodule.drop_empty_boxes=true leaves such objects out)."
+            )
+        if empty:
+            self._counts["objects have no area and are left out"] += 1
+            return None
         if isinstance(shape, Outline):
-            if not shape.polygons:
-                return self._empty(where, f"no polygon of an area, {shown(one['segmentation'])}")
             self._counts["polygons have no area, as a stray click, and are left out"] += (
                 shape.strays
             )
-        box = (float(left), float(top), float(right), float(bottom))
-        return Annotated(box, int(one["category_id"]), int(one.get("iscrowd", 0)), shape)
+        left, top, right, bottom = map(float, box)
+        category, crowd = int(one["category_id"]), int(one.get("iscrowd", 0))
+        return Annotated((left, top, right, bottom), category, crowd, shape)
 
-    def _empty(self, where: str, what: str) -> None:
-        if not self._drop_empty:
+    def _inside(
+        self, box: Box, shape: Outline | Runs | None, listed: Any, image: Listed, where: str
+    ) -> tuple[Box, Outline | Runs | None]:
+        """Return box and shape as they are, or clipped if they reach out of their image."""
+        size = image.width, image.height
+        outlined = isinstance(shape, Outline) and shape.reaches_out(*size)
+        beyond = reaches_out(box, *size)
+        if not (beyond or outlined):
+            return box, shape
+        if not self._clip:
+            what = f"box outside its image, {shown(listed)} (left, top, width, height)"
             raise InputError(
-                f"{where} has {what}: a box must have a width and a height above 0 and a polygon "
-                "three corners or more (datamodule.drop_empty_boxes=true leaves such objects out)."
+                f"{where} has a {what if beyond else 'polygon outside its image,'} in "
+                f"{shown(image.file_name)} of {image.width}x{image.height} pixels "
+                "(datamodule.clip_boxes=true clips boxes and polygons to the image)."
             )
-        self._counts["objects have no area and are left out"] += 1
+        self._counts["objects reach out of their images and are clipped"] += 1
+        left, right = (min(max(side, 0), image.width) for side in box[::2])
+        top, bottom = (min(max(side, 0), image.height) for side in box[1::2])
+        clipped = shape.clipped(*size) if isinstance(shape, Outline) else shape
+        return (left, top, right, bottom), clipped
 
     def _report(self) -> None:
         for what, count in self._counts.items():
@@ -198,6 +210,11 @@ def _parts(path: Path) -> dict[str, list[Any]]:
         if not isinstance(value, list):
             raise InputError(f"{path} has {part}={shown(value)}: it must be a list.")
     return {part: content[part] for part in _PARTS}
+
+
+def _has_area(box: Box) -> bool:
+    left, top, right, bottom = box
+    return left < right and top < bottom
 
 
 def _labels(own: Annotations, like: Annotations | None) -> dict[int, int]:

@@ -103,7 +103,10 @@ class Coco(FramedImages):
         super().__init__(**base)
         self._root = root
         self._splits = {True: train_split, False: val_split}
-        self._options = {"drop_empty_boxes": drop_empty_boxes, "clip_boxes": clip_boxes}
+        self._options: dict[str, Any] = {
+            "drop_empty_boxes": drop_empty_boxes,
+            "clip_boxes": clip_boxes,
+        }
         self._found: dict[bool, list[Path]] = {}
 
     @property

@@ -15,12 +15,12 @@ from torchvision import tv_tensors
 
 from ..errors import InputError
 from .frames import FramedImages, Frames, open_image, open_rgb
-from .pairs import MASK_SUFFIXES, find_pairs
+from .pairs import find_pairs
 from .pixel_values import PixelValues
 from .targets import IGNORED, Target
 
 _TREES = ("images", "annotations")
-_FORMATS = ("PNG", "TIFF", "BMP", "GIF")  # Pillow's names of those that keep every value
+_FORMATS = ("PNG", "TIFF", "BMP")  # Pillow's names of those that keep every value
 
 
 class MaskedFrames(Frames):
@@ -169,7 +169,7 @@ def read_pixels(path: Path) -> npt.NDArray[Any]:
     with open_image(path) as mask:
         if mask.format not in _FORMATS or mask.info.get("compression") == "jpeg":
             raise InputError(
-                f"{path} is compressed as photographs are ({mask.format}), which changes values: "
-                f"save masks losslessly, as {' '.join(MASK_SUFFIXES)}."
+                f"{path} is a file of {mask.format}, which changes values: save masks as "
+                f"{', '.join(_FORMATS)}, without the compression of photographs."
             )
         return np.array(mask)

@@ -15,7 +15,8 @@ from .frames import IMAGE_SUFFIXES
 
 log = logging.getLogger(__name__)
 
-MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")  # formats that keep every value
+# Formats that keep every value; Pillow writes GIF with the values numbered anew.
+MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
 
 
 def find_pairs(images: Path, masks: Path) -> list[tuple[Path, Path]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from ..errors import InputError
 from .fields import FAR, is_numbers, shown
 
-SLACK = 1.0  # pixels by which a rounded number may stand out of its image
+_SLACK = 1.0  # pixels by which a rounded number may stand out of its image
 _LONGEST = 6  # characters of a count: 30 bits
 Pixels = npt.NDArray[np.uint8]
 
@@ -42,10 +43,7 @@ class Outline:
 
     def reaches_out(self, width: int, height: int) -> bool:
         """Tell whether a corner lies outside of an image of this size by more than rounding."""
-        if not self.polygons:
-            return False
-        left, top, right, bottom = self.extent
-        return min(left, top) < -SLACK or right > width + SLACK or bottom > height + SLACK
+        return bool(self.polygons) and reaches_out(self.extent, width, height)
 
     def clipped(self, width: int, height: int) -> Outline:
         """Return the part inside of an image of this size."""
@@ -67,6 +65,18 @@ class Runs:
         """Return the mask `(H, W)` of 0 and 1."""
         values = np.arange(len(self.counts), dtype=np.uint8) % 2
         return np.repeat(values, self.counts).reshape(width, height).T.copy()
+
+
+def reaches_out(box: Sequence[float], width: int, height: int) -> bool:
+    """Tell whether a box lies outside of an image of this size by more than rounding.
+
+    Args:
+        box: Left, top, right and bottom in pixels.
+        width: Of the image, in pixels.
+        height: Likewise.
+    """
+    left, top, right, bottom = box
+    return min(left, top) < -_SLACK or right > width + _SLACK or bottom > height + _SLACK
 
 
 def read_shape(value: Any, width: int, height: int, where: str) -> Outline | Runs | None:

@@ -21,6 +21,7 @@ from .targets import IGNORED, Target
 
 _TREES = ("images", "annotations")
 _FORMATS = ("PNG", "TIFF", "BMP")  # Pillow's names of those that keep every value
+_LOSSY = ("jpeg", "tiff_jpeg", "webp")  # within TIFF
 
 
 class MaskedFrames(Frames):
@@ -167,7 +168,7 @@ def read_pixels(path: Path) -> npt.NDArray[Any]:
         InputError: If it cannot be read, or is of a format that changes values.
     """
     with open_image(path) as mask:
-        if mask.format not in _FORMATS or mask.info.get("compression") == "jpeg":
+        if mask.format not in _FORMATS or mask.info.get("compression") in _LOSSY:
             raise InputError(
                 f"{path} is a file of {mask.format}, which changes values: save masks as "
                 f"{', '.join(_FORMATS)}, without the compression of photographs."

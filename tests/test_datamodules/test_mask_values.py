@@ -246,6 +246,13 @@ def test_a_mask_of_another_format_than_its_name(options: Any, tmp_path: Path) ->
     refused(masks(tmp_path).check, str(path), options["format"], "changes values")
 
 
+def test_a_tiff_compressed_as_photographs(tmp_path: Path) -> None:
+    path = write(tmp_path, 0, 1) / "annotations" / "training" / "0.png"
+    path.unlink()
+    Image.new("L", (SIDE, SIDE)).save(path.with_suffix(".tif"), compression="jpeg")
+    refused(masks(tmp_path).check, "0.tif", "without the compression of photographs")
+
+
 def touch(root: Path, *names: str) -> tuple[Path, Path]:
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import logging
 import os
 import pickle
@@ -44,6 +45,7 @@ PHOTOS = (
     "datamodule=imagenet datamodule.mixup=null datamodule.num_workers=0 "
     "~trainer.limit_train_batches datamodule.root="
 )
+MASKS = "task=segmentation backbone=swin_micro datamodule=masks datamodule.root={white}"
 # Before the words of eval.py.
 SHOWN = (
     "backbone.weights=null trainer=cpu callbacks.progress=null throughput_batch=1 "
@@ -231,6 +233,23 @@ CASES = [
     ),
     case("images a word", "train.py datamodule.train_images=abc", "train_images=abc must be"),
     case("no named data", "train.py datamodule=imagenet datamodule.dataset=x/y", "dataset=x/y"),
+    # Masks and boxes.
+    case(
+        "masks in white",
+        f"train.py {MASKS} datamodule.num_classes=2",
+        "{white}/annotations/training has masks of 0 and 255 only",
+        "datamodule.values=[0,255]",
+    ),
+    case(
+        "one class of pixels",
+        f"train.py {MASKS} datamodule.num_classes=1",
+        "datamodule.num_classes=1 must be a whole number from 2 to 255",
+    ),
+    case(
+        "a polygon far away",
+        "train.py task=detection backbone=swin_micro datamodule=coco datamodule.root={far_away}",
+        "{far_away}/annotations/instances_val2017.json: annotation 1 has a polygon with a corner",
+    ),
     # The network and its weights.
     case(
         "split patches", "train.py backbone.image_size=225", "image_size=225 is not", "224 or 232"
@@ -526,7 +545,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     (named["text_later"] / "train" / "dog" / "b.JPEG").write_text("no image")
     half = named["half_image"] / "train" / "dog" / "b.JPEG"
     half.write_bytes(half.read_bytes()[:600])
-    named |= write_odd_photos(root)
+    named |= write_odd_photos(root) | write_odd_targets(root)
 
     student = create_student("vit_micro")
     dense = student.backbone.state_dict()
@@ -618,6 +637,35 @@ def write_odd_photos(root: Path) -> dict[str, Path]:
     for photo in (named["folder"] / "train" / "dog").iterdir():
         photo.unlink()
         photo.mkdir()
+    return named
+
+
+def write_odd_targets(root: Path) -> dict[str, Path]:
+    """Masks whose object is white, and a polygon that reaches far out of its image."""
+    named = {"white": root / "white", "far_away": root / "far_away"}
+    image = Image.new("RGB", (40, 40))
+    mask = Image.new("L", (40, 40))
+    mask.paste(255, (10, 10, 30, 30))
+    for split in ("training", "validation"):
+        for tree, picture, suffix in (("images", image, "jpg"), ("annotations", mask, "png")):
+            folder = named["white"] / tree / split
+            folder.mkdir(parents=True)
+            for number in range(2):
+                picture.save(folder / f"{number}.{suffix}")
+    content = {
+        "images": [{"id": 1, "file_name": "0.jpg", "width": 40, "height": 40}],
+        "categories": [{"id": 1, "name": "dog"}],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 9, 9]}
+            | {"segmentation": [[0, 0, 1e9, 0, 1e9, 1e9, 0, 1e9]]}
+        ],
+    }
+    for split in ("train2017", "val2017"):
+        (named["far_away"] / split).mkdir(parents=True)
+        image.save(named["far_away"] / split / "0.jpg")
+        path = named["far_away"] / "annotations" / f"instances_{split}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(content))
     return named
 
 

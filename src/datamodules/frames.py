@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
@@ -19,6 +19,9 @@ from . import folders
 from .base import ImageDataModule
 from .targets import Target, collate
 
+IMAGE_SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif"
+)  # fmt: skip
 JITTER = (0.5, 2.0)  # of the scale at which the whole photograph fills the frame, in training
 
 
@@ -96,17 +99,23 @@ class FramedImages(ImageDataModule):
         return super()._loader(dataset, kind, collate_fn=collate, **options)
 
 
-def open_rgb(path: Path) -> Image.Image:
-    """The image in `path`.
+def open_rgb(path: Path, size: tuple[int, int] | None = None) -> Image.Image:
+    """Return the image in `path` in RGB; `size` as in `open_image`.
 
     Raises:
         InputError: If it cannot be read.
     """
-    return open_image(path).convert("RGB")
+    with open_image(path, size) as image:
+        return image.convert("RGB")
 
 
-def open_image(path: Path) -> Image.Image:
-    """The image in `path` in its own mode, decoded.
+def open_image(path: Path, size: tuple[int, int] | None = None) -> Image.Image:
+    """Return the image in `path` in its own mode, decoded.
+
+    Args:
+        path: The file.
+        size: Width and height that its target was drawn on, in pixels: the image is turned as its
+            EXIF orientation says where only so it has them, else left as it is stored.
 
     Raises:
         InputError: If it cannot be read.
@@ -114,6 +123,9 @@ def open_image(path: Path) -> Image.Image:
     try:
         image = folders.open_image(path)
         image.load()
+        if size and image.size != size and image.size == size[::-1]:
+            turned = ImageOps.exif_transpose(image)
+            image = turned if turned.size == size else image
     except Exception as error:  # Pillow's decoders raise whatever they like
         known = isinstance(error, UnidentifiedImageError)
         reason = "of none of the usual formats" if known else one_sentence(str(error)).rstrip(".")

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
-from timm.data import get_img_extensions
 from torch import Tensor
 from torchvision import tv_tensors
 
 from ..errors import InputError
 from .frames import FramedImages, Frames, open_image, open_rgb
+from .pairs import find_pairs
+from .pixel_values import PixelValues
 from .targets import IGNORED, Target
+
+_TREES = ("images", "annotations")
+_FORMATS = ("PNG", "TIFF", "BMP")  # Pillow's names of those that keep every value
+_LOSSY = ("jpeg", "tiff_jpeg", "webp")  # within TIFF
 
 
 class MaskedFrames(Frames):
@@ -26,8 +33,7 @@ class MaskedFrames(Frames):
     def __init__(
         self,
         pairs: list[tuple[Path, Path]],
-        num_classes: int,
-        zero_is_ignored: bool,
+        values: PixelValues,
         config: dict[str, Any],
         *,
         training: bool,
@@ -35,8 +41,7 @@ class MaskedFrames(Frames):
         """Take the files of images and masks."""
         super().__init__(config, training=training)
         self._pairs = pairs
-        self._num_classes = num_classes
-        self._zero_is_ignored = zero_is_ignored
+        self._values = values
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -44,29 +49,16 @@ class MaskedFrames(Frames):
     def read(self, index: int) -> tuple[Image.Image, dict[str, Tensor]]:
         """See that the mask is as large as the image and holds no class too many."""
         image_path, mask_path = self._pairs[index]
-        image, mask = open_rgb(image_path), open_image(mask_path)
-        if mask.size != image.size:
+        pixels = read_pixels(mask_path)
+        classes = self._values.classes(pixels, mask_path)
+        height, width = classes.shape
+        image = open_rgb(image_path, (width, height))
+        if image.size != (width, height):
             raise InputError(
-                f"{mask_path} is {_size(mask)} pixels, but its image {image_path} is "
-                f"{_size(image)}: a mask must be as large as its image."
+                f"{mask_path} is {width}x{height} pixels, but its image {image_path} is "
+                f"{image.width}x{image.height}: a mask must be as large as its image."
             )
-        values = np.asarray(mask)
-        if values.ndim != 2:
-            raise InputError(
-                f"{mask_path} has {values.shape[2]} channels: a mask must have one, whose values "
-                "are class indices."
-            )
-        first = int(self._zero_is_ignored)
-        last = first + self._num_classes - 1
-        known = values[values != IGNORED]
-        if known.size and (known.min() < 0 or known.max() > last):
-            wrong = known.min() if known.min() < 0 else known.max()
-            raise InputError(
-                f"{mask_path} holds the index {wrong}, but the {self._num_classes} classes of "
-                f"datamodule.num_classes are {first} to {last} (and {IGNORED} is ignored)."
-            )
-        indices = np.where(values == IGNORED, 0, values.astype(np.int64) + 1 - first)
-        return image, {"mask": tv_tensors.Mask(torch.from_numpy(indices))}
+        return image, {"mask": tv_tensors.Mask(torch.from_numpy(classes))}
 
     def finish(self, target: dict[str, Tensor]) -> Target:
         """Back to classes."""
@@ -85,6 +77,7 @@ class Masks(FramedImages):
         root: str | None,
         num_classes: int,
         reduce_zero_label: bool,
+        values: Sequence[int] | None = None,
         train_split: str = "training",
         val_split: str = "validation",
         **base: Any,
@@ -95,30 +88,36 @@ class Masks(FramedImages):
             root: The folder.
             num_classes: Classes, those that are ignored not counted.
             reduce_zero_label: Index 0 is ignored and class i has the index i + 1, as in ADE20K.
+            values: The value of each class in order, as [0, 255] for an object drawn in white;
+                None where it is the index.
             train_split: Folder of the training images, and of their masks.
             val_split: Likewise of validation.
             base: Arguments of `ImageDataModule`.
         """
         super().__init__(**base)
         self._root = root
-        self._classes = num_classes
-        self._reduce_zero_label = reduce_zero_label
+        self._values = PixelValues(num_classes, reduce_zero_label, values)
         self._splits = {True: train_split, False: val_split}
+        self._found: dict[bool, list[tuple[Path, Path]]] = {}
 
     @property
     def num_classes(self) -> int:
         """As it was given."""
-        return self._classes
+        return self._values.num_classes
 
     def check(self, stage: str = "fit", processes: int = 1) -> None:
-        """See that each image has a mask.
+        """See that each image has a mask and that masks hold what they should.
 
         Raises:
-            InputError: If a folder is missing, or a mask; or too few images for a batch.
+            InputError: If a folder or a mask is missing; if there are too few images for a batch,
+                or only one class in the masks.
         """
+        self._values.check()
         if stage == "fit":
             self.check_batches(len(self._pairs(training=True)), processes)
-        self._pairs(training=False)
+        for training in (True, False) if stage == "fit" else (False,):
+            masks = [mask for _, mask in self._pairs(training)]
+            self._values.check_split(masks, read_pixels, training=training)
 
     def train_dataset(self) -> Any:
         """Scaled, cropped and flipped at random."""
@@ -129,19 +128,23 @@ class Masks(FramedImages):
         return self._frames(training=False)
 
     def val_filenames(self) -> list[str]:
-        """Of the images."""
-        return [image.name for image, _ in self._pairs(training=False)]
+        """Of the images, with their subfolders."""
+        folder = self._folders(training=False)[0]
+        pairs = self._pairs(training=False)
+        return [image.relative_to(folder).as_posix() for image, _ in pairs]
 
     def _frames(self, *, training: bool) -> MaskedFrames:
         return MaskedFrames(
-            self._pairs(training),
-            self._classes,
-            self._reduce_zero_label,
-            self.input_config,
-            training=training,
+            self._pairs(training), self._values, self.input_config, training=training
         )
 
     def _pairs(self, training: bool) -> list[tuple[Path, Path]]:
+        if training not in self._found:
+            self._found[training] = find_pairs(*self._folders(training))
+        return self._found[training]
+
+    def _folders(self, training: bool) -> tuple[Path, Path]:
+        """Those of images and masks."""
         if self._root is None:
             raise InputError(
                 "datamodule.root is not set: give a folder that holds images/ and annotations/, or "
@@ -155,19 +158,19 @@ class Masks(FramedImages):
                     f"There is no folder {folder}: datamodule.root={self._root} should hold "
                     f"images/{split}/* and annotations/{split}/*.png."
                 )
-        known = get_img_extensions()
-        files = sorted(path for path in images.iterdir() if path.suffix.lower() in known)
-        if not files:
-            raise InputError(f"{images} holds no images ({' '.join(known)}).")
-        pairs = [(path, masks / f"{path.stem}.png") for path in files]
-        alone = next((image for image, mask in pairs if not mask.is_file()), None)
-        if alone:
-            raise InputError(f"{alone} has no mask: {masks / alone.stem}.png is missing.")
-        return pairs
+        return images, masks
 
 
-_TREES = ("images", "annotations")
+def read_pixels(path: Path) -> npt.NDArray[Any]:
+    """Return the values of a mask as they are stored; a palette's are its indices.
 
-
-def _size(image: Image.Image) -> str:
-    return f"{image.width}x{image.height}"
+    Raises:
+        InputError: If it cannot be read, or is of a format that changes values.
+    """
+    with open_image(path) as mask:
+        if mask.format not in _FORMATS or mask.info.get("compression") in _LOSSY:
+            raise InputError(
+                f"{path} is a file of {mask.format}, which changes values: save masks as "
+                f"{', '.join(_FORMATS)}, without the compression of photographs."
+            )
+        return np.array(mask)

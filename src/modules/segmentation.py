@@ -10,6 +10,7 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
 from ..datamodules.targets import IGNORED
+from ..errors import InputError
 from .dense import DenseModule
 from .heads.base import DenseOutput, WholeNetwork
 
@@ -33,7 +34,15 @@ class SparseSegmenter(DenseModule):
             num_classes: Outputs for each pixel.
             present_classes: Not read.
             **parts: `head`, `backbone`, `method`, `schedule`, `loss`, `optimizer`, `teacher`.
+
+        Raises:
+            InputError: If there are too few classes to tell apart.
         """
+        if num_classes < 2:
+            raise InputError(
+                f"task=segmentation has num_classes={num_classes}: it must be 2 or more, as the "
+                "background counts too."
+            )
         self.num_classes = num_classes
         super().__init__(num_classes=num_classes, **parts)
         self.save_hyperparameters()

@@ -1,0 +1,92 @@
+"""What a json from anybody holds, checked field by field against a table."""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..errors import InputError, one_sentence
+
+FAR = 1_000_000_000  # beyond any pixel and any number of pixels
+
+_short = reprlib.Repr()
+_short.maxlist = _short.maxdict = 8
+_short.maxstring = _short.maxother = _short.maxlong = 80
+
+
+class Kind(NamedTuple):
+    """What a field must be: in words, and as a function."""
+
+    wanted: str
+    accepts: Callable[[Any], bool]
+
+
+def is_whole(value: Any) -> bool:
+    """Tell whether `value` is a whole number, `640.0` included."""
+    return type(value) is int or (type(value) is float and value.is_integer())
+
+
+def is_numbers(value: Any) -> bool:
+    """Tell whether `value` is a list of numbers, whatever they are; the empty one is."""
+    return isinstance(value, list) and {type(one) for one in value} <= {int, float}
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip()) and "\0" not in value
+
+
+WHOLE = Kind("a whole number", lambda value: is_whole(value) and abs(value) < 2**63)
+SIDE = Kind("a whole number of pixels above 0", lambda value: is_whole(value) and 0 < value < FAR)
+TEXT = Kind("a text", _is_text)
+FLAG = Kind("0 or 1", lambda value: type(value) in (int, bool) and value in (0, 1))
+BOX = Kind(
+    "four finite numbers, left, top, width and height in pixels",
+    lambda value: is_numbers(value) and len(value) == 4 and all(abs(one) < FAR for one in value),
+)
+
+
+def read_json(path: Path) -> Any:
+    """Return what a json file holds, in whichever UTF it is written.
+
+    Raises:
+        InputError: If it is none, or nests or counts too far.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except RecursionError as error:
+        raise InputError(f"{path} is not json that can be read (it nests too deeply).") from error
+    except MemoryError as error:
+        raise InputError(f"{path} needs more memory than there is: split it.") from error
+    except ValueError as error:  # of json, of Unicode, or of a number with thousands of digits
+        reason = one_sentence(str(error)).rstrip(".")
+        raise InputError(f"{path} is not json ({reason}).") from error
+
+
+def check_fields(one: Any, kinds: Mapping[str, Kind], where: str) -> None:
+    """Check that an object has every field of `kinds`, each of its kind.
+
+    Args:
+        one: As json gives it.
+        kinds: By field.
+        where: Names the object in an error.
+
+    Raises:
+        InputError: Of the first field that is missing or wrong.
+    """
+    if not isinstance(one, dict):
+        raise InputError(
+            f"{where} is {shown(one)}: COCO's format has an object with {', '.join(kinds)} there."
+        )
+    for key, kind in kinds.items():
+        if key not in one:
+            raise InputError(f"{where} has no {key}: COCO's format has {', '.join(kinds)} there.")
+        if not kind.accepts(one[key]):
+            raise InputError(f"{where} has {key}={shown(one[key])}: it must be {kind.wanted}.")
+
+
+def shown(value: Any) -> str:
+    """Return a value as it may stand in a message: short, on one line, its controls escaped."""
+    return _short.repr(value)

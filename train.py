@@ -93,10 +93,11 @@ def _started_from_outside(trainer: Any) -> bool:
 if __name__ == "__main__":
     from src.errors import one_sentence_errors
     from src.help import help_if_asked
+    from src.shell import for_hydra
     from src.sweep.name import name_run, name_sweep
 
     with one_sentence_errors():
         help_if_asked("train", sys.argv[1:])
         name_run()
-        sys.argv[1:] = name_sweep(sys.argv[1:])
+        sys.argv[1:] = for_hydra(name_sweep(sys.argv[1:]))
         main()

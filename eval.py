@@ -37,23 +37,44 @@ def row(config: DictConfig) -> dict[str, Any]:
 
 
 def add_recorded_choices(arguments: list[str]) -> list[str]:
-    """Let a checkpoint's own backbone and data be the defaults of the command line."""
-    given = dict(argument.partition("=")[::2] for argument in arguments)
-    path = given.get("ckpt_path", "null")
-    if path == "null":
+    """Let the checkpoint's own backbone and data be the defaults of the command line.
+
+    Raises:
+        InputError: If a sweep's checkpoints come from runs that chose differently.
+    """
+    from src.errors import InputError
+    from src.shell import for_hydra, parsed, texts
+
+    given = {
+        override.key_or_group: override
+        for override in map(parsed, for_hydra(arguments))
+        if override
+    }
+    paths = texts(given["ckpt_path"]) if "ckpt_path" in given else []
+    if not paths:
         return arguments
     from src.recorded import recorded_choices
 
-    choices = recorded_choices(path)
-    return [f"{group}={name}" for group, name in choices.items() if group not in given] + arguments
+    all_choices = [recorded_choices(path) for path in paths]
+    for path, choices in zip(paths, all_choices, strict=True):
+        for group in sorted((choices | all_choices[0]).keys() - given.keys()):
+            if choices.get(group) != all_choices[0].get(group):
+                raise InputError(
+                    f"ckpt_path={paths[0]} has {group}={all_choices[0].get(group)} and {path} "
+                    f"{group}={choices.get(group)}: evaluate them one by one, or add {group}=NAME "
+                    "for both."
+                )
+    added = [f"{group}={name}" for group, name in all_choices[0].items() if group not in given]
+    return added + arguments
 
 
 if __name__ == "__main__":
     from src.errors import one_sentence_errors
     from src.help import help_if_asked
+    from src.shell import for_hydra
     from src.sweep.name import name_sweep
 
     with one_sentence_errors():
         help_if_asked("eval", sys.argv[1:])
-        sys.argv[1:] = name_sweep(add_recorded_choices(sys.argv[1:]))
+        sys.argv[1:] = for_hydra(name_sweep(add_recorded_choices(sys.argv[1:])))
         main()

@@ -31,8 +31,10 @@ if __name__ == "__main__":
     from eval import add_recorded_choices
     from src.errors import one_sentence_errors
     from src.help import help_if_asked
+    from src.shell import for_hydra
+    from src.sweep.name import name_sweep
 
     with one_sentence_errors():
         help_if_asked("export", sys.argv[1:])
-        sys.argv[1:] = add_recorded_choices(sys.argv[1:])
+        sys.argv[1:] = for_hydra(name_sweep(add_recorded_choices(sys.argv[1:])))
         main()

@@ -26,9 +26,12 @@ def row(config: DictConfig) -> dict[str, Any]:
     from src.evaluation import trained_row
 
     trainer, module, data = fit(config)
+    sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
+    if sweeping and config.monitor not in trainer.callback_metrics:
+        trainer.validate(module, data, verbose=False)  # it had finished its epochs before
     metric = trainer.callback_metrics.get(config.monitor)
     result = {"metric": None if metric is None else float(metric)}
-    if HydraConfig.get().mode is RunMode.MULTIRUN and trainer.is_global_zero:
+    if sweeping and trainer.is_global_zero:
         choices = HydraConfig.get().runtime.choices
         settings = OmegaConf.to_container(config, resolve=True)
         result |= {"backbone": choices["backbone"], "method": choices["method"]}
@@ -93,10 +96,11 @@ def _started_from_outside(trainer: Any) -> bool:
 if __name__ == "__main__":
     from src.errors import one_sentence_errors
     from src.help import help_if_asked
+    from src.shell import for_hydra
     from src.sweep.name import name_run, name_sweep
 
     with one_sentence_errors():
         help_if_asked("train", sys.argv[1:])
         name_run()
-        sys.argv[1:] = name_sweep(sys.argv[1:])
+        sys.argv[1:] = for_hydra(name_sweep(sys.argv[1:]))
         main()

@@ -8,6 +8,8 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from .shell import for_hydra, parsed
+
 _CONF = Path(__file__).resolve().parents[1] / "conf"
 _EXAMPLES = """
   python train.py                                              embedded digits, minutes on a CPU
@@ -33,7 +35,9 @@ def help_if_asked(program: str, arguments: list[str]) -> None:
     """
     if not {"-h", "--help"} & set(arguments):
         return
-    overrides = [argument for argument in arguments if not argument.startswith("-")]
+    words = [word for word in for_hydra(arguments) if not word.startswith("-")]
+    read = {word: parsed(word) for word in words}
+    overrides = [word for word, one in read.items() if one is None or not one.is_sweep_override()]
     with initialize_config_dir(str(_CONF), version_base="1.3"):
         config = compose(program, overrides=overrides)
     groups = sorted(path for path in _CONF.iterdir() if path.is_dir() and path.name != "hydra")

@@ -1,4 +1,4 @@
-"""One training to a folder."""
+"""Keep a folder to one training, and a sweep's cell to one sweep."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from .errors import InputError
 log = logging.getLogger(__name__)
 
 _NAME = ".lock"
+_CELL_NAME = ".cell.lock"
 _PATIENCE = 30.0  # seconds; loader processes of a killed training live on for a few
 
 
@@ -30,16 +31,38 @@ def only_training_in(folder: Path, patience: float = _PATIENCE) -> Iterator[None
     Raises:
         InputError: If it has not ended by then.
     """
-    lock = FileLock(folder / _NAME)
+    sentence = (
+        f"Another training is writing to {folder}: wait for its end, or give this one a folder "
+        "of its own, hydra.run.dir=DIR."
+    )
+    with _only_one(folder / _NAME, patience, "trainings", sentence):
+        yield
+
+
+@contextmanager
+def only_cell_in(folder: Path, patience: float = _PATIENCE) -> Iterator[None]:
+    """Keep other sweeps from the same cell, whose results two would mix.
+
+    Raises:
+        InputError: If another sweep has not ended with it within `patience` seconds.
+    """
+    sentence = (
+        f"Another sweep is at work on {folder}: wait for its end, or give this one a folder of its "
+        "own, hydra.sweep.dir=DIR."
+    )
+    with _only_one(folder / _CELL_NAME, patience, "sweeps", sentence):
+        yield
+
+
+@contextmanager
+def _only_one(path: Path, patience: float, others: str, sentence: str) -> Iterator[None]:
+    lock = FileLock(path)
     try:
         lock.acquire(timeout=patience)
     except Timeout:
-        raise InputError(
-            f"Another training is writing to {folder}: wait for its end, or give this one a folder "
-            "of its own, hydra.run.dir=DIR."
-        ) from None
+        raise InputError(sentence) from None
     except (NotImplementedError, OSError) as error:
-        log.warning(f"{folder} cannot be kept from other trainings ({error}).")
+        log.warning(f"{path.parent} cannot be kept from other {others} ({error}).")
     try:
         yield
     finally:

@@ -7,6 +7,10 @@ from typing import Any
 
 from lightning.pytorch.loggers import WandbLogger
 
+from ..sweep.name import shortened
+
+LONGEST_NAME = 128  # characters that W&B takes for a run's or a group's name
+
 
 class ContinuedWandbLogger(WandbLogger):
     """Lightning's; a resumed training takes the W&B run that it finds in its own folder."""
@@ -17,8 +21,11 @@ class ContinuedWandbLogger(WandbLogger):
         Args:
             save_dir: The training's folder; W&B's files are in its `wandb`.
             continues: The checkpoint that is resumed; None starts a new run.
-            options: Lightning's.
+            options: Lightning's; a `name` or `group` too long for W&B is cut.
         """
+        for key in ("name", "group"):
+            if options.get(key):
+                options[key] = shortened(str(options[key]), LONGEST_NAME)
         if continues is not None:
             options["id"] = options.get("id") or _last_id(Path(save_dir))
         super().__init__(save_dir=save_dir, **options)

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..callbacks.wandb_log import LONGEST_NAME
 from ..modules.build import instantiate
-from ..sweep.cell import METRICS, metric_of
-from ..sweep.report import AXES, COLUMNS
+from ..sweep.cell import metric_label, metric_of
+from ..sweep.name import shortened
+from ..sweep.report import AXES, columns_of
 
 # A row's names under those that a training run logs.
 LOGGED = {
@@ -62,16 +64,18 @@ def log_report(rows: Sequence[dict[str, Any]], folder: Path, options: dict[str, 
     run = wandb.init(
         project=options["project"],
         entity=options["entity"],
-        group=options["group"] or folder.name,
+        group=shortened(options["group"] or folder.name, LONGEST_NAME),
         name="pareto",
         job_type="report",
         dir=str(folder),
         mode="offline" if options["offline"] else None,
     )
     metric = str(metric_of(rows[0]))
-    title = METRICS[metric].partition(" (")[0]
+    title = metric_label(metric).partition(" (")[0]
     try:
-        table = wandb.Table(list(COLUMNS), [[row.get(name) for name in COLUMNS] for row in rows])
+        columns = columns_of(rows)
+        cells = [[row.get(name) for name in columns] for row in rows]
+        table = wandb.Table(columns, cells, allow_mixed_types=True)
         charts = {
             f"pareto/{cost}": wandb.plot.scatter(table, cost, metric, f"{title} against {label}")
             for cost, label in AXES.items()

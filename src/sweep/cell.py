@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
+import threading
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +18,49 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from ..errors import sentences_of
+from ..lock import only_cell_in
 
 log = logging.getLogger(__name__)
 
 RESULT, MAPS, SETTINGS, FAILURE = "result.json", "maps.json", "settings.json", "failure.txt"
 # What a row's task is judged by, in percent, and how it is called.
 METRICS = {"acc1": "top-1 (%)", "miou": "mIoU (%)", "box_ap": "box AP (%)"}
+# What every report needs of a row, as numbers.
+COSTS = ("gmacs", "images_per_s", "speedup")
 # Settings that say where and not what.
 _PLACES = ("paths", "hydra", "logger")
+_HUGE = 1e300
 
 
 def run_cell(config: DictConfig, work: Callable[[DictConfig], dict[str, Any]]) -> dict[str, Any]:
     """Do the job that `config` describes and write its row, `result.json`.
 
-    In a sweep a job that has finished under the same settings is not done again, and one that
-    fails leaves `failure.txt` and an empty row instead of an exception.
+    In a sweep a job that has finished under the same settings is not done again, a training that
+    was stopped goes on from its newest checkpoint, and a job that fails leaves `failure.txt` and an
+    empty row instead of an exception.
 
     Args:
         config: The job's configuration.
         work: Does it; returns a row of the report, with `maps` if there are any.
+
+    Raises:
+        InputError: If another sweep is at work on this cell.
     """
+    from lightning.pytorch.utilities import rank_zero_only  # late, for the sake of `--help`
+
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    settings = _settings(config)
     if hydra.mode is not RunMode.MULTIRUN:
-        return _finish(folder, work(config), settings)
+        return _finish(folder, work(config), _settings(config), config.monitor)
+    first = getattr(rank_zero_only, "rank", 0) == 0
+    with only_cell_in(folder) if first else nullcontext():
+        return _run_once(folder, config, work)
+
+
+def _run_once(
+    folder: Path, config: DictConfig, work: Callable[[DictConfig], dict[str, Any]]
+) -> dict[str, Any]:
+    settings = _settings(config)
     finished = read_row(folder)
     if finished and _read(folder / SETTINGS) == settings:
         log.info(f"Finished already: {folder.name}")
@@ -47,7 +68,9 @@ def run_cell(config: DictConfig, work: Callable[[DictConfig], dict[str, Any]]) -
     for name in (RESULT, MAPS, FAILURE):
         (folder / name).unlink(missing_ok=True)
     try:
-        return _finish(folder, work(config), settings)
+        if config.ckpt_path is None and _stopped_under(settings, folder / "checkpoints"):
+            config.ckpt_path = "last"
+        return _finish(folder, work(config), settings, config.monitor)
     except Exception as error:
         sentence = " ".join(sentences_of(error)) or f"{type(error).__name__}: {error}"
         (folder / FAILURE).write_text(f"{sentence}\n\n{traceback.format_exc()}")
@@ -55,26 +78,70 @@ def run_cell(config: DictConfig, work: Callable[[DictConfig], dict[str, Any]]) -
         return {}
 
 
+def _stopped_under(settings: dict[str, Any], checkpoints: Path) -> bool:
+    """Whether the newest checkpoint is of a training under these very settings."""
+    if not checkpoints.is_dir():
+        return False
+    from ..modules.checkpoints import newest_checkpoint, read_file
+
+    newest = newest_checkpoint(checkpoints)
+    record = read_file(newest).get("run") if newest else None
+    if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
+        return False
+    of_run = {key: value for key, value in record["config"].items() if key not in _PLACES}
+    if of_run.get("ckpt_path") == "last":  # it had gone on before
+        of_run["ckpt_path"] = None
+    return bool(json.loads(json.dumps(of_run, default=str)) == settings)
+
+
 def read_row(folder: Path) -> dict[str, Any] | None:
     """The row of a finished job, or None."""
     row = _read(folder / RESULT)
-    return row if isinstance(row, dict) and metric_of(row) else None
+    if not isinstance(row, dict) or not isinstance(row.get("method"), str):
+        return None
+    metric = metric_of(row)
+    numbers = [row.get(name) for name in (metric, *COSTS) if name]
+    return row if metric and all(map(_is_number, numbers)) else None
+
+
+def _is_number(value: Any) -> bool:
+    whole = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return whole and -_HUGE < value < _HUGE
 
 
 def metric_of(row: dict[str, Any]) -> str | None:
-    """Which of `METRICS` a row has."""
-    return next((name for name in METRICS if name in row), None)
+    """The metric that a row is judged by: of `METRICS`, or what its run was told to monitor."""
+    known = next((name for name in METRICS if name in row), None)
+    monitored = row.get("monitor")
+    return known or (monitored if isinstance(monitored, str) and monitored in row else None)
+
+
+def metric_label(metric: str) -> str:
+    """How a report calls a metric."""
+    return METRICS.get(metric, metric)
 
 
 def read_maps(folder: Path) -> dict[str, Any] | None:
     """What the job left of a few images, or None."""
-    maps: dict[str, Any] | None = _read(folder / MAPS)
-    return maps
+    maps = _read(folder / MAPS)
+    parts = ("images", "locations", "decisions")
+    whole = isinstance(maps, dict) and all(isinstance(maps.get(part), list) for part in parts)
+    return maps if whole else None
 
 
-def _finish(folder: Path, row: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+def _finish(
+    folder: Path, row: dict[str, Any], settings: dict[str, Any], monitor: str
+) -> dict[str, Any]:
     from lightning.pytorch.utilities import rank_zero_only  # late, for the sake of `--help`
 
+    monitored = monitor.rpartition("/")[2]
+    if metric_of(row) is None and monitored in row:
+        row |= {"monitor": monitored}
+    if HydraConfig.get().mode is RunMode.MULTIRUN and metric_of(row) is None:
+        rank_zero_only(log.warning)(
+            f"{folder.name} leaves no metric to report and counts as unfinished: "
+            f"monitor={monitor} should name one that its task logs."
+        )
     rank_zero_only(_save)(folder, row, settings)
     return {name: value for name, value in row.items() if name != "maps"}
 
@@ -83,7 +150,7 @@ def _save(folder: Path, row: dict[str, Any], settings: dict[str, Any]) -> None:
     rest = {name: value for name, value in row.items() if name != "maps"}
     contents = {SETTINGS: settings, MAPS: row.get("maps"), RESULT: rest}  # the row comes last
     for name, content in contents.items():
-        partial = folder / f"{name}.partial"
+        partial = folder / f"{name}.{os.getpid()}-{threading.get_ident()}.partial"
         partial.write_text(json.dumps(content, indent=None if name == MAPS else 2) + "\n")
         partial.replace(folder / name)
 
@@ -91,7 +158,7 @@ def _save(folder: Path, row: dict[str, Any], settings: dict[str, Any]) -> None:
 def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):  # none, or half of one
+    except (OSError, ValueError, RecursionError):  # none, half of one, or none of ours
         return None
 
 

@@ -1,4 +1,4 @@
-"""Where runs and sweeps live, told to Hydra by the environment. Imported before it; light."""
+"""Name the folders of runs, sweeps and their cells, for Hydra. Imported before it; light."""
 
 from __future__ import annotations
 
@@ -6,11 +6,21 @@ import hashlib
 import os
 import re
 from datetime import date
+from pathlib import PurePath
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import OmegaConf
+
+from ..shell import for_hydra, is_path, is_sweep, is_sweep_flag, parsed, texts
+from .outputs import check_outputs
 
 # Read by conf/hydra, inherited by the launchers' processes.
 VARIABLE = "TOKENTHRIFT_SWEEP"
 RUN = "TOKENTHRIFT_RUN"
+SWEPT = "TOKENTHRIFT_SWEPT"
 _LONGEST = 120
+_GROUP = 128  # characters that W&B takes
+_CELL = 200  # bytes; file systems take 255
 
 
 def name_run() -> None:
@@ -33,11 +43,20 @@ def name_sweep(arguments: list[str]) -> list[str]:
 
     Returns:
         The command line with the flag in front: Hydra refuses it between overrides.
+
+    Raises:
+        InputError: If cells of the sweep would write to one file.
     """
-    flags = [argument for argument in arguments if argument in ("-m", "--multirun")]
-    if not flags:
+    os.environ.pop(SWEPT, None)
+    if not is_sweep(arguments):
         return arguments
+    overrides = [override for override in map(parsed, for_hydra(arguments)) if override]
+    swept = {override.key_or_group for override in overrides if override.is_sweep_override()}
+    swept = {key.removeprefix("hydra.sweeper.params.") for key in swept}
+    check_outputs(overrides, swept)
     os.environ[VARIABLE] = sweep_name(arguments)
+    os.environ[SWEPT] = ",".join(sorted(swept))
+    flags = [argument for argument in arguments if is_sweep_flag(argument)]
     return flags[:1] + [argument for argument in arguments if argument not in flags]
 
 
@@ -47,11 +66,60 @@ def sweep_name(arguments: list[str]) -> str:
     overrides = [argument for argument in arguments if not argument.startswith(how)]
     whole = "_".join(overrides)
     name = _safe(whole) or "defaults"
-    if len(name) <= _LONGEST and name == whole:
+    if len(name.encode()) <= _LONGEST and name == whole:
         return name
-    digest = hashlib.sha256(whole.encode()).hexdigest()[:8]
-    return f"{name[:_LONGEST]}-{digest}"
+    return f"{_cut(name, _GROUP - 9)}-{_digest(whole)}"
 
 
-def _safe(name: str) -> str:
-    return re.sub(r"[^\w.,=+~\[\]-]+", "-", name)
+def cell_name() -> str:
+    """Name the job that Hydra runs in this process: by every setting that its sweep varies.
+
+    Of the others those are left out that `conf/hydra` excludes. As `${tokenthrift.cell:}` this is
+    a cell's folder and a W&B run's name; Hydra hands its resolvers to its launchers' processes.
+    """
+    hydra = HydraConfig.get()
+    swept = set(os.environ.get(SWEPT, "").split(",")) | set(hydra.sweeper.get("params") or {})
+    left_out = set(hydra.job.config.override_dirname.exclude_keys) - swept
+    overrides = sorted(hydra.overrides.task)
+    keys = [override.lstrip("+~").partition("=")[0] for override in overrides]
+    named = [(key in swept, o) for key, o in zip(keys, overrides, strict=True)]
+    named = [pair for pair, key in zip(named, keys, strict=True) if key not in left_out]
+    name = ",".join(_label(override) for _, override in named) or "defaults"
+    if len(name.encode()) <= _CELL:
+        return name
+    first = sorted(named, key=lambda pair: not pair[0])  # what tells the cells apart
+    return shortened(",".join(_label(override) for _, override in first), _CELL)
+
+
+def shortened(name: str, longest: int) -> str:
+    """`name`, or where it is longer than `longest` bytes of UTF-8 its beginning and a digest."""
+    if len(name.encode(errors="replace")) <= longest:
+        return name
+    return f"{_cut(name, longest - 9)}-{_digest(name)}"
+
+
+def _label(override: str) -> str:
+    """An override as part of a folder's name; a path by its last parts."""
+    key, equals, value = override.partition("=")
+    read = parsed(override)
+    text = value
+    if equals and read is not None and is_path(read.key_or_group):
+        (text,) = texts(read) or [value]
+        value = "-".join(PurePath(text).parts[-3:]).lstrip("/-")
+    label = _safe(f"{key}{equals}{value}", "@:{}")
+    return label if label == override else f"{label}-{_digest(f'{key}={text}')}"
+
+
+def _cut(name: str, longest: int) -> str:
+    return name.encode(errors="replace")[:longest].decode(errors="ignore")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:8]
+
+
+def _safe(name: str, also: str = "") -> str:
+    return re.sub(rf"[^\w.,=+~\[\]{also}-]+", "-", name)
+
+
+OmegaConf.register_new_resolver("tokenthrift.cell", cell_name, replace=True)

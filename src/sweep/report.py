@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..evaluation import write_csv
-from .cell import METRICS, RESULT, metric_of, read_maps, read_row
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
-# Columns of the csv, and of the page's table as far as they are filled.
+from ..errors import some
+from ..evaluation import write_csv
+from ..shell import parsed
+from .cell import RESULT, metric_label, metric_of, read_maps, read_row
+
+log = logging.getLogger(__name__)
+
+# Columns of the csv beside what a sweep varies, and of the page's table as far as they are filled.
 COLUMNS = (
     "backbone",
     "method",
@@ -45,14 +54,48 @@ AXES = {"gmacs": "GMACs", "images_per_s": "images/s", "speedup": "times as fast 
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """The finished cells under `folder`, by name, each with its maps."""
-    rows = []
+    """The finished cells under `folder`, by name, each with its maps and what the sweep varies.
+
+    Cells whose results cannot be read are left out and named in one warning.
+    """
+    rows, typed, broken = [], [], []
     for path in sorted(folder.glob(f"**/{RESULT}")):
-        row = read_row(path.parent)
-        if row:
-            name = str(path.parent.relative_to(folder))
-            rows.append({**row, "cell": name, "maps": read_maps(path.parent)})
+        row, name = read_row(path.parent), str(path.parent.relative_to(folder))
+        if row is None:
+            broken.append(name)
+            continue
+        rows.append({**row, "cell": name, "maps": read_maps(path.parent)})
+        typed.append(_overrides(path.parent / ".hydra" / "overrides.yaml"))
+    if broken:
+        log.warning(
+            f"The report leaves out {some(broken)}: {RESULT} there lacks a number for a metric or "
+            "a cost, so give the sweep's command again to do what is missing."
+        )
+    varied = {key for one in typed for key in one if any(o.get(key) != one[key] for o in typed)}
+    for row, one in zip(rows, typed, strict=True):
+        row |= {key: one[key] for key in sorted(varied & one.keys()) if key not in row}
+        row["swept"] = sorted(varied - set(COLUMNS))
     return rows
+
+
+def columns_of(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The columns of a report over `rows`: the settings that the sweep varies come after rho."""
+    place = COLUMNS.index("rho") + 1
+    return [*COLUMNS[:place], *rows[0]["swept"], *COLUMNS[place:]]
+
+
+def _overrides(file: Path) -> dict[str, Any]:
+    """What a cell's command line set, as numbers and text; nothing where its file is damaged."""
+    try:
+        words = OmegaConf.to_container(OmegaConf.load(file))
+    except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException):
+        return {}
+    found = [parsed(word) for word in words if isinstance(word, str)]
+    values = {one.key_or_group: one.value() for one in found if one and not one.is_delete()}
+    return {
+        key: value if isinstance(value, (int, float, str)) else str(value or "null")
+        for key, value in values.items()
+    }
 
 
 def front(rows: Sequence[dict[str, Any]], cost: str, less_is_better: bool) -> list[int]:
@@ -85,22 +128,29 @@ def write_report(folder: Path) -> Path | None:
     for cost in AXES:
         for i in front(rows, cost, less_is_better=cost == "gmacs"):
             rows[i]["on_front"][cost] = True
-    write_csv(rows, folder / "pareto.csv", COLUMNS)
+    columns = columns_of(rows)
+    plain = [{key: _as_text(value) for key, value in row.items()} for row in rows]
+    write_csv(plain, folder / "pareto.csv", columns)
     draw(rows, folder / "pareto.png")
     page = (Path(__file__).parent / "page.html").read_text()
     metric = metric_of(rows[0])
     data = {
         "title": folder.name,
         "rows": rows,
-        "columns": COLUMNS,
+        "columns": columns,
         "axes": AXES,
         "metric": metric,
-        "metric_label": METRICS[str(metric)],
+        "metric_label": metric_label(str(metric)),
     }
-    text = json.dumps(data).replace("</", "<\\/")  # no text may end the script
+    text = json.dumps(data).replace("<", "\\u003c")  # no text may end or begin a script
     report = folder / "report.html"
     report.write_text(page.replace("/*DATA*/null", text))
     return report
+
+
+def _as_text(value: Any) -> Any:
+    """`value`, where it is text such that no spreadsheet takes it for a formula."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in set("=+-@\t\r") else value
 
 
 def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
@@ -123,6 +173,6 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
             [rows[i][cost] for i in best], [quality(rows[i]) for i in best], "k--", linewidth=0.8
         )
         panel.set_xlabel(label)
-    panels[0].set_ylabel(METRICS[str(metric_of(rows[0]))])
+    panels[0].set_ylabel(metric_label(str(metric_of(rows[0]))))
     panels[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(path, dpi=120)

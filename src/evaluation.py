@@ -17,7 +17,7 @@ from torch import Tensor
 from .callbacks.disagreement import Disagreement
 from .callbacks.position_map import ClassMap, PositionMap
 from .callbacks.predictions import PredictionWriter
-from .callbacks.token_maps import inspect, spread_images
+from .callbacks.token_maps import images_at, inspect, spread_images
 from .dashboard.images import masked_images
 from .errors import InputError
 from .modules.backbones.base import SparseBackbone
@@ -143,7 +143,7 @@ def numbered_images(data: Any, numbers: Sequence[int] | None) -> Tensor:
         raise InputError(
             f"images={numbers} must be a list of numbers from 0 to {len(dataset) - 1}, as [0,5]."
         )
-    return torch.stack([dataset[number][0] for number in numbers])
+    return images_at(dataset, numbers)
 
 
 def show_tokens(student: SparseBackbone, images: Tensor, data: Any) -> Image.Image:

@@ -17,6 +17,7 @@ from torchvision.transforms.v2 import functional
 from ..errors import InputError, one_sentence
 from . import folders
 from .base import ImageDataModule
+from .decoding import decode_rgb
 from .targets import Target, collate
 
 JITTER = (0.5, 2.0)  # of the scale at which the whole photograph fills the frame, in training
@@ -102,7 +103,7 @@ def open_rgb(path: Path) -> Image.Image:
     Raises:
         InputError: If it cannot be read.
     """
-    return open_image(path).convert("RGB")
+    return decode_rgb(open_image(path))
 
 
 def open_image(path: Path) -> Image.Image:

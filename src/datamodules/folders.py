@@ -185,7 +185,7 @@ class ImageFolders:
         """
         self._adopted = tuple(names)
         self._readers.clear()
-        del self.classes
+        self.__dict__.pop("classes", None)  # read anew
 
     def class_name(self, label: int) -> str:
         """ImageNet's first word for WNIDs, else the folder's name."""

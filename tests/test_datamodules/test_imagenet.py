@@ -211,7 +211,7 @@ def test_folders_without_any_image_are_refused(tmp_path: Path) -> None:
     sentence = refusal(make(tmp_path))
     assert "hold no images (" in sentence
     for suffix in (".png", ".jpg", ".jpeg", ".webp", ".tif"):
-        assert f"{suffix} " in sentence
+        assert suffix in sentence
 
 
 @pytest.mark.parametrize("stage", ["fit", "test"])

@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from .callbacks.run_record import RunRecord
 from .callbacks.whole_files import WholeFiles
+from .class_names import check_same_classes, warn_of_other_classes
 from .errors import InputError, sentences_of
 from .idle import idle_settings
 from .modules.base import SparseModule
@@ -96,8 +97,10 @@ def assemble(config: DictConfig, choices: dict[str, str], typed: list[str]) -> R
         check_monitor(settings["monitor"], module.validation_metrics())
     if module:
         with faults.of("ckpt_path", "trainer"):
-            checkpoint = _checkpoint(settings, module, OmegaConf.to_container(config))
+            checkpoint = _checkpoint(settings, module, data, OmegaConf.to_container(config))
     faults.report()
+    if data and settings["backbone"]["weights"] and not checkpoint:
+        warn_of_other_classes(data, settings["backbone"]["weights"])
     for warning in idle_settings(config, module, typed):
         log.warning(warning)
     for logger in trainer.loggers:
@@ -117,13 +120,17 @@ def _trainer(settings: dict[str, Any], record: Any, choices: dict[str, str]) -> 
     return trainer
 
 
-def _checkpoint(settings: dict[str, Any], module: SparseModule, record: Any) -> Path | None:
+def _checkpoint(
+    settings: dict[str, Any], module: SparseModule, data: Any, record: Any
+) -> Path | None:
     path = settings["ckpt_path"]
     if path == "last":
         path = newest_checkpoint(Path(settings["paths"]["run"]) / "checkpoints")
         log.info(f"Resuming from {path}." if path else "No checkpoint yet: training starts afresh.")
     if path:
         check_resumable(module.student, path, settings["trainer"]["max_epochs"])
+        if data:
+            check_same_classes(data, path)
         if differing := differing_settings(path, record):
             log.warning(f"{path} goes on with other settings: {'; '.join(differing)}.")
     return path and Path(path)

@@ -17,12 +17,12 @@ from torch import Tensor
 from .callbacks.disagreement import Disagreement
 from .callbacks.position_map import ClassMap, PositionMap
 from .callbacks.predictions import PredictionWriter
-from .callbacks.token_maps import inspect, spread_images
+from .callbacks.token_maps import images_at, inspect, spread_images
+from .class_names import match_classes
 from .dashboard.images import masked_images
 from .errors import InputError
 from .modules.backbones.base import SparseBackbone
 from .modules.build import attach, instantiate
-from .modules.checkpoints import classes_in, read_file
 from .modules.complexity import count_gmacs, count_params_m
 from .modules.dense import DenseModule, whole_cost, whole_speed
 from .modules.throughput import compare_speed
@@ -47,13 +47,8 @@ def evaluate(settings: dict[str, Any], choices: dict[str, str]) -> dict[str, Any
     """
     datamodule = instantiate(settings["datamodule"])
     datamodule.check("test")
-    file = settings["backbone"]["weights"]
-    stored = classes_in(read_file(file), file) if file else None
-    if stored and stored != datamodule.num_classes:
-        raise InputError(
-            f"{file} is for {stored} classes, but the data has {datamodule.num_classes}: "
-            "evaluate on the data that it was trained for."
-        )
+    if settings["backbone"]["weights"]:
+        match_classes(datamodule, settings["backbone"]["weights"])
     module = instantiate(
         settings["task"],
         num_classes=datamodule.num_classes,
@@ -143,7 +138,7 @@ def numbered_images(data: Any, numbers: Sequence[int] | None) -> Tensor:
         raise InputError(
             f"images={numbers} must be a list of numbers from 0 to {len(dataset) - 1}, as [0,5]."
         )
-    return torch.stack([dataset[number][0] for number in numbers])
+    return images_at(dataset, numbers)
 
 
 def show_tokens(student: SparseBackbone, images: Tensor, data: Any) -> Image.Image:

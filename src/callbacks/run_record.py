@@ -6,9 +6,14 @@ from typing import Any
 
 import lightning as L
 
+from ..class_names import KEY
+
 
 class RunRecord(L.Callback):
-    """Stores the run's configuration, with its interpolations, in every checkpoint as `run`."""
+    """Stores the run's configuration, with its interpolations, in every checkpoint as `run`.
+
+    And the name of each output's class as `class_names`, so that data is matched by names.
+    """
 
     def __init__(self, config: dict[str, Any], choices: dict[str, str]) -> None:
         """Record.
@@ -22,5 +27,9 @@ class RunRecord(L.Callback):
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: Any, checkpoint: dict[str, Any]
     ) -> None:
-        """Add the record."""
+        """Add the record, and what the outputs stand for where the data says it."""
         checkpoint["run"] = self.record
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        names = data.class_names if data is not None else None
+        if names is not None:
+            checkpoint[KEY] = list(names)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,10 @@ import lightning as L
 import torch
 from lightning.pytorch.loggers import WandbLogger
 from torch import Tensor
+from torch.utils.data import IterableDataset
 
 from ..dashboard.images import masked_images
+from ..errors import InputError
 from ..modules.backbones.base import SparseBackbone, SparseOutput
 from ..pictures import draw_token_maps
 from ..pictures.loggers import log_picture
@@ -58,6 +62,33 @@ def inspect(student: SparseBackbone, images: Tensor) -> SparseOutput:
 
 
 def spread_images(dataset: Any, count: int) -> Tensor:
-    """`count` images `(count, 3, S, S)` at equal distances through `dataset`."""
+    """Return `count` images `(count, 3, S, S)` at equal distances through `dataset`.
+
+    Fewer where a stream leaves unreadable ones out.
+    """
     count = min(count, len(dataset))
-    return torch.stack([dataset[i * len(dataset) // count][0] for i in range(count)])
+    found = _found(dataset, [i * len(dataset) // count for i in range(count)])
+    return torch.stack(list(found.values()))
+
+
+def images_at(dataset: Any, numbers: Sequence[int]) -> Tensor:
+    """Return images `(B, 3, S, S)` by their numbers, of a stream by passing over those before.
+
+    Raises:
+        InputError: If a stream ends before it has come so far.
+    """
+    found = _found(dataset, numbers)
+    missing = [number for number in numbers if number not in found]
+    if missing:
+        raise InputError(
+            f"images={list(numbers)} names image {missing[0]}, but the stream ends before it: "
+            "images that are left out as unreadable have no number."
+        )
+    return torch.stack([found[number] for number in numbers])
+
+
+def _found(dataset: Any, numbers: Sequence[int]) -> dict[int, Tensor]:
+    if not isinstance(dataset, IterableDataset):
+        return {number: dataset[number][0] for number in numbers}
+    passed = enumerate(islice(dataset, max(numbers) + 1))
+    return {number: image for number, (image, _) in passed if number in numbers}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import lightning as L
@@ -14,7 +14,7 @@ from timm.data import Mixup, resolve_data_config
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from ..errors import InputError, one_sentence
+from ..errors import InputError, one_sentence, some
 from .readable import ReadableImages, ReadableLoader, collate
 from .resumable import EpochDraws, EpochSampler, ResumableLoader, ShareSampler, drawn_from, seed_all
 
@@ -52,6 +52,11 @@ class ImageDataModule(L.LightningDataModule, ABC):
             seed: Of the training images' order and augmentation, and of each training step.
         """
         super().__init__()
+        if mixup and self.targets != ("label",):
+            raise InputError(
+                f"datamodule.mixup={mixup} mixes images of one label each, and this data has "
+                f"{' and '.join(self.targets)}: leave it out or write datamodule.mixup=null."
+            )
         if mixup and batch_size % 2:
             raise InputError(
                 f"datamodule.batch_size={batch_size} is odd, but mixup pairs images: "
@@ -84,6 +89,23 @@ class ImageDataModule(L.LightningDataModule, ABC):
     def present_classes(self) -> tuple[int, ...] | None:
         """Outputs that occur in this data, ascending; None when all do."""
         return None
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Name of each output's class; None where the data does not know them."""
+        return None
+
+    def adopt_classes(self, names: Sequence[str]) -> None:
+        """Label images by the outputs of a network whose classes are `names`.
+
+        Raises:
+            InputError: If this data has them in another order and cannot be labelled anew.
+        """
+        if self.class_names is not None and self.class_names != tuple(names):
+            raise InputError(
+                f"The data's classes are {some(self.class_names)} in this order, and the network's "
+                f"are {some(names)}: {type(self).__name__} cannot label its images in another one."
+            )
 
     @abstractmethod
     def check(self, stage: str = "fit", processes: int = 1) -> None:
@@ -124,7 +146,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
 
     def class_name(self, label: int) -> str:
         """What to call a class in a picture."""
-        return str(label)
+        return self.class_names[label] if self.class_names else str(label)
 
     def setup(self, stage: str) -> None:
         """Build the data sets that `stage` needs, and the mixing of training batches."""

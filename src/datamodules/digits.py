@@ -166,13 +166,18 @@ class Digits(ImageDataModule):
         """The ten digits."""
         return 10
 
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Their numerals."""
+        return tuple(map(str, range(10)))
+
     def check(self, stage: str = "fit", processes: int = 1) -> None:
         """See that there are enough scenes for each process.
 
         Raises:
             InputError: If there are not.
         """
-        if self.train_images < self.batch_size * processes:
+        if stage == "fit" and self.train_images < self.batch_size * processes:
             needed = f"datamodule.batch_size={self.batch_size}"
             raise InputError(
                 f"datamodule.train_images={self.train_images} gives no full batch: it must be at "

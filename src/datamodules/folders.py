@@ -2,33 +2,54 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
-from PIL import Image, UnidentifiedImageError
-from timm.data import ImageNetInfo, create_dataset, get_img_extensions
+from PIL import Image
+from timm.data import ImageNetInfo
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..errors import InputError, one_sentence, some
+from ..errors import InputError, some
+from .decoding import (
+    SUFFIXES,
+    check_regular,
+    decode_rgb,
+    is_nearly_black,
+    is_transparent,
+    open_image,
+    reason,
+)
+from .labels import checked_label
+from .walking import class_folders, find_images, natural_key
+
+log = logging.getLogger(__name__)
 
 _IMAGENET_IMAGES = {True: 1_281_167, False: 50_000}  # training: count
-# What photographs come in, whatever their names end in. Pillow reads more, and for one of them
-# (EPS) runs a program on what the file says.
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-_MOST_PIXELS = 100_000_000  # 300 MB in memory
+
+
+class UnreadableImage(InputError):
+    """An image that cannot be read, where others beside it may be fine."""
 
 
 class LabelledImages(Dataset[tuple[Tensor, int]]):
-    """The RGB images of a timm reader; one that cannot be read is named, where timm passes on."""
+    """The RGB images of a reader; one that cannot be read is named, where timm passes on."""
 
-    def __init__(self, reader: Any, transform: Callable[[Image.Image], Tensor]) -> None:
+    def __init__(
+        self,
+        reader: Any,
+        transform: Callable[[Image.Image], Tensor],
+        outputs: Sequence[int] | int | None = None,
+    ) -> None:
+        """Read from `reader`; `outputs` is as in `checked_label`."""
         self.reader = reader
         self.transform = transform
+        self._outputs = outputs
 
     def __len__(self) -> int:
         return len(self.reader)
@@ -37,70 +58,138 @@ class LabelledImages(Dataset[tuple[Tensor, int]]):
         try:
             file, label = self.reader[index]
             with file:
-                image = open_image(file).convert("RGB")
+                image = decode_rgb(open_image(file))
         except Exception as error:  # Pillow's decoders raise whatever they like
             raise _unreadable(self.name(index), error) from error
-        return self.transform(image), int(label)
+        label = checked_label(label, self._outputs, lambda: self.name(index))
+        return self.transform(image), label
 
     def name(self, index: int) -> str:
         """Its file, or its number where images are no files."""
         return self.reader.filename(index, absolute=True) or f"image {index}"
 
 
+class FolderReader:
+    """The files and labels of a split, in timm's order and with the methods of timm's readers."""
+
+    def __init__(self, root: Path, samples: list[tuple[str, int]]) -> None:
+        self.root = root
+        self.samples = samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> tuple[BinaryIO, int]:
+        path, label = self.samples[index]
+        check_regular(path)
+        return open(path, "rb"), label
+
+    def filename(self, index: int, *, absolute: bool = False) -> str:
+        """Its path, or the part below the split's folder."""
+        path = self.samples[index][0]
+        return path if absolute else os.path.relpath(path, self.root)
+
+    def filenames(self) -> list[str]:
+        """Of all images, below the split's folder."""
+        return [self.filename(index) for index in range(len(self))]
+
+
 class Classes(NamedTuple):
-    """Which output of the network stands for which class folder."""
+    """Which output of the network stands for which class folder; `names` has one an output."""
 
     outputs: dict[str, int]
-    num_classes: int
+    names: tuple[str, ...]
 
 
 class ImageFolders:
     """`root/train/<class>/*` and `root/val/<class>/*` (or `validation`).
 
     Folders named by WNIDs of ImageNet-1k get ImageNet's own outputs, in whatever number they are;
-    any other class folders get outputs in the order of their sorted names.
+    any other class folders, and those whose number is given, get outputs in timm's order of their
+    names.
     """
 
     def __init__(
-        self, root: str | None, train_split: str, val_split: str, *, skip: bool = False
+        self,
+        root: str | None,
+        train_split: str,
+        val_split: str,
+        *,
+        num_classes: int | None = None,
+        skip: bool = False,
     ) -> None:
-        """Keep the settings; with `skip` an image that cannot be read is no reason to stop."""
+        """Keep the settings; with `skip` an image that cannot be read is no reason to stop.
+
+        Args:
+            root: The folder.
+            train_split: Name of the training part's folder.
+            val_split: The same of validation.
+            num_classes: The number of class folders, where WNIDs should have outputs of their own.
+            skip: See above.
+        """
         self.root = root
         self._skip = skip
+        self._given_classes = num_classes
         self._folder_names = {True: [train_split], False: [val_split, "val"]}
-        self._readers: dict[bool, Any] = {}
+        self._readers: dict[bool, FolderReader] = {}
+        self._adopted: tuple[str, ...] | None = None
 
     @cached_property
     def classes(self) -> Classes:
         """Read from the names of the validation folders alone."""
         folder = self._split_folder(training=False)
-        names = _class_folders(folder)
-        imagenet = {wnid: index for index, wnid in enumerate(ImageNetInfo().label_names())}
-        strangers = [name for name in names if name not in imagenet]
-        if len(strangers) == len(names):
-            return Classes({name: index for index, name in enumerate(names)}, len(names))
-        if strangers:
+        found, given = class_folders(folder), self._given_classes
+        imagenet = ImageNetInfo().label_names()
+        others = [name for name in found if name not in set(imagenet)]
+        if self._adopted is not None:
+            names = self._adopted
+        elif not others and given in (None, len(imagenet)):
+            names = tuple(imagenet)
+        elif given not in (None, len(found)):
             raise InputError(
-                f"{folder} mixes ImageNet-1k WNIDs with other class folders ({some(strangers)}): "
-                "keep WNIDs only, or rename all folders."
+                f"datamodule.num_classes={given} is not the number of class folders in {folder}: "
+                f"there are {len(found)}, so give {len(found)} or leave it null."
             )
-        return Classes({name: imagenet[name] for name in names}, len(imagenet))
+        elif others and len(others) < len(found) and given is None:
+            raise InputError(
+                f"{folder} mixes ImageNet-1k WNIDs with other class folders ({some(others)}): "
+                "keep WNIDs only, rename all folders, or give "
+                f"datamodule.num_classes={len(found)} for outputs of their own in the order of "
+                "their names."
+            )
+        else:
+            names = tuple(found)
+        places = {name: output for output, name in enumerate(names)}
+        return Classes({name: places[name] for name in found}, names)
 
     @property
     def num_classes(self) -> int:
         """1000 for WNIDs, else the number of class folders."""
-        return self.classes.num_classes
+        return len(self.classes.names)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The class folder of each output."""
+        return self.classes.names
 
     @property
     def present_classes(self) -> tuple[int, ...] | None:
-        """ImageNet's outputs that a subset has; None when all occur."""
-        outputs, num_classes = self.classes
-        return None if len(outputs) == num_classes else tuple(sorted(outputs.values()))
+        """Outputs that a subset has; None when all occur."""
+        outputs, names = self.classes
+        return None if len(outputs) == len(names) else tuple(sorted(outputs.values()))
+
+    def adopt_classes(self, names: Sequence[str]) -> None:
+        """Label images by the outputs of a network whose classes are `names`.
+
+        Which must include all class folders.
+        """
+        self._adopted = tuple(names)
+        self._readers.clear()
+        self.__dict__.pop("classes", None)  # read anew
 
     def class_name(self, label: int) -> str:
         """ImageNet's first word for WNIDs, else the folder's name."""
-        folder = next(name for name, output in self.classes.outputs.items() if output == label)
-        info = ImageNetInfo()
+        folder, info = self.classes.names[label], ImageNetInfo()
         if folder not in info.label_names():
             return folder
         return info.label_name_to_description(folder).partition(",")[0]
@@ -113,7 +202,7 @@ class ImageFolders:
         """
         outputs = self.classes.outputs
         if training or self._find(training=True):
-            differing = sorted(set(_class_folders(self._split_folder(True))) ^ set(outputs))
+            differing = sorted(set(class_folders(self._split_folder(True))) ^ set(outputs))
             if differing:
                 raise InputError(
                     f"datamodule.root={self.root} does not hold the same classes for training and "
@@ -121,15 +210,23 @@ class ImageFolders:
                 )
         for part in (True, False) if training else (False,):
             self._check_images(part)
+        self._describe_outputs()
 
     def dataset(self, training: bool, transform: Callable[[Image.Image], Tensor]) -> LabelledImages:
         """The images of a split, in the order of their paths."""
         return LabelledImages(self._reader(training), transform)
 
+    def num_train_images(self) -> int:
+        """How many there are."""
+        return len(self._reader(training=True))
+
+    def left_out(self) -> list[str]:
+        """Nothing: `readable` counts what cannot be read of files."""
+        return []
+
     def val_filenames(self) -> list[str]:
         """`<class>/<file>` of every validation image, in the order of evaluation."""
-        names: list[str] = self._reader(training=False).filenames()
-        return names
+        return self._reader(training=False).filenames()
 
     def _split_folder(self, training: bool) -> Path:
         if self.root is None:
@@ -155,77 +252,85 @@ class ImageFolders:
         folders = [Path(self.root or "").expanduser() / n for n in self._folder_names[training]]
         return next((folder for folder in folders if folder.is_dir()), None)
 
-    def _reader(self, training: bool) -> Any:
-        """The reader that timm makes; the folders are walked once."""
+    def _reader(self, training: bool) -> FolderReader:
+        """Walk the folders once."""
         if training not in self._readers:
-            folder = self._split_folder(training)
-            try:
-                self._readers[training] = create_dataset(
-                    "", root=str(folder), search_split=False, class_map=self.classes.outputs
-                ).reader
-            except RuntimeError as error:
+            folder, outputs = self._split_folder(training), self.classes.outputs
+            found = find_images(folder, sorted(outputs, key=natural_key))
+            if not found:
                 raise InputError(
-                    f"the class folders of {folder} hold no images ({_extensions()})."
-                ) from error
+                    f"the class folders of {folder} hold no images ({' '.join(SUFFIXES)})."
+                )
+            samples = [(path, outputs[name]) for path, name in found]
+            self._readers[training] = FolderReader(folder, samples)
         return self._readers[training]
 
     def _check_images(self, training: bool) -> None:
         """One image at least in every class, and the first one has an image's header."""
-        folder = self._split_folder(training)
-        samples: list[tuple[str, int]] = self._reader(training).samples
+        folder, samples = self._split_folder(training), self._reader(training).samples
         first: dict[int, str] = {}
         for path, label in samples:
             first.setdefault(label, path)
-        outputs, num_classes = self.classes
+        outputs, names = self.classes
         empty = [name for name, output in outputs.items() if output not in first]
         if empty:
             raise InputError(
-                f"{folder} has class folders without images ({_extensions()}): {some(empty)}."
+                f"{folder} has class folders without images ({' '.join(SUFFIXES)}): {some(empty)}."
             )
-        for path in () if self._skip else first.values():
-            try:
-                open_image(path).close()
-            except Exception as error:
-                raise _unreadable(path, error) from error
+        self._check_headers(list(first.values()))
         expected = _IMAGENET_IMAGES[training]
-        if len(outputs) == num_classes == 1000 and len(samples) != expected:
+        if len(outputs) == len(names) == 1000 and self._is_imagenet and len(samples) != expected:
             warnings.warn(
                 f"{folder} holds {len(samples):,} images, ImageNet-1k {expected:,}.", stacklevel=2
             )
 
+    def _check_headers(self, paths: list[str]) -> None:
+        transparent, dark = [], []
+        for path in paths:
+            try:
+                with open_image(path) as image:
+                    transparent += [path] if is_transparent(image) else []
+                    dark += [path] if is_nearly_black(image) else []
+            except Exception as error:
+                if not self._skip:
+                    raise _unreadable(path, error) from error
+        if transparent:
+            log.warning(
+                f"{some(transparent)} can be transparent: such images are laid on a white ground, "
+                "where timm and torchvision show the hidden colors."
+            )
+        if dark:
+            log.warning(
+                f"{some(dark)} have more than 8 bits and no value above 4095: they "
+                "are read as 16 bits and nearly black, so rescale them if they hold 12 bits."
+            )
 
-def open_image(file: Any) -> Image.Image:
-    """Read an image's header, and no more.
+    @property
+    def _is_imagenet(self) -> bool:
+        return self.classes.names == tuple(ImageNetInfo().label_names())
 
-    Raises:
-        ValueError: If it declares more pixels than a photograph has.
-        UnidentifiedImageError: If it is in none of the usual formats.
-    """
-    image = Image.open(file, formats=_FORMATS)
-    if image.width * image.height > _MOST_PIXELS:
-        raise ValueError(f"{image.width} x {image.height} pixels, more than a photograph has")
-    return image
+    def _describe_outputs(self) -> None:
+        """Say which output a class has where its name suggests another one."""
+        outputs, names = self.classes
+        if self._adopted is not None or self._is_imagenet:
+            return
+        if all(name.isdecimal() for name in names):
+            moved = [(name, output) for name, output in outputs.items() if int(name) != output]
+            if moved:
+                log.warning(
+                    f"The class folders of {self.root} are numbers with others than 0 to "
+                    f"{len(names) - 1} among them: output i is the i-th folder in their order, as "
+                    f"output {moved[0][1]} of folder {moved[0][0]}."
+                )
+        elif set(names) <= set(ImageNetInfo().label_names()):
+            log.info(
+                f"The {len(names)} WNIDs of {self.root} have outputs 0 to {len(names) - 1} of "
+                "their own, in the order of their names."
+            )
 
 
-def _class_folders(split: Path) -> list[str]:
-    entries = [entry for entry in os.scandir(split) if not entry.name.startswith(".")]
-    names = sorted(entry.name for entry in entries if entry.is_dir())
-    if not names:
-        raise InputError(
-            f"{split} holds {len(entries)} files but no class folders: "
-            "sort the images into one folder per class."
-        )
-    return names
-
-
-def _unreadable(name: str, error: Exception) -> InputError:
-    known = isinstance(error, UnidentifiedImageError)
-    reason = f"no image format among {' '.join(_FORMATS)}" if known else one_sentence(str(error))
-    return InputError(
-        f"{name} cannot be read as an image ({reason.rstrip('.')}): replace or remove it, or "
+def _unreadable(name: str, error: Exception) -> UnreadableImage:
+    return UnreadableImage(
+        f"{name} cannot be read as an image ({reason(error)}): replace or remove it, or "
         "leave such images out with datamodule.on_bad_image=skip."
     )
-
-
-def _extensions() -> str:
-    return " ".join(get_img_extensions())

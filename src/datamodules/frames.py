@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
-from ..errors import InputError, one_sentence
-from . import folders
+from ..errors import InputError
+from . import decoding
 from .base import ImageDataModule
+from .decoding import decode_rgb, reason
 from .targets import Target, collate
 
-IMAGE_SUFFIXES = (
-    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".tif", ".tiff", ".gif"
-)  # fmt: skip
 JITTER = (0.5, 2.0)  # of the scale at which the whole photograph fills the frame, in training
+_ON_THEIR_SIDE = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
 class PadTo(v2.Transform):
@@ -105,8 +106,9 @@ def open_rgb(path: Path, size: tuple[int, int] | None = None) -> Image.Image:
     Raises:
         InputError: If it cannot be read.
     """
-    with open_image(path, size) as image:
-        return image.convert("RGB")
+    with _named(path):
+        image = decoding.open_image(path)
+        return decode_rgb(image, upright=_to_be_turned(image, size))
 
 
 def open_image(path: Path, size: tuple[int, int] | None = None) -> Image.Image:
@@ -120,16 +122,26 @@ def open_image(path: Path, size: tuple[int, int] | None = None) -> Image.Image:
     Raises:
         InputError: If it cannot be read.
     """
-    try:
-        image = folders.open_image(path)
+    with _named(path):
+        image = decoding.open_image(path)
+        turn = _to_be_turned(image, size)
         image.load()
-        if size and image.size != size and image.size == size[::-1]:
-            turned = ImageOps.exif_transpose(image)
-            image = turned if turned.size == size else image
+        return ImageOps.exif_transpose(image) if turn else image
+
+
+def _to_be_turned(image: Image.Image, size: tuple[int, int] | None) -> bool:
+    """Tell whether only upright the image has this size."""
+    if size is None or image.size == size or image.size != size[::-1]:
+        return False
+    return image.getexif().get(ExifTags.Base.Orientation) in _ON_THEIR_SIDE
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Turn whatever a decoder raises into a sentence that names the file."""
+    try:
+        yield
     except Exception as error:  # Pillow's decoders raise whatever they like
-        known = isinstance(error, UnidentifiedImageError)
-        reason = "of none of the usual formats" if known else one_sentence(str(error)).rstrip(".")
         raise InputError(
-            f"{path} cannot be read as an image ({reason}): replace or remove it."
+            f"{path} cannot be read as an image ({reason(error)}): replace or remove it."
         ) from error
-    return image

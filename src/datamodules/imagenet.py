@@ -24,6 +24,9 @@ class ImageNet(ImageDataModule):
 
     Class folders named by WNIDs are scored on ImageNet's 1000 outputs, be they all or a subset;
     other folders have as many outputs as there are folders.
+
+    Photographs are decoded by `decoding.decode_rgb`; their EXIF orientation is not applied, as in
+    timm and torchvision, so that accuracies can be compared.
     """
 
     def __init__(
@@ -41,6 +44,8 @@ class ImageNet(ImageDataModule):
         color_jitter: float | None,
         auto_augment: str | None,
         reprob: float,
+        image_key: str | None = None,
+        label_key: str | None = None,
         **common: Any,
     ) -> None:
         """Keep the settings; nothing is read before `check`.
@@ -50,7 +55,8 @@ class ImageNet(ImageDataModule):
             dataset: "" for folders, else timm's string (`wds/...`, `hfds/...`, `tfds/...`).
             train_split: Name of the training part.
             val_split: Name of the validation part; folders may also call it `val`.
-            num_classes: Outputs where `dataset` does not tell them; None for its own or 1000.
+            num_classes: Outputs where `dataset` does not tell them; None for its own or 1000. Of
+                folders their number, so that WNIDs get outputs of their own.
             on_bad_image: What to do about an image that cannot be read: "error" or "skip".
             crop_pct: Share of the resized image's side that evaluation keeps; None for the
                 network's own.
@@ -59,6 +65,8 @@ class ImageNet(ImageDataModule):
             color_jitter: Strength; timm leaves it out while `auto_augment` is set.
             auto_augment: timm's string, or None.
             reprob: Probability of erasing a rectangle.
+            image_key: Column (hfds) or suffix (wds) of the images; None to find it.
+            label_key: Column (hfds) or key in the json (wds) of the labels; None to find it.
             common: Arguments of `ImageDataModule`.
         """
         super().__init__(**common)
@@ -74,14 +82,16 @@ class ImageNet(ImageDataModule):
                 train_split,
                 val_split,
                 num_classes=num_classes,
+                image_key=image_key,
+                label_key=label_key,
                 batch_size=self.batch_size,
                 num_workers=self.num_workers,
+                seed=self.seed,
+                skip=self._skip,
             )
-        elif num_classes is None:
-            self._source = ImageFolders(root, train_split, val_split, skip=self._skip)
         else:
-            raise InputError(
-                f"datamodule.num_classes={num_classes} is counted from the folders: leave it null."
+            self._source = ImageFolders(
+                root, train_split, val_split, num_classes=num_classes, skip=self._skip
             )
         if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
             raise InputError(
@@ -113,6 +123,15 @@ class ImageNet(ImageDataModule):
         """ImageNet's outputs that a subset has; None when all occur."""
         return self._source.present_classes
 
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The class folder of each output, or the data set's own names."""
+        return self._source.class_names
+
+    def adopt_classes(self, names: Sequence[str]) -> None:
+        """Label images by the outputs of a network whose classes are `names`."""
+        self._source.adopt_classes(names)
+
     def check(self, stage: str = "fit", processes: int = 1) -> None:
         """Look at the data that `stage` needs; other stages than "fit" do without training images.
 
@@ -124,14 +143,13 @@ class ImageNet(ImageDataModule):
         if not training:
             return
         try:
-            transform = self._train_transform()
+            self._train_transform()
         except (AssertionError, KeyError, ValueError) as error:
             raise InputError(
                 f"datamodule.auto_augment={self._augmentation['auto_augment']} is not known to "
                 "timm: write rand-m9-mstd0.5-inc1 or null."
             ) from error
-        images = len(self._source.dataset(True, transform))
-        self.check_batches(images, processes)
+        self.check_batches(self._source.num_train_images(), processes)
 
     def train_dataset(self) -> Dataset[tuple[Tensor, int]]:
         """The augmented training images."""
@@ -157,6 +175,8 @@ class ImageNet(ImageDataModule):
             story = unreadable.story()
             if story:
                 log.warning(story)
+        for sentence in self._source.left_out():
+            log.warning(sentence)
 
     def class_name(self, label: int) -> str:
         """ImageNet's word for WNIDs, else the folder's name."""

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ..errors import InputError, some
+from .decoding import SUFFIXES
 from .fields import shown
-from .frames import IMAGE_SUFFIXES
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +32,9 @@ def find_pairs(images: Path, masks: Path) -> list[tuple[Path, Path]]:
         InputError: If there is no image, or not exactly one mask for each.
     """
     everything = list(_files_below(images))
-    files = sorted(path for path in everything if path.suffix.lower() in IMAGE_SUFFIXES)
+    files = sorted(path for path in everything if path.suffix.lower() in SUFFIXES)
     if not files:
-        raise InputError(f"{images} holds no images ({' '.join(IMAGE_SUFFIXES)}).")
+        raise InputError(f"{images} holds no images ({' '.join(SUFFIXES)}).")
     _say(len(everything) - len(files), f"files in {images}", set(everything) - set(files))
     drawn = list(_files_below(masks))
     by_key: dict[Path, list[Path]] = defaultdict(list)

@@ -95,6 +95,11 @@ class CrowdedDigits(Digits):
         """The ground, class 0, and the ten digits."""
         return 11
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The ground's, and the numerals."""
+        return ("ground", *map(str, range(10)))
+
     def _loader(
         self, dataset: Dataset[Any], kind: type[DataLoader[Any]] = DataLoader, **options: Any
     ) -> DataLoader[Any]:

@@ -11,6 +11,7 @@ import timm
 import torch
 from torch import Tensor
 
+from ..class_names import match_classes
 from ..modules.build import build_student, instantiate
 from ..modules.checkpoints import classes_in, read_file
 from ..modules.throughput import Speed, take_turns
@@ -67,6 +68,8 @@ def export_and_check(settings: dict[str, Any]) -> list[dict[str, Any]]:
     if settings["int8"]:
         data = instantiate(settings["datamodule"])
         data.check("test")
+        if settings["backbone"]["weights"]:
+            match_classes(data, settings["backbone"]["weights"])
         for one in rows:
             one["acc1"] = accuracy(load(Path(one["file"])), data)
     return rows

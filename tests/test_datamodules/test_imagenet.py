@@ -208,7 +208,10 @@ def test_a_class_without_images_is_named(subset: Path, split: str) -> None:
 
 def test_folders_without_any_image_are_refused(tmp_path: Path) -> None:
     write_folders(tmp_path, "a", "b", images=0)
-    assert "hold no images (.png .jpg .jpeg)" in refusal(make(tmp_path))
+    sentence = refusal(make(tmp_path))
+    assert "hold no images (" in sentence
+    for suffix in (".png", ".jpg", ".jpeg", ".webp", ".tif"):
+        assert suffix in sentence
 
 
 @pytest.mark.parametrize("stage", ["fit", "test"])
@@ -236,8 +239,7 @@ def test_bad_settings_are_named(subset: Path) -> None:
         make(subset, scale=[1.0, 0.5])
     with pytest.raises(InputError, match=r"datamodule\.crop_pct=90"):
         make(subset, crop_pct=90)
-    with pytest.raises(InputError, match=r"datamodule\.num_classes=10"):
-        make(subset, num_classes=10)
+    assert "datamodule.num_classes=10" in refusal(make(subset, num_classes=10))
     with pytest.raises(InputError, match=r"batch_size=3 is odd"):
         make(subset, batch_size=3)
     assert "auto_augment=foo" in refusal(make(subset, auto_augment="foo"))

@@ -1,0 +1,33 @@
+"""Labels as data sets and shards hold them, and the outputs that they stand for."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..errors import InputError
+
+
+def checked_label(label: Any, outputs: Sequence[int] | int | None, name: Callable[[], str]) -> int:
+    """Return the output that a label stands for.
+
+    Args:
+        label: As it is stored.
+        outputs: Of each label, -1 for those that no image may have; or how many there are, each
+            label being its own output; None of labels that are known to be right.
+        name: Says which image it is, for the message.
+
+    Raises:
+        InputError: If it is no whole number, or none of the labels.
+    """
+    if outputs is None:
+        return int(label)
+    count = outputs if isinstance(outputs, int) else len(outputs)
+    whole = isinstance(label, numbers.Integral) and not isinstance(label, bool)
+    if not whole or not 0 <= label < count:
+        raise InputError(
+            f"{name()} has the label {str(label)[:80]!r}, but labels must be whole numbers from 0 "
+            f"to {count - 1}: mend it, or give datamodule.num_classes if there are more classes."
+        )
+    return int(label) if isinstance(outputs, int) else outputs[int(label)]

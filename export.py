@@ -1,7 +1,13 @@
 """Write a student as ONNX or torch.export's format, compare it with PyTorch and time it."""
 
-import json
 import sys
+
+if __name__ == "__main__":
+    from src.stopping import end_silently_while_importing
+
+    end_silently_while_importing()
+
+import json
 from pathlib import Path
 
 import hydra

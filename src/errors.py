@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
 import sys
@@ -10,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
+
+from .stopping import Stopped, ended_by_signals, stop_wins
 
 # Libraries' own ways to say that the input is wrong: package and class, so that none is imported.
 _ALIKE = {
@@ -58,11 +61,17 @@ class InputError(ValueError):
 def one_sentence_errors() -> Iterator[None]:
     """Turn bad input into its sentence on stderr and exit code 2, without a traceback.
 
-    Anything else keeps its full traceback: it is a fault of the program.
+    A signal that asks the process to end is said too, with the exit code of shells. Anything else
+    keeps its full traceback: it is a fault of the program.
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra prints and exits by itself
+    logging.raiseExceptions = False  # a log that cannot be written is no fault to trace
     try:
-        yield
+        with ended_by_signals(), stop_wins():
+            yield
+    except Stopped as stop:
+        print(stop.sentence, file=sys.stderr)
+        sys.exit(stop.code)
     except Exception as error:
         sentences = sentences_of(error)
         if not sentences:

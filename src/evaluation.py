@@ -17,6 +17,7 @@ from torch import Tensor
 from .callbacks.disagreement import Disagreement
 from .callbacks.position_map import ClassMap, PositionMap
 from .callbacks.predictions import PredictionWriter
+from .callbacks.stop_at_signal import StopAtSignal
 from .callbacks.token_maps import inspect, spread_images
 from .dashboard.images import masked_images
 from .errors import InputError
@@ -64,6 +65,7 @@ def evaluate(settings: dict[str, Any], choices: dict[str, str]) -> dict[str, Any
     wanted = settings.get("callbacks", {})
     shown_ones = [wanted[name] for name in ("progress", "dense_pictures") if wanted.get(name)]
     callbacks = [instantiate(callback) for callback in shown_ones]
+    callbacks.append(StopAtSignal())
     shown = numbered_images(datamodule, settings["images"])
     callbacks += _chosen_outputs(settings, module.student, datamodule)
     trainer = instantiate(settings["trainer"], callbacks=callbacks, logger=False)

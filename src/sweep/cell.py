@@ -15,6 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from ..errors import sentences_of
+from ..stopping import Stopped, stop_wins
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,11 @@ def run_cell(config: DictConfig, work: Callable[[DictConfig], dict[str, Any]]) -
     for name in (RESULT, MAPS, FAILURE):
         (folder / name).unlink(missing_ok=True)
     try:
-        return _finish(folder, work(config), settings)
+        with stop_wins():
+            return _finish(folder, work(config), settings)
+    except Stopped as stop:
+        print(f"{stop.sentence} Go on: the same command again", file=sys.stderr)
+        sys.exit(stop.code)
     except Exception as error:
         sentence = " ".join(sentences_of(error)) or f"{type(error).__name__}: {error}"
         (folder / FAILURE).write_text(f"{sentence}\n\n{traceback.format_exc()}")

@@ -51,7 +51,8 @@ class InputError(ValueError):
     def sentences(self) -> list[str]:
         """One for each fault."""
         # A DataLoader worker prefixes the message with its own traceback.
-        return [" ".join(str(part).rsplit("InputError: ", 1)[-1].split()) for part in self.args]
+        parts = (str(part).rsplit("InputError: ", 1)[-1] for part in self.args)
+        return [printable(" ".join(part.split())) for part in parts]
 
     def __str__(self) -> str:
         return " ".join(map(str, self.args))
@@ -89,6 +90,21 @@ def one_sentence(text: str) -> str:
     return re.sub(r"([:,;]); ", r"\1 ", line) + "."
 
 
+def printable(text: str) -> str:
+    """Return `text` with what a terminal would obey, or could not show, as its escape."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
+    )
+
+
+class PrintableFormatter(logging.Formatter):
+    """Formats log lines that a terminal shows and does not obey."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The lines of a record."""
+        return "\n".join(map(printable, super().format(record).split("\n")))
+
+
 def some(names: Sequence[str], most: int = 4) -> str:
     """The first of many names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
@@ -100,7 +116,7 @@ def sentences_of(error: Exception) -> list[str]:
     if isinstance(error, InputError):
         return error.sentences
     sentence = _library_sentence(error)
-    return [] if sentence is None else [sentence]
+    return [] if sentence is None else [printable(sentence)]
 
 
 def _library_sentence(error: Exception) -> str | None:

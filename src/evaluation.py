@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,9 @@ from .modules.dense import DenseModule, whole_cost, whole_speed
 from .modules.throughput import compare_speed
 from .pictures import draw_token_maps
 from .sweep.maps import survivor_maps
+from .tables import TableWriter
 from .validation import check_target
+from .whole import whole_file
 
 _MAPPED = 6  # images in a report's gallery
 _OF_LABELS = ("position_map", "class_map", "predictions", "disagreement")
@@ -80,8 +81,8 @@ def evaluate(settings: dict[str, Any], choices: dict[str, str]) -> dict[str, Any
     student, shown = module.student.to(device).eval(), shown.to(device)
     if settings["token_maps"]:
         path = Path(settings["token_maps"])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        show_tokens(student, shown, datamodule).save(path)
+        with whole_file(path) as partial:
+            show_tokens(student, shown, datamodule).save(partial)
     row = {
         **choices,
         "rho": settings["rho"],
@@ -241,8 +242,8 @@ def _shown(value: Any) -> str:
 
 def write_csv(rows: Sequence[dict[str, Any]], path: Path, columns: Sequence[str]) -> None:
     """Write `columns` of `rows`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)
+    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        table = TableWriter(file)
+        table.write(columns)
+        for row in rows:
+            table.write(row.get(column, "") for column in columns)

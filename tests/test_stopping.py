@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import signal
@@ -88,25 +89,31 @@ def test_the_process_ends_with_one_sentence(capsys):
     assert capsys.readouterr().err == "Stopped by SIGHUP.\n"
 
 
+def interrupted_in_a_bar() -> None:
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        raise RuntimeError("cannot join thread before it is started")  # rich's
+
+
 @pytest.mark.usefixtures("handled")
 def test_what_comes_of_an_interrupt_does_not_hide_it():
     with pytest.raises(Stopped) as stop, stop_wins():
-        try:
-            os.kill(os.getpid(), signal.SIGTERM)
-        finally:
-            raise RuntimeError("cannot join thread before it is started")
+        interrupted_in_a_bar()
     assert stop.value.code == 143
     with pytest.raises(Stopped), stop_wins():
         pytest.fail("another cell has begun")
 
 
+def swallow() -> None:
+    with contextlib.suppress(BaseException):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
 @pytest.mark.usefixtures("handled")
 def test_a_signal_that_is_swallowed_still_ends_the_sweep():
     with pytest.raises(Stopped) as stop, stop_wins():
-        try:
-            os.kill(os.getpid(), signal.SIGINT)
-        except BaseException:
-            pass
+        swallow()
     assert stop.value.code == 130
 
 

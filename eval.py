@@ -1,6 +1,12 @@
 """Evaluate a checkpoint, released weights or a dense network at any keep ratio."""
 
 import sys
+
+if __name__ == "__main__":
+    from src.stopping import end_silently_while_importing
+
+    end_silently_while_importing()
+
 from typing import Any
 
 import hydra

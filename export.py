@@ -1,7 +1,13 @@
 """Write a student as ONNX or torch.export's format, compare it with PyTorch and time it."""
 
-import json
 import sys
+
+if __name__ == "__main__":
+    from src.stopping import end_silently_while_importing
+
+    end_silently_while_importing()
+
+import json
 from pathlib import Path
 
 import hydra
@@ -17,13 +23,15 @@ def main(config: DictConfig) -> None:
     from src.export.check import export_and_check
     from src.recorded import with_recorded_run
     from src.validation import check_config
+    from src.whole import whole_file
 
     config = with_recorded_run(config, HydraConfig.get().overrides.task)
     check_config(config)
     rows = export_and_check(OmegaConf.to_container(config, resolve=True))
     print_table(rows, list(rows[0]))
     folder = Path(HydraConfig.get().runtime.output_dir)
-    (folder / "export.json").write_text(json.dumps(rows, indent=2) + "\n")
+    with whole_file(folder / "export.json") as partial:
+        partial.write_text(json.dumps(rows, indent=2) + "\n")
     print(f"Written: {rows[0]['file']}")
 
 

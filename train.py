@@ -2,6 +2,12 @@
 
 import signal
 import sys
+
+if __name__ == "__main__":
+    from src.stopping import end_silently_while_importing
+
+    end_silently_while_importing()
+
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -59,6 +65,7 @@ def _fit(config: DictConfig) -> tuple[Any, Any, Any]:
 
     from src.assembly import assemble
     from src.errors import InputError
+    from src.stopping import Stopped, asked, how_to_resume, raise_if_asked
 
     hydra_config = HydraConfig.get()
     choices, typed = dict(hydra_config.runtime.choices), list(hydra_config.overrides.task)
@@ -73,12 +80,16 @@ def _fit(config: DictConfig) -> tuple[Any, Any, Any]:
         )
     try:
         trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
-    except SIGTERMException:
+        raise_if_asked()  # too late to stop anything
+    except (SIGTERMException, Stopped):
         if not trainer.is_global_zero:
             sys.exit()  # the first process speaks for all
-        print("Stopped by SIGTERM. Go on: the same command with", end=" ", file=sys.stderr)
-        print(f"ckpt_path=last hydra.run.dir={config.paths.run}", file=sys.stderr)
-        sys.exit(128 + signal.SIGTERM)
+        stop = asked() or Stopped(signal.SIGTERM)
+        if sweeping:
+            raise stop from None
+        again = f"the same command with {how_to_resume(config.paths.run)}"
+        print(f"{stop.sentence} Go on: {again}", file=sys.stderr)
+        sys.exit(stop.code)
     finally:
         if "wandb" in (config.get("logger") or {}):
             import wandb

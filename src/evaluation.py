@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from torch import Tensor
 from .callbacks.disagreement import Disagreement
 from .callbacks.position_map import ClassMap, PositionMap
 from .callbacks.predictions import PredictionWriter
+from .callbacks.stop_at_signal import StopAtSignal
 from .callbacks.token_maps import images_at, inspect, spread_images
 from .class_names import match_classes
 from .dashboard.images import masked_images
@@ -28,7 +28,9 @@ from .modules.dense import DenseModule, whole_cost, whole_speed
 from .modules.throughput import compare_speed
 from .pictures import draw_token_maps
 from .sweep.maps import survivor_maps
+from .tables import TableWriter
 from .validation import check_target
+from .whole import whole_file
 
 _MAPPED = 6  # images in a report's gallery
 _OF_LABELS = ("position_map", "class_map", "predictions", "disagreement")
@@ -59,6 +61,7 @@ def evaluate(settings: dict[str, Any], choices: dict[str, str]) -> dict[str, Any
     wanted = settings.get("callbacks", {})
     shown_ones = [wanted[name] for name in ("progress", "dense_pictures") if wanted.get(name)]
     callbacks = [instantiate(callback) for callback in shown_ones]
+    callbacks.append(StopAtSignal())
     shown = numbered_images(datamodule, settings["images"])
     callbacks += _chosen_outputs(settings, module.student, datamodule)
     trainer = instantiate(settings["trainer"], callbacks=callbacks, logger=False)
@@ -73,8 +76,8 @@ def evaluate(settings: dict[str, Any], choices: dict[str, str]) -> dict[str, Any
     student, shown = module.student.to(device).eval(), shown.to(device)
     if settings["token_maps"]:
         path = Path(settings["token_maps"])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        show_tokens(student, shown, datamodule).save(path)
+        with whole_file(path) as partial:
+            show_tokens(student, shown, datamodule).save(partial)
     row = {
         **choices,
         "rho": settings["rho"],
@@ -234,8 +237,8 @@ def _shown(value: Any) -> str:
 
 def write_csv(rows: Sequence[dict[str, Any]], path: Path, columns: Sequence[str]) -> None:
     """Write `columns` of `rows`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns, extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)
+    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        table = TableWriter(file)
+        table.write(columns)
+        for row in rows:
+            table.write(row.get(column, "") for column in columns)

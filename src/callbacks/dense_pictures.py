@@ -11,6 +11,7 @@ import torch
 from ..datamodules.targets import collate
 from ..pictures.dense import draw_dense
 from ..pictures.loggers import log_picture
+from ..whole import whole_file
 
 
 class DensePictures(L.Callback):
@@ -46,7 +47,7 @@ class DensePictures(L.Callback):
         output = pl_module(images)
         locations = pl_module.student.method.schedule.locations
         config = data.input_config
-        self.folder.mkdir(parents=True, exist_ok=True)
         picture = draw_dense(images, batch[1], output, locations, config["mean"], config["std"])
-        picture.save(self.folder / name)
+        with whole_file(self.folder / name) as partial:
+            picture.save(partial)
         log_picture(trainer.loggers, "pictures", picture, trainer.global_step)

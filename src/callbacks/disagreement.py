@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,8 @@ from ..errors import InputError
 from ..modules.backbones.base import SparseBackbone, SparseOutput
 from ..pictures import draw_disagreement
 from ..pictures.tokens import overlaps
+from ..tables import TableWriter
+from ..whole import whole_file
 
 _DRAWN = 8  # images
 
@@ -86,17 +87,18 @@ class Disagreement(L.Callback):
         picture = draw_disagreement(
             images, first, second, names, locations, config["mean"], config["std"]
         )
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(self.path)
+        with whole_file(self.path) as partial:
+            picture.save(partial)
         common = torch.cat(self._overlaps)
         called = list(self.names) if self.names else range(len(common))
-        with self.path.with_suffix(".csv").open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(
-                ["image", "label", "first", "second", *(f"common_{i}" for i in locations)]
-            )
+        with (
+            whole_file(self.path.with_suffix(".csv")) as partial,
+            partial.open("w", newline="", encoding="utf-8") as file,
+        ):
+            table = TableWriter(file)
+            table.write(["image", "label", "first", "second", *(f"common_{i}" for i in locations)])
             for number, (row, shared) in enumerate(zip(self._rows, common.tolist(), strict=True)):
-                writer.writerow([called[number], *row, *(f"{value:.4f}" for value in shared)])
+                table.write([called[number], *row, *(f"{value:.4f}" for value in shared)])
         differ = sum(first != second for _, first, second in self._rows)
         rank_zero_info(
             f"The two methods answer differently on {differ} of {len(self._rows)} images and keep "

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from ..pictures import draw_class_maps, draw_position_map
+from ..tables import TableWriter
+from ..whole import whole_file
 
 _DRAWN = 8  # classes
 
@@ -73,14 +75,17 @@ class PositionMap(L.Callback):
 
     def write_numbers(self, maps: dict[str, Tensor], locations: tuple[int, ...]) -> None:
         """Write the csv beside the picture."""
-        lines = ["class,location,row,column,share"]
-        for name, shares in maps.items():
-            for location, share in zip(locations, shares, strict=True):
-                for row, values in enumerate(share.tolist()):
-                    lines += [
-                        f'"{name}",{location},{row},{c},{v:.4f}' for c, v in enumerate(values)
-                    ]
-        self.path.with_suffix(".csv").write_text("\n".join(lines) + "\n")
+        with (
+            whole_file(self.path.with_suffix(".csv")) as partial,
+            partial.open("w", newline="", encoding="utf-8") as file,
+        ):
+            table = TableWriter(file)
+            table.write(["class", "location", "row", "column", "share"])
+            for name, shares in maps.items():
+                for location, share in zip(locations, shares, strict=True):
+                    for row, values in enumerate(share.tolist()):
+                        for column, value in enumerate(values):
+                            table.write([name, location, row, column, f"{value:.4f}"])
 
 
 class ClassMap(PositionMap):

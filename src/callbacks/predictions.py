@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 
+from ..tables import TableWriter
+from ..whole import naming, whole_file
+
 
 class PredictionWriter(L.Callback):
-    """Writes `image,label,prediction,confidence` for every image of a test, in its order."""
+    """Writes `image,label,prediction,confidence` for every image of a test, in its order.
+
+    The file is there when the test has ended well; an image's name is as `TableWriter` has it.
+    """
 
     def __init__(self, path: str, names: Iterable[str] | None) -> None:
         """Write to `path`; images are called by `names`, or numbered."""
         self.path = Path(path)
+        self._open = ExitStack()
         self.names: Iterator[Any] | None = iter(names) if names else None
 
     def on_test_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Open the file."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self.path.open("w", newline="")
-        self._writer = csv.writer(self._file)
-        self._writer.writerow(["image", "label", "prediction", "confidence"])
+        """Begin the file."""
+        partial = self._open.enter_context(whole_file(self.path))
+        file = self._open.enter_context(partial.open("w", newline="", encoding="utf-8"))
+        self._table = TableWriter(file)
+        self._table.write(["image", "label", "prediction", "confidence"])
         self._count = 0
 
     def on_test_batch_end(
@@ -40,9 +47,15 @@ class PredictionWriter(L.Callback):
         rows = zip(batch[1].tolist(), prediction.tolist(), confidence.tolist(), strict=True)
         for label, predicted, sure in rows:
             name = self._count if self.names is None else next(self.names)
-            self._writer.writerow([name, label, predicted, f"{sure:.4f}"])
+            with naming(self.path):
+                self._table.write([name, label, predicted, f"{sure:.4f}"])
             self._count += 1
 
     def on_test_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Close the file."""
-        self._file.close()
+        """Give the file its name."""
+        self._open.close()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Leave what was there before."""
+        leave = SystemExit()  # no fault of the file, which would name it
+        self._open.__exit__(SystemExit, leave, None)

@@ -1,29 +1,38 @@
-"""An orderly end when the machine is taken away."""
+"""An orderly end when the machine is taken away, or by Ctrl-C."""
 
 from __future__ import annotations
 
-import signal
-import threading
 from typing import Any, final
 
 import lightning as L
+import torch
+
+from ..stopping import end, name_of, note, remember, say, take_over
 
 
 @final
 class StopAtSignal(L.Callback):
-    """At a SIGTERM to any process all of them stop behind the same batch, and can save.
+    """At a signal to any process all of them stop behind the same batch, and can save.
 
-    Lightning's own handler, which this one replaces, communicates from within the signal, whatever
-    the processes are exchanging at that moment. A validation is finished first.
+    The signals are those of `src.stopping`. Lightning's own handler, which this one replaces,
+    communicates from within the signal, whatever the processes are exchanging at that moment. A
+    validation is finished first. A second Ctrl-C, and any signal in a test, ends at once.
     """
 
     def __init__(self) -> None:
-        self.received = False
+        self.received = 0  # the signal's number
+
+    def on_sanity_check_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Take over the signals; the Trainer gives them back."""
+        self._heed(trainer)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Take over the signal, which only a main thread may; the Trainer gives it back."""
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._note)
+        """Take over the signals where there is no validation before."""
+        self._heed(trainer)
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Keep Lightning from handling a signal: there is nothing to save."""
+        take_over(end)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
@@ -32,9 +41,39 @@ class StopAtSignal(L.Callback):
 
         Not behind an epoch's last one, upon which a validation follows that would be cut short.
         """
-        told = trainer.strategy.reduce_boolean_decision(self.received, all=False)
-        if told and batch_idx + 1 < trainer.num_training_batches:
+        if batch_idx + 1 < trainer.num_training_batches:
+            self._stop_if_asked(trainer)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Stop behind an epoch's validation; the last epoch ends the training anyway."""
+        if not trainer.fit_loop.done:
+            self._stop_if_asked(trainer)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        """Let all processes know of a signal that came too late to stop anything."""
+        self._agree(trainer)
+
+    def _stop_if_asked(self, trainer: L.Trainer) -> None:
+        if self._agree(trainer):
             trainer._signal_connector.received_sigterm = True
 
-    def _note(self, *_: Any) -> None:
-        self.received = True
+    def _agree(self, trainer: L.Trainer) -> bool:
+        """Whether any process has been told to; all of them then know the signal."""
+        strategy = trainer.strategy
+        if not strategy.reduce_boolean_decision(bool(self.received), all=False):
+            return False
+        number = torch.tensor(self.received, device=strategy.root_device)
+        self.received = int(strategy.reduce(number, reduce_op="max"))
+        remember(self.received)
+        return True
+
+    def _heed(self, trainer: L.Trainer) -> None:
+        def handle(number: int, _: Any) -> None:
+            self.received = self.received or int(number)
+            if note(number) and trainer.is_global_zero:
+                say(
+                    f"{name_of(number)}: the training stops behind this step, a validation at its "
+                    "end, and saves; a second Ctrl-C ends it at once."
+                )
+
+        take_over(handle)

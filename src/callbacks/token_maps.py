@@ -18,6 +18,7 @@ from ..errors import InputError
 from ..modules.backbones.base import SparseBackbone, SparseOutput
 from ..pictures import draw_token_maps
 from ..pictures.loggers import log_picture
+from ..whole import whole_file
 
 
 class TokenMaps(L.Callback):
@@ -44,8 +45,8 @@ class TokenMaps(L.Callback):
         locations = pl_module.student.method.schedule.locations
         normalization = data.input_config["mean"], data.input_config["std"]
         picture = draw_token_maps(images, output, locations, *normalization)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        picture.save(self.folder / f"epoch_{trainer.current_epoch:03d}.png")
+        with whole_file(self.folder / f"epoch_{trainer.current_epoch:03d}.png") as partial:
+            picture.save(partial)
         masked = []
         if any(isinstance(logger, WandbLogger) for logger in trainer.loggers):
             masked = masked_images(images, output, locations, *normalization)

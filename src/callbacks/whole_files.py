@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, final
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from ..modules.checkpoints import read_file
+from ..whole import whole_file
 
 
 @final
@@ -32,21 +31,8 @@ class WholeFiles(TorchCheckpointIO):
         if "://" in str(path):
             super().save_checkpoint(dict(checkpoint), path, storage_options)
             return
-        place = Path(path)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        partial = place.with_name(f"{place.name}.partial")
-        try:
-            with partial.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(place)
-        except BaseException as error:
-            partial.unlink(missing_ok=True)
-            reason = error.__context__ if isinstance(error, RuntimeError) else error
-            if isinstance(reason, OSError):  # torch.save hides it behind one of its own
-                raise OSError(reason.errno, reason.strerror, str(place)) from error
-            raise
+        with whole_file(path) as partial, partial.open("wb") as file:
+            torch.save(checkpoint, file)
 
     def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
         """Read with our own reader, so that what was checked is what is used."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ..errors import InputError, one_sentence, some
+from ..stopping import follow_parent_alone
 from .readable import ReadableImages, ReadableLoader, collate
 from .resumable import EpochDraws, EpochSampler, ResumableLoader, ShareSampler, drawn_from, seed_all
 
@@ -210,6 +211,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
+            worker_init_fn=follow_parent_alone,
             generator=torch.Generator().manual_seed(self.seed),  # leaves the global one alone
             **options,
         )

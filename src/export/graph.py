@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..modules.backbones.base import SparseBackbone, SparseOutput
+from ..whole import whole_file
 
 FORMATS = (".onnx", ".pt2")
 Outputs = tuple[Tensor, ...]
@@ -55,20 +56,20 @@ def export(student: SparseBackbone, path: Path, image_size: int, survivors: bool
     model = Deployed(student, survivors)
     images = torch.randn(2, 3, image_size, image_size)
     batch = torch.export.Dim("batch", min=1, max=4096)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with torch.no_grad():
         program = torch.export.export(model, (images,), dynamic_shapes=({0: batch},), strict=True)
     if path.suffix == ".pt2":
-        torch.export.save(program, path)
+        with whole_file(path) as partial:
+            torch.export.save(program, partial)
         return
     names = ["logits", "survivors"][: 1 + survivors]
     try:
-        with warnings.catch_warnings():
+        with whole_file(path) as partial, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the exporter's own calls
             torch.onnx.export(
                 program,
                 (),
-                str(path),
+                str(partial),
                 input_names=["images"],
                 output_names=names,
                 dynamo=True,
@@ -117,7 +118,8 @@ def quantize(path: Path, quantized: Path) -> None:
     model = onnx.load(path)
     model.graph.ClearField("value_info")  # shapes of before, which the quantizer trips over
     kinds = ["MatMul", "Gemm"]
-    quantize_dynamic(model, quantized, op_types_to_quantize=kinds, weight_type=QuantType.QInt8)
+    with whole_file(quantized) as partial:
+        quantize_dynamic(model, partial, op_types_to_quantize=kinds, weight_type=QuantType.QInt8)
 
 
 def largest_difference(

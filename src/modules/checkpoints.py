@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import InputError, some
+from ..whole import whole_file
 from .backbones.base import SparseBackbone
 from .found_weights import FoundWeights, find_weights
 from .resampling import resampled
@@ -101,8 +102,8 @@ def save_dense(student: SparseBackbone, path: str | Path) -> None:
         key: (value.half() if value.is_floating_point() else value).cpu().contiguous()
         for key, value in student.backbone.state_dict().items()
     }
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    save_file(weights, path)
+    with whole_file(path) as partial:
+        save_file(weights, partial)
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

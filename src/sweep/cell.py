@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..errors import sentences_of
 from ..lock import only_cell_in
+from ..stopping import Stopped, stop_wins
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,11 @@ def _run_once(
     try:
         if config.ckpt_path is None and _stopped_under(settings, folder / "checkpoints"):
             config.ckpt_path = "last"
-        return _finish(folder, work(config), settings, config.monitor)
+        with stop_wins():
+            return _finish(folder, work(config), settings, config.monitor)
+    except Stopped as stop:
+        print(f"{stop.sentence} Go on: the same command again", file=sys.stderr)
+        sys.exit(stop.code)
     except Exception as error:
         sentence = " ".join(sentences_of(error)) or f"{type(error).__name__}: {error}"
         (folder / FAILURE).write_text(f"{sentence}\n\n{traceback.format_exc()}")

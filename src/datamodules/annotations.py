@@ -137,7 +137,7 @@ class Annotations:
             return f"number {number}"
         self._counts["annotations have the id of another one"] += id in ids
         ids.add(id)
-        return str(id) if isinstance(id, int) else shown(id)
+        return shown(id)
 
     def _object(self, one: dict[str, Any], image: Listed, where: str) -> Annotated | None:
         """Return an object, or None if it is to be left out."""

@@ -20,7 +20,7 @@ from .targets import IGNORED
 log = logging.getLogger(__name__)
 
 _VALUES = 2**16  # a mask has 8 or 16 bits
-LOOKED_AT = 64  # masks of a split
+LOOKED_AT, MOST = 64, 2000  # masks of a split; the second only where the first show one class
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class PixelValues:
     ) -> None:
         """Check that what the masks of a split hold can be told apart.
 
-        Up to 64 masks are read, spread over the split.
+        64 masks are read, spread over the split; where they show one class only, up to 2000.
 
         Args:
             masks: All of the split.
@@ -131,18 +131,23 @@ class PixelValues:
             InputError: If every pixel is ignored, or all that is not is of one class.
         """
         step = max(1, -(-len(masks) // LOOKED_AT))
-        looked_at = masks[::step]
+        spread = [path for start in range(step) for path in masks[start::step]]
         counts: Counter[int] = Counter()
-        for path in looked_at:
+        seen: list[int] = []
+        read = 0
+        for path in spread[:MOST]:
+            if read >= LOOKED_AT and len(seen) > 1:
+                break
             pixels = pixels_of(path)
             _check_kind(pixels, path)
             values = np.unique(pixels)
             self.classes(values, path)
             counts.update(map(int, values))
-        seen = [value for value in self.of_classes if counts[value]]
-        whole = len(looked_at) == len(masks)
+            seen = [value for value in self.of_classes if counts[value]]
+            read += 1
+        whole = read == len(masks)
         facts = (
-            f"{masks[0].parent} has masks of {_and(sorted(counts))} only ({len(looked_at)} of "
+            f"{masks[0].parent} has masks of {_and(sorted(counts))} only ({read} of "
             f"{len(masks)} were read)"
         )
         if len(seen) < 2:

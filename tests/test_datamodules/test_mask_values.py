@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from PIL import Image
 
 from src.datamodules.masks import Masks, read_pixels
 from src.datamodules.pairs import find_pairs
-from src.datamodules.pixel_values import LOOKED_AT, PixelValues
+from src.datamodules.pixel_values import MOST, PixelValues
 from src.datamodules.targets import IGNORED
 from src.errors import InputError
 from src.modules.build import compose_config, instantiate
@@ -140,18 +139,39 @@ def test_classes_that_never_occur_are_named(
     assert "no pixel of 2 of the 4 classes of datamodule.num_classes (values 1, 3)" in warning
 
 
-def test_of_many_masks_some_are_read(caplog: pytest.LogCaptureFixture) -> None:
-    read = []
+@pytest.mark.parametrize(
+    ("count", "second", "read"),
+    [
+        (50, 0, 50),
+        (1000, 0, 64),
+        (1000, 15, 939),  # every 16th, then the 16th after each first, and so on
+    ],
+)
+def test_of_many_masks_some_are_read(count: int, second: int, read: int) -> None:
+    calls = []
 
     def pixels_of(path: Path) -> np.ndarray:
-        read.append(path)
-        return np.zeros((2, 2), np.uint8)
+        calls.append(path)
+        return np.array([[0, int(int(path.stem) == second)]], np.uint8)
 
-    paths = [Path(f"x/{number}.png") for number in range(1000)]
-    with caplog.at_level(logging.WARNING):
-        PixelValues(2).check_split(paths, pixels_of, training=True)
-    assert LOOKED_AT / 2 < len(read) <= LOOKED_AT
-    assert f"({len(read)} of 1000 were read)" in caplog.text
+    paths = [Path(f"x/{number}.png") for number in range(count)]
+    PixelValues(2).check_split(paths, pixels_of, training=True)
+    assert len(set(calls)) == len(calls) == pytest.approx(read, abs=20)
+
+
+@pytest.mark.parametrize("count", [1000, 5000])
+def test_many_masks_of_one_class(count: int, caplog: pytest.LogCaptureFixture) -> None:
+    paths = [Path(f"x/{number}.png") for number in range(count)]
+
+    def check() -> None:
+        white = np.array([[0, 255]], np.uint8)
+        PixelValues(2).check_split(paths, lambda path: white, training=True)
+
+    if count <= MOST:
+        refused(check, "masks of 0 and 255 only", "(1000 of 1000 were read)")
+    else:
+        check()
+        assert "(2000 of 5000 were read): 255 is ignored" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,8 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from ..errors import InputError, one_sentence
-from . import folders
+from . import decoding
 from .base import ImageDataModule
-from .decoding import decode_rgb
 from .targets import Target, collate
 
 JITTER = (0.5, 2.0)  # of the scale at which the whole photograph fills the frame, in training
@@ -103,7 +102,11 @@ def open_rgb(path: Path) -> Image.Image:
     Raises:
         InputError: If it cannot be read.
     """
-    return decode_rgb(open_image(path))
+    image = open_image(path)
+    try:
+        return decoding.decode_rgb(image)
+    except Exception as error:  # Pillow's decoders raise whatever they like
+        raise _unreadable(path, error) from error
 
 
 def open_image(path: Path) -> Image.Image:
@@ -113,12 +116,14 @@ def open_image(path: Path) -> Image.Image:
         InputError: If it cannot be read.
     """
     try:
-        image = folders.open_image(path)
+        image = decoding.open_image(path)
         image.load()
     except Exception as error:  # Pillow's decoders raise whatever they like
-        known = isinstance(error, UnidentifiedImageError)
-        reason = "of none of the usual formats" if known else one_sentence(str(error)).rstrip(".")
-        raise InputError(
-            f"{path} cannot be read as an image ({reason}): replace or remove it."
-        ) from error
+        raise _unreadable(path, error) from error
     return image
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    known = isinstance(error, UnidentifiedImageError)
+    reason = "of none of the usual formats" if known else one_sentence(str(error)).rstrip(".")
+    return InputError(f"{path} cannot be read as an image ({reason}): replace or remove it.")

@@ -144,6 +144,9 @@ def test_other_modes_are_converted(mode: str, tmp_path: Path) -> None:
         Image.merge("LAB", [Image.new("L", (4, 4), v) for v in (255, 128, 128)]).save(
             tmp_path / "a.tif"
         )
+    elif mode == "YCbCr":  # Pillow's own files of it cannot be read
+        assert np.asarray(decode_rgb(image.convert(mode))).min() >= 250
+        return
     else:
         image.convert(mode).save(tmp_path / "a.tif")
     assert read(tmp_path / "a.tif").min() >= 250
@@ -274,7 +277,7 @@ def test_a_hostile_file_is_refused_in_one_sentence(name: str, tmp_path: Path, ma
         folder.mkdir(parents=True)
         (folder / "a.jpg").write_bytes(HOSTILE[name])
     images = ImageFolders(str(tmp_path), "train", "val", skip=True).dataset(True, np.asarray)
-    with pytest.raises(InputError, match="a.jpg cannot be read as an image") as caught:
+    with pytest.raises(InputError, match=r"a\.jpg cannot be read as an image") as caught:
         images[0]
     sentence = str(caught.value)
     assert "\n" not in sentence
@@ -297,7 +300,7 @@ def test_pipes_and_devices_are_never_opened(
 ) -> None:
     (tmp_path / "val" / "ant").mkdir(parents=True)
     make(tmp_path / "val" / "ant" / "a.jpg")
-    with pytest.raises(InputError, match=f"a.jpg is {said} and no regular file"):
+    with pytest.raises(InputError, match=rf"a\.jpg is {said} and no regular file"):
         ImageFolders(str(tmp_path), "train", "val", skip=skip).check(training=False)
     with pytest.raises(InputError, match=f"it is {said}"):
         open_rgb(tmp_path / "val" / "ant" / "a.jpg")
@@ -306,7 +309,7 @@ def test_pipes_and_devices_are_never_opened(
 def test_a_dangling_link_is_an_image_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "val" / "ant").mkdir(parents=True)
     (tmp_path / "val" / "ant" / "a.jpg").symlink_to("nowhere")
-    with pytest.raises(InputError, match="a.jpg cannot be read"):
+    with pytest.raises(InputError, match=r"a\.jpg cannot be read"):
         ImageFolders(str(tmp_path), "train", "val").check(training=False)
 
 

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 _IMAGENET_IMAGES = {True: 1_281_167, False: 50_000}  # training: count
 
 
-class UnreadableImage(InputError):
+class ImageInputError(InputError):
     """An image that cannot be read, where others beside it may be fine."""
 
 
@@ -145,11 +145,6 @@ class ImageFolders:
             names = self._adopted
         elif not others and given in (None, len(imagenet)):
             names = tuple(imagenet)
-        elif given not in (None, len(found)):
-            raise InputError(
-                f"datamodule.num_classes={given} is not the number of class folders in {folder}: "
-                f"there are {len(found)}, so give {len(found)} or leave it null."
-            )
         elif others and len(others) < len(found) and given is None:
             raise InputError(
                 f"{folder} mixes ImageNet-1k WNIDs with other class folders ({some(others)}): "
@@ -201,6 +196,7 @@ class ImageFolders:
             InputError: One sentence on what is wrong.
         """
         outputs = self.classes.outputs
+        self._check_given(training)
         if training or self._find(training=True):
             differing = sorted(set(class_folders(self._split_folder(True))) ^ set(outputs))
             if differing:
@@ -284,6 +280,17 @@ class ImageFolders:
                 f"{folder} holds {len(samples):,} images, ImageNet-1k {expected:,}.", stacklevel=2
             )
 
+    def _check_given(self, training: bool) -> None:
+        """An evaluation may lack classes of a checkpoint, which knows them by name."""
+        given, found = self._given_classes, len(self.classes.outputs)
+        if given in (None, found, self.num_classes) or (not training and (given or 0) > found):
+            return
+        raise InputError(
+            f"datamodule.num_classes={given} is not the number of class folders in "
+            f"{self._split_folder(training=False)}: there are {found}, so give {found} or leave it "
+            "null."
+        )
+
     def _check_headers(self, paths: list[str]) -> None:
         transparent, dark = [], []
         for path in paths:
@@ -329,8 +336,8 @@ class ImageFolders:
             )
 
 
-def _unreadable(name: str, error: Exception) -> UnreadableImage:
-    return UnreadableImage(
+def _unreadable(name: str, error: Exception) -> ImageInputError:
+    return ImageInputError(
         f"{name} cannot be read as an image ({reason(error)}): replace or remove it, or "
         "leave such images out with datamodule.on_bad_image=skip."
     )

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from ..errors import InputError, some
-from .folders import LabelledImages, UnreadableImage
+from .folders import ImageInputError, LabelledImages
 
 _MOST = 0.1  # share of a split, above which something else is wrong: a disk, a format
 
@@ -78,7 +78,7 @@ class ReadableImages(Dataset[tuple[Tensor, int]]):
     def _read(self, index: int) -> tuple[Tensor, int] | None:
         try:
             return self.images[index]
-        except UnreadableImage:
+        except ImageInputError:
             self.unreadable.add(index)
             return None
 

@@ -112,7 +112,8 @@ def _quoted(argument: str, sweeping: bool) -> str:
         words = [_quote(value)]
     else:
         return argument
-    return f"{prefix}{key}={','.join(words)}"
+    quoted = f"{prefix}{key}={','.join(words)}"
+    return quoted if parsed(quoted) else argument  # Hydra says what is wrong with the key
 
 
 def _paths(key: str, value: str, sweeping: bool) -> list[str]:

@@ -175,7 +175,9 @@ def _betas(config: DictConfig) -> Faults:
 def _files(config: DictConfig) -> Faults:
     for key in _FILES:
         path = OmegaConf.select(config, key)
-        if path is not None and path != "last" and not Path(str(path)).is_file():
+        if path is not None and path != "last":
+            path = Path(str(path)).expanduser()
+        if isinstance(path, Path) and not path.is_file():
             yield key, f"{key}={path} is not a file: give the path of a checkpoint."
 
 

@@ -134,6 +134,17 @@ CASES = [
     case("an empty interpolation", "train.py 'rho=${{ratio}}'", "'ratio' not found"),
     case("no such target", "train.py method._target_=src.magic.Magic", "_target_=src.magic.Magic"),
     case("a part is a number", "train.py callbacks.last=3", "callbacks.last=3 must be"),
+    case("an empty path", "train.py datamodule.root=", "datamodule.root= lacks a path", "null"),
+    case("a path that is =x", "eval.py ckpt_path==x", "no weights file =x"),
+    case("no such path", "train.py 'ckpt_path=/no (1)/ü=,.ckpt'", "ckpt_path=/no (1)/ü=,.ckpt is"),
+    case("a key without =", "train.py datamodule.root", "'datamodule.root' on the command line"),
+    case("no key", "train.py =x", "=x"),
+    case(
+        "one output for all cells",
+        "eval.py -m rho=0.5,0.7 predictions=p.csv",
+        "predictions=p.csv is one path",
+        "${{paths.run}}/p.csv",
+    ),
     # The schedule.
     case("beyond the network", "train.py schedule.locations=[3,6,12]", "[3, 6, 12]", "12 blocks"),
     case(

@@ -1,0 +1,63 @@
+"""Every logger, callback and plugin in conf is built as a run builds it, a resumed one too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lightning as L
+import pytest
+from lightning.pytorch.loggers import Logger
+from omegaconf import OmegaConf
+
+from src.callbacks.wandb_log import ContinuedWandbLogger
+from src.errors import InputError
+from src.modules.build import instantiate
+from src.validation import config_faults
+from tests.test_configs import composed, names
+
+PARTS = [(group, name) for group in ("logger", "callbacks") for name in names(group)]
+
+
+@pytest.mark.parametrize("resumed", ["null", "last", "FILE"])
+@pytest.mark.parametrize("app", ["train", "eval"])
+@pytest.mark.parametrize(("group", "name"), PARTS)
+def test_every_part_builds(app: str, group: str, name: str, resumed: str, tmp_path: Path) -> None:
+    file = tmp_path / "a.ckpt"
+    file.touch()
+    path = str(file) if resumed == "FILE" else resumed
+    config = composed(
+        app, f"{group}=[{name}]", f"ckpt_path='{path}'" if path != "null" else "seed=1"
+    )
+    assert not config_faults(config)
+    config.paths.run = str(tmp_path)
+    settings = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(settings, dict)
+    for part in settings[group].values():
+        try:
+            built = instantiate(part)
+        except InputError as error:
+            assert name == "tensorboard"  # an optional package
+            pytest.skip(str(error))
+        assert isinstance(built, Logger if group == "logger" else L.Callback)
+
+
+@pytest.mark.parametrize("name", names("trainer"))
+def test_every_plugin_builds(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = OmegaConf.to_container(composed("train", f"trainer={name}"), resolve=True)
+    assert isinstance(settings, dict)
+    for plugin in settings["trainer"].get("plugins") or []:
+        assert instantiate(plugin)
+
+
+def test_a_resumed_run_finds_its_own_run_in_wandb_only(tmp_path: Path) -> None:
+    config = composed("train", "logger=[wandb]", "ckpt_path=last")
+    config.paths.run = str(tmp_path / "run")
+    earlier = tmp_path / "run" / "wandb" / "offline-run-20260102_030405-abc"
+    earlier.mkdir(parents=True)
+    (earlier / "run-abc.wandb").touch()
+    for folder, known in (("run", "abc"), ("evaluation", None)):
+        config.paths.run = str(tmp_path / folder)
+        settings = OmegaConf.to_container(config.logger.wandb, resolve=True)
+        logger = instantiate(settings)
+        assert isinstance(logger, ContinuedWandbLogger)
+        assert logger._wandb_init["id"] == known

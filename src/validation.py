@@ -115,7 +115,7 @@ def config_faults(config: DictConfig) -> dict[str, str]:
     for checks in (
         (_empty,),  # without these the others have too little to look at
         (_missing,),
-        (_strangers, _numbers, _kinds, _parts, _lists, _betas, _files, _accelerator),
+        (_strangers, _numbers, _kinds, _parts, _lists, _betas, _files, _accelerator, _precision),
     ):
         for check in checks:
             faults |= dict(check(config))
@@ -218,6 +218,16 @@ def _strangers(config: DictConfig) -> Faults:
         for name in sorted(set(map(str, config[group])) - known):
             key = f"{group}.{name}"
             yield key, f"{key} is not a setting: {group} has {', '.join(sorted(known))}."
+
+
+def _precision(config: DictConfig) -> Faults:
+    precision = config.trainer.get("precision")
+    if str(precision) in ("64", "64-true", "16-true", "bf16-true"):
+        yield (
+            "trainer.precision",
+            f"trainer.precision={precision} is not supported, for weights stay in 32 bits: choose "
+            "32-true, bf16-mixed or 16-mixed.",
+        )
 
 
 def _accelerator(config: DictConfig) -> Faults:

@@ -1,6 +1,8 @@
 """Settings of the whole suite."""
 
 import os
+import signal
+from collections.abc import Iterator
 
 # One thread a worker: pytest-xdist runs several side by side.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -21,3 +23,11 @@ settings.load_profile("suite")  # another by --hypothesis-profile
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _interrupt() -> Iterator[None]:
+    """Let Ctrl-C end the tests, after a script was run in this process, too."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)

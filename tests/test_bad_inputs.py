@@ -475,6 +475,20 @@ CASES = [
     case("no class", "train.py '+callbacks.mine={{rate: 1}}'", "{{'rate': 1}} lack _target_"),
     case("no such mode", "train.py callbacks.checkpoint.mode=most", "mode=most", "min, max"),
     case("no logger for the rate", "train.py logger=[]", "LearningRateMonitor"),
+    case("half weights", "train.py trainer.precision=bf16-true", "precision=bf16-true", "32-true"),
+    case("half weights in eval", f"eval.py {SHOWN} trainer.precision=16-true", "bf16-mixed or"),
+    case(
+        "a dense task as a graph",
+        "export.py task=segmentation backbone.weights=null",
+        "SparseSegmenter",
+        "task=",
+    ),
+    case(
+        "boxes as a graph",
+        "export.py task=detection backbone=swin_micro backbone.weights=null",
+        "cannot be exported",
+        "SparseDetector",
+    ),
     # Python.
     case("unknown name", lambda files: create_student("nope"), "backbone='nope'", "deit_s"),
     case(

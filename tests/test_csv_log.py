@@ -69,7 +69,7 @@ def test_a_damaged_file_keeps_its_good_rows(damaged, kept, tmp_path, caplog):
     assert f"{tmp_path / 'metrics.csv'} is damaged" in warning
 
 
-@pytest.mark.parametrize("content", [b"", OLD])
+@pytest.mark.parametrize("content", [b"", b"a,step\r\n", OLD])
 def test_a_whole_or_empty_file_is_no_reason_to_warn(content, tmp_path, caplog):
     (tmp_path / "metrics.csv").write_bytes(content)
     assert [row["step"] for row in resume(tmp_path, 9, a=1.0)][-1] == "9"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import runpy
 import shlex
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra.core.global_hydra import GlobalHydra
 
 from src import stopping
 from src.errors import one_sentence_errors
@@ -103,6 +105,28 @@ def test_what_comes_of_an_interrupt_does_not_hide_it():
     assert stop.value.code == 143
     with pytest.raises(Stopped), stop_wins():
         pytest.fail("another cell has begun")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_no_cell_of_a_sweep_starts_after_a_signal(tmp_path, monkeypatch, capfd):
+    measured = []
+
+    def compare_speed(*_: object) -> None:
+        measured.append(1)
+        interrupted_in_a_bar()
+
+    monkeypatch.setattr("src.evaluation.compare_speed", compare_speed)
+    monkeypatch.chdir(ROOT)
+    GlobalHydra.instance().clear()
+    small = "trainer=cpu datamodule.val_images=4 datamodule.batch_size=2 callbacks.progress=null"
+    words = ["-m", "method=evit,tome", *small.split(), f"hydra.sweep.dir={tmp_path}"]
+    monkeypatch.setattr(sys, "argv", ["eval.py", *words])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_path("eval.py", run_name="__main__")
+    assert left.value.code == 143
+    assert measured == [1]
+    assert "Stopped by SIGTERM. Go on: the same command again\n" in capfd.readouterr().err
+    assert not list(tmp_path.rglob("failure.txt"))
 
 
 def swallow() -> None:

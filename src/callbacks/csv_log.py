@@ -90,9 +90,8 @@ def read_metrics(path: Path) -> list[dict[str, str]]:
         return []
     header, *lines = path.read_bytes().decode("utf-8", errors="replace").split("\n")
     columns, ended = _cells(header), lines[:-1]  # what a killed process wrote last has no end
-    rows = [
-        dict(zip(columns, row, strict=True)) for row in map(_cells, ended) if _fit(columns, row)
-    ]
+    good = [cells for cells in map(_cells, ended) if _fit(columns, cells)]
+    rows = [dict(zip(columns, cells, strict=True)) for cells in good]
     lost = len(lines) - (lines[-1:] == [""]) - len(rows)
     if lost or (header and "step" not in columns):
         log.warning(

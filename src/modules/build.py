@@ -48,12 +48,7 @@ def instantiate(config: dict[str, Any], **arguments: Any) -> Any:
         options = {key: _built(value) for key, value in options.items()}
     target: str = config["_target_"]
     own = target.startswith("src.")
-    try:
-        made = hydra.utils.get_object(_PACKAGE + target.removeprefix("src") if own else target)
-    except (ImportError, ValueError) as error:
-        raise InputError(
-            f"_target_={target} cannot be imported: {one_sentence(str(error))}"
-        ) from error
+    made = locate(config)
     try:
         return made(**options | arguments)
     except InputError:
@@ -68,6 +63,22 @@ def instantiate(config: dict[str, Any], **arguments: Any) -> Any:
         named = [f"{k}={v}" for k, v in options.items() if k in reason or f"{v}" in reason.split()]
         refused = ", ".join(named) or "its settings"
         raise InputError(f"{target} refuses {refused}: {one_sentence(reason)}") from error
+
+
+def locate(config: dict[str, Any]) -> Any:
+    """Return what `config["_target_"]` names, without calling it.
+
+    Raises:
+        InputError: If there is no such target.
+    """
+    target: str = config["_target_"]
+    own = target.startswith("src.")
+    try:
+        return hydra.utils.get_object(_PACKAGE + target.removeprefix("src") if own else target)
+    except (ImportError, ValueError) as error:
+        raise InputError(
+            f"_target_={target} cannot be imported: {one_sentence(str(error))}"
+        ) from error
 
 
 def _built(value: Any) -> Any:

@@ -47,8 +47,17 @@ def assert_same(weights, wanted):
 @pytest.mark.parametrize("outer", ["state_dict", "model", "net", None])
 @pytest.mark.parametrize(
     "prefix",
-    "_orig_mod. module._orig_mod. _orig_mod.module. net. model.backbone. encoder. "
-    "student.backbone. student._orig_mod.backbone. model.module.vit.".split(),
+    [
+        "_orig_mod.",
+        "module._orig_mod.",
+        "_orig_mod.module.",
+        "net.",
+        "model.backbone.",
+        "encoder.",
+        "student.backbone.",
+        "student._orig_mod.backbone.",
+        "model.module.vit.",
+    ],
 )
 def test_names_within_others(prefix, outer, raw, tmp_path):
     weights = named(prefix, raw) | {"criterion.weight": torch.zeros(3)}

@@ -81,7 +81,7 @@ def test_wnids_without_names_in_the_file_name_the_way_out(tmp_path: Path) -> Non
     file = stored(tmp_path / "a.ckpt", outputs=3)
     with pytest.raises(InputError, match=r"for 3 classes.* has 1000.*datamodule\.num_classes=3"):
         match_classes(data_of(tmp_path, *WNIDS), file)
-    with pytest.raises(InputError, match="for 3 classes.*has 2: evaluate on the data.*for.$"):
+    with pytest.raises(InputError, match=r"for 3 classes.*has 2: evaluate on the data.*for.$"):
         match_classes(data_of(tmp_path / "b", "ant", "bee"), file)
     data = data_of(tmp_path, *WNIDS, num_classes=3)
     match_classes(data, file)
@@ -123,7 +123,7 @@ def test_a_training_goes_on_with_its_own_classes(tmp_path: Path) -> None:
     check_same_classes(data, stored(tmp_path / "a.ckpt", "ant", "bee"))
     check_same_classes(data, stored(tmp_path / "b.ckpt", outputs=2))
     for names in (("bee", "ant"), ("ant", "cow"), ("ant", "bee", "cow")):
-        with pytest.raises(InputError, match="was trained for .*resume on the data"):
+        with pytest.raises(InputError, match=r"was trained for .*resume on the data"):
             check_same_classes(data, stored(tmp_path / "c.ckpt", *names))
 
 

@@ -14,7 +14,7 @@ from ..errors import one_sentence
 
 # What photographs come in, whatever their names end in. Pillow reads more, and for one of them
 # (EPS) runs a program on what the file says.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 if "avif" in features.modules and features.check_module("avif"):
     FORMATS += ("AVIF",)
 SUFFIXES = tuple(

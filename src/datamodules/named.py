@@ -263,20 +263,22 @@ class NamedImages:
         if training in self._opened:
             return self._opened[training]
         split = self._splits[training]
-        keys = self._keys if self._prefix != "hfds" else self._columns(split)
+        keys: dict[str, Any] = self._columns(split) if self._prefix == "hfds" else {}
+        if self._prefix == "tfds":
+            keys = {key: value for key, value in self._keys.items() if value}
         dataset = create_dataset(
             self.name,
             root=self.root,
             split=split,
             is_training=training and self._prefix != "wds",
             batch_size=self._batch_size,
-            **({} if self._prefix == "wds" else {k: v for k, v in keys.items() if v}),
+            **keys,
         )
         if not isinstance(dataset, IterableDataset):  # a stream asks for its rank when it is built
             self._opened[training] = dataset
         return dataset
 
-    def _columns(self, split: str) -> dict[str, str]:
+    def _columns(self, split: str) -> dict[str, Any]:
         """Which columns of a hub's data set hold images and labels, by what they are."""
         import datasets
 
@@ -284,7 +286,7 @@ class NamedImages:
         features = datasets.load_dataset(name, split=split, cache_dir=self.root).features
         images = [key for key, kind in features.items() if isinstance(kind, datasets.Image)]
         labels = [key for key, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
-        found = {}
+        found: dict[str, Any] = {}
         for key, setting, usual, candidates in (
             ("input_key", "image_key", "image", images),
             ("target_key", "label_key", "label", labels),

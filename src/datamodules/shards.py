@@ -13,6 +13,7 @@ import random
 import re
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -231,7 +232,7 @@ class ShardStream(IterableDataset[tuple[Tensor, int]]):
 
     def _decoded(self, encoded: Iterator[Encoded], place: int) -> Iterator[tuple[Tensor, int]]:
         for one in encoded:
-            label = checked_label(one.label, self._outputs, lambda one=one: one.name)
+            label = checked_label(one.label, self._outputs, partial(str, one.name))
             try:
                 image = decode_rgb(open_image(io.BytesIO(one.image)))
             except Exception as error:  # Pillow's decoders raise whatever they like

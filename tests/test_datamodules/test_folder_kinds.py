@@ -122,7 +122,7 @@ def test_links_to_elsewhere_work(tmp_path: Path) -> None:
         ["a-b", "a", "a b", "a_b", "A1", "a10", "a2"],
         ["3", "7", "x", "10"],
         ["Ärger", "zoo", "écru", "1é"],
-        list(NETTE[::-1]) + ["other"],
+        [*NETTE[::-1], "other"],
     ],
 )
 def test_outputs_and_order_are_timms(tmp_path: Path, names: list[str]) -> None:

@@ -75,7 +75,7 @@ def log_report(rows: Sequence[dict[str, Any]], folder: Path, options: dict[str, 
     try:
         columns = columns_of(rows)
         cells = [[row.get(name) for name in columns] for row in rows]
-        table = wandb.Table(columns, cells, allow_mixed_types=True)
+        table = wandb.Table([*columns], cells, allow_mixed_types=True)
         charts = {
             f"pareto/{cost}": wandb.plot.scatter(table, cost, metric, f"{title} against {label}")
             for cost, label in AXES.items()

@@ -90,7 +90,8 @@ def _overrides(file: Path) -> dict[str, Any]:
         words = OmegaConf.to_container(OmegaConf.load(file))
     except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException):
         return {}
-    found = [parsed(word) for word in words if isinstance(word, str)]
+    listed = words if isinstance(words, list) else []
+    found = [parsed(word) for word in listed if isinstance(word, str)]
     values = {one.key_or_group: one.value() for one in found if one and not one.is_delete()}
     return {
         key: value if isinstance(value, (int, float, str)) else str(value or "null")

@@ -141,6 +141,7 @@ def _networks(content: Mapping[str, Any], own: frozenset[str]) -> dict[str, int]
                 prefix = ".".join(parts[:number]) + "." * bool(number)
                 counts[prefix] += 1
                 kinds[prefix].add(part in _TRUNKS)
+                break  # what follows is inside of this network
     return {
         prefix: count
         for prefix, count in counts.items()

@@ -42,7 +42,7 @@ def read_file(path: str | Path) -> dict[str, Any]:
         InputError: If the file is missing, damaged, larger inside than outside, or would have to
             run code to be read.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
         raise InputError(f"There is no weights file {path}: give a .safetensors, .pth or .ckpt.")
     try:

@@ -104,9 +104,11 @@ def _check_known(names: Sequence[str], stored: Sequence[str], path: str | Path) 
     alike = [name for name in stored if close and name.lower() == close[0]]
     hint = f", did you mean {alike[0]}?" if alike else ""
     verb = "is" if len(unknown) == 1 else "are"
+    differ = f"it is for {len(stored)} classes, but the data has {len(names)}, so "
     raise InputError(
         f"{some(unknown)} {verb} not among the {len(stored)} classes of {path} "
-        f"({some(stored)}{hint}): evaluate on classes that it was trained for."
+        f"({some(stored)}{hint}): {differ if len(names) != len(stored) else ''}evaluate on classes "
+        "that it was trained for."
     )
 
 

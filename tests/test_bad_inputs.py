@@ -219,6 +219,18 @@ CASES = [
         "b.JPEG cannot be read",
         "truncated",
     ),
+    case(
+        "another number of folders",
+        f"train.py {PHOTOS}{{photos}} datamodule.num_classes=7",
+        "datamodule.num_classes=7 is not the number of class folders",
+    ),
+    case(
+        "mixup of masks",
+        "train.py task=segmentation backbone=swin_micro datamodule=digits_scenes "
+        "+datamodule.mixup={{mixup_alpha:0.8}}",
+        "mixes images of one label each",
+        "datamodule.mixup=null",
+    ),
     case("batch zero", "train.py datamodule.batch_size=0", "batch_size=0 must be"),
     case(
         "odd batch and mixup",

@@ -73,11 +73,13 @@ class SparseBackbone(nn.Module, ABC):
     """A student: `backbone` is pure timm, `method` holds all that is new.
 
     `networks` are the classes that a family walks, subclasses included unless another family names
-    them; `natural_method` and `natural_schedule` name the papers' choice for such networks;
-    `any_size` are timm's options by which such a network takes images of any size.
+    them; a family has to name them in its own body. `example` is the name of such a network in
+    timm; `natural_method` and `natural_schedule` name the papers' choice for it; `any_size` are
+    timm's options by which it takes images of any size.
     """
 
     networks: ClassVar[tuple[type[nn.Module], ...]]
+    example: ClassVar[str | None] = None
     classifies_tokens: ClassVar[bool] = False
     natural_method: ClassVar[str]
     natural_schedule: ClassVar[str]
@@ -94,6 +96,14 @@ class SparseBackbone(nn.Module, ABC):
     @abstractmethod
     def check(network: nn.Module) -> None:
         """Raise an `InputError` if `network` is of this family but has a part that is not."""
+
+    @staticmethod
+    def margin(network: nn.Module) -> tuple[int, int] | None:
+        """Sides in pixels of the image and of its patches where these leave a margin, or None.
+
+        Timm drops the margin, and so do students.
+        """
+        return None
 
     @staticmethod
     @abstractmethod

@@ -45,6 +45,12 @@ class SequenceBackbone(SparseBackbone):
                 f"{type(backbone).__name__} has no class token: choose a method that does without, "
                 "as method=dynamicvit or method=tome."
             )
+        if method.merges and not self.geometry(backbone).mergeable:
+            raise InputError(
+                f"Tokens with rotary positions, as this {type(backbone).__name__}'s, cannot be "
+                f"fused or merged by {type(method).__name__}: choose a method that keeps or drops "
+                "them whole, as method=dynamicvit."
+            )
         super().__init__(backbone, method)
 
     @staticmethod

@@ -33,6 +33,7 @@ class SparseOutput:
             None where each stands for itself.
         sources: The same after each location.
         token_logits: `(B, N, classes)` of networks that classify each token too (LV-ViT).
+        covered: Height and width in pixels that patches cover, where they leave a margin; or None.
         maps: Whole maps `(B, C, H, W)`, one for each stage, if they were asked for (`with_maps`).
     """
 
@@ -46,6 +47,7 @@ class SparseOutput:
     sources: tuple[Tensor | None, ...] = ()
     token_logits: Tensor | None = None
     maps: tuple[Tensor, ...] = ()
+    covered: tuple[int, int] | None = None
 
     def shares(self, number: int) -> Tensor:
         """How much of a token each patch has after location `number`, `(B, patches)`.

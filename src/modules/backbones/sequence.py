@@ -142,4 +142,12 @@ class SequenceBackbone(SparseBackbone):
             sources=tuple(trace.sources),
             token_logits=token_logits,
             maps=maps,
+            covered=self._covered(),
         )
+
+    def _covered(self) -> tuple[int, int] | None:
+        if self.margin(self.backbone) is None:
+            return None
+        embed = cast(Any, self.backbone).patch_embed
+        (rows, columns), (height, width) = embed.grid_size, embed.patch_size
+        return rows * height, columns * width

@@ -93,7 +93,7 @@ def assemble(config: DictConfig, choices: dict[str, str], typed: list[str]) -> R
     with faults.of("task", "backbone", "method", "schedule", "rho", "loss", "optimizer"):
         module = instantiate(settings["task"], num_classes=classes[0], present_classes=classes[1])
         if data:
-            check_target(module.target, data.targets)
+            check_target(module, data)
         check_monitor(settings["monitor"], module.validation_metrics())
     if module:
         with faults.of("ckpt_path", "trainer"):

@@ -57,7 +57,7 @@ def evaluate(settings: dict[str, Any], choices: dict[str, str]) -> dict[str, Any
         num_classes=datamodule.num_classes,
         present_classes=datamodule.present_classes,
     )
-    check_target(module.target, datamodule.targets)
+    check_target(module, datamodule)
     _check_outputs(settings, module)
     wanted = settings.get("callbacks", {})
     shown_ones = [wanted[name] for name in ("progress", "dense_pictures") if wanted.get(name)]
@@ -98,10 +98,11 @@ def evaluate(settings: dict[str, Any], choices: dict[str, str]) -> dict[str, Any
 
 def _check_outputs(settings: dict[str, Any], module: Any) -> None:
     asked = next((name for name in _OF_LABELS if settings[name]), None)
-    if asked and isinstance(module, DenseModule):
+    if asked and module.target != "label":
+        wanted = module.target_words.get(module.target, module.target)
         raise InputError(
-            f"{asked}={settings[asked]} is for images with one label each: with this task leave it "
-            "out, its pictures are in the run's folder."
+            f"{asked}={settings[asked]} is for images with one label each, but this task learns "
+            f"from {wanted}: leave it out."
         )
 
 

@@ -33,7 +33,8 @@ def _idle(config: DictConfig, module: SparseModule) -> Iterator[tuple[str, str]]
     setting = partial(OmegaConf.select, config)
     learned = any(True for _ in module.student.method.parameters())
     if not _matters(config, "rho"):
-        yield "rho", "schedule=explicit lists its own ratios"
+        listed = setting("schedule.rho") is None
+        yield "rho", "the schedule lists its own ratios" if listed else "schedule.rho is given too"
     for name in ("Dense", "Structural"):
         if type(module.student.method).__name__ == name:
             yield "rho", f"method={name.lower()} does not ask for it"

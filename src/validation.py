@@ -73,12 +73,6 @@ _NUMBERS = {
 }
 # null lets the program choose, or leaves it to the other.
 _FREE = ("datamodule.num_workers", "callbacks.recent.minutes", "callbacks.recent.steps")
-# What tasks can learn from, and which data has it.
-_TARGETS = {
-    "label": ("a class for each image", "digits, imagenet"),
-    "mask": ("a class for each pixel", "digits_scenes, ade20k, masks"),
-    "boxes": ("boxes", "digits_scenes, coco"),
-}
 _LISTS = {
     "schedule.locations": "[3,6,9]",
     "schedule.ratios": "[0.7,0.5,0.3]",
@@ -195,21 +189,22 @@ def check_monitor(monitor: str, logged: list[str]) -> None:
         raise InputError(f"monitor={monitor} is never logged here: choose {' or '.join(logged)}.")
 
 
-def check_target(needed: str, given: tuple[str, ...]) -> None:
+def check_target(module: Any, data: Any) -> None:
     """Check that a task finds in the data what it learns from.
 
     Args:
-        needed: The module's `target`.
-        given: The data module's `targets`.
+        module: Its `target` and `target_words` say what it needs.
+        data: Its `targets` and `target_words` say what there is.
 
     Raises:
-        InputError: If it does not.
+        InputError: If the task does not find it.
     """
-    if needed not in given:
-        (wanted, choices), (other, _) = _TARGETS[needed], _TARGETS[given[0]]
+    if module.target not in data.targets:
+        wanted = module.target_words.get(module.target, module.target)
+        given = " and ".join(data.target_words.get(name, name) for name in data.targets)
         raise InputError(
-            f"This task learns from {wanted}, but the data has {other}: choose another task, or "
-            f"for datamodule one of {choices}."
+            f"This task learns from {wanted}, but the data has {given or 'nothing'}: choose "
+            f"another task, or a datamodule that has {wanted}."
         )
 
 

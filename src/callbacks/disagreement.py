@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..modules.backbones.base import SparseBackbone, SparseOutput
 from ..pictures import draw_disagreement
-from ..pictures.tokens import overlaps
+from ..pictures.tokens import overlaps, seen
 from ..tables import TableWriter
 from ..whole import whole_file
 
@@ -70,7 +70,7 @@ class Disagreement(L.Callback):
         shares = torch.stack(pair, dim=1).float()
         common = [overlaps(shares[:, 0, i], shares[:, 1, i]) for i in numbers]
         self._overlaps.append(torch.stack(common, dim=1).cpu())
-        self._images.append(images.cpu())
+        self._images.append(seen(images, first).cpu())
         self._shares.append(shares.cpu())
         self._keep_most_disputed()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -106,5 +107,16 @@ class ClassMap(PositionMap):
         distance = {label: float((m[-1] - everyone).square().sum()) for label, m in maps.items()}
         drawn = sorted(maps, key=lambda label: -distance[label])[:_DRAWN]
         rows = [list(maps[label]) for label in drawn]
-        draw_class_maps(rows, [self.class_name(label) for label in drawn], locations, self.path)
-        self.write_numbers({self.class_name(k): shares for k, shares in maps.items()}, locations)
+        names = distinct({label: self.class_name(label) for label in maps})
+        draw_class_maps(rows, [names[label] for label in drawn], locations, self.path)
+        self.write_numbers({names[k]: shares for k, shares in maps.items()}, locations)
+
+
+def distinct(names: dict[int, str]) -> dict[int, str]:
+    """Names by label; those that several labels share are followed by the label, as crane (517)."""
+    count = Counter(names.values())
+    made = {k: name if count[name] == 1 else f"{name} ({k})" for k, name in names.items()}
+    # A name may read like one that was made: then all are followed by their labels.
+    if len(set(made.values())) < len(made):
+        return {label: f"{name} ({label})" for label, name in names.items()}
+    return made

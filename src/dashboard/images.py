@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ..modules.backbones.base import SparseOutput
-from ..pictures.tokens import denormalized, enlarged
+from ..pictures.tokens import denormalized, enlarged, seen
 
 LABELS = {0: "dropped", 1: "kept", 2: "merged"}
 
@@ -31,6 +31,7 @@ def masked_images(
     """
     import wandb
 
+    images = seen(images, output)
     pixels = denormalized(images, mean, std).permute(0, 2, 3, 1).float().cpu().numpy()
     labels = []
     for number in range(len(locations)):

@@ -24,10 +24,15 @@ class ImageDataModule(L.LightningDataModule, ABC):
     """Images `(B, 3, S, S)` with integer labels `(B,)`; after mixup the labels are `(B, classes)`.
 
     Normalization, interpolation and evaluation crop are those of the timm network that is trained.
-    `targets` names what tasks can learn from here.
+    `targets` names what tasks can learn from here; `target_words` says what they are, where their
+    names do not.
     """
 
     targets: ClassVar[tuple[str, ...]] = ("label",)
+    target_words: ClassVar[dict[str, str]] = {
+        "label": "a class for each image",
+        "mask": "a class for each pixel",
+    }
 
     def __init__(
         self,

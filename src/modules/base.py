@@ -26,10 +26,12 @@ log = logging.getLogger(__name__)
 class SparseModule(L.LightningModule, ABC):
     """Trains a student. All arguments are plain, so that a checkpoint describes itself.
 
-    `target` names what the task learns from, one of a data module's `targets`.
+    `target` names what the task learns from, one of a data module's `targets`; `target_words` says
+    what that is, where the name does not.
     """
 
     target: ClassVar[str] = "label"
+    target_words: ClassVar[dict[str, str]] = {"label": "a class for each image"}
 
     def __init__(
         self,

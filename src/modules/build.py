@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 _PACKAGE = __name__.split(".")[0]
 # Through these timm would read weights by itself.
 _READING = {"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"}
+_RATIOS = "(0.7, 0.49, 0.343)"
 _ROOT = Path(__file__).resolve().parents[1]
 # The wheel carries the configuration inside the package, a checkout beside it.
 CONF = _ROOT / "conf" if (_ROOT / "conf").is_dir() else _ROOT.parent / "conf"
@@ -120,7 +121,9 @@ def build_network(
             with torch.device("meta"):
                 kind = type(timm.create_model(name, num_classes=num_classes, **options))
             options |= family_of_class(kind).any_size
-        return timm.create_model(name, pretrained=pretrained, num_classes=num_classes, **options)
+        network = timm.create_model(name, pretrained=pretrained, num_classes=num_classes, **options)
+        _check_margin(network, name, options.get("img_size"))
+        return network
     except InputError:
         raise
     except (TypeError, AssertionError) as error:
@@ -133,6 +136,18 @@ def build_network(
             f"The pretrained weights of {name} cannot be downloaded ({type(error).__name__}): give "
             "backbone.weights=FILE, or backbone.pretrained=false to start from random weights."
         ) from error
+
+
+def _check_margin(network: nn.Module, name: str, size: Any) -> None:
+    """Refuse an image size whose margin patches would leave out, unless it is timm's own."""
+    margin = family_of_class(type(network)).margin(network)
+    if margin and size != timm.get_pretrained_cfg_value(name, "input_size")[-1]:
+        side, patch = margin
+        near = [n for n in (side // patch * patch, (side // patch + 1) * patch) if n]
+        raise InputError(
+            f"backbone.image_size={side} is not a multiple of the patch size {patch}: choose "
+            f"{' or '.join(map(str, near))}."
+        )
 
 
 def build_student(
@@ -151,6 +166,7 @@ def build_student(
     stored = classes_in(read_file(file), file) if file else None
     pretrained = bool(backbone.get("pretrained")) and not file
     network = build_network(backbone, stored or num_classes, pretrained, any_size)
+    _warn_of_margin(network)
     student = attach(network, method, schedule)
     if file:
         log.info(load_weights(student, file))
@@ -162,12 +178,37 @@ def build_student(
 
 
 def attach(network: nn.Module, method: dict[str, Any], schedule: dict[str, Any]) -> SparseBackbone:
-    """Put a method beside `network`."""
+    """Put a method beside `network`, on its device and in its precision.
+
+    Warns of a schedule that drops something at rho=1.
+    """
     family = family_of(network)
-    keep_schedule = instantiate(schedule)
-    return family(
-        network, instantiate(method, schedule=keep_schedule, geometry=family.geometry(network))
-    )
+    made = instantiate(method, schedule=instantiate(schedule), geometry=family.geometry(network))
+    student = family(network, _placed(made, network))
+    ratios = student.method.schedule.ratios
+    if schedule.get("rho") == 1 and min(ratios, default=1) < 1:
+        log.warning(
+            f"rho=1 is not dense under this schedule, which keeps "
+            f"{', '.join(f'{ratio:.4g}' for ratio in ratios)}: choose method=dense for the dense "
+            "network, or schedule=geometric, which keeps everything at rho=1."
+        )
+    return student
+
+
+def _placed(method: nn.Module, network: nn.Module) -> nn.Module:
+    """`method` on the device of `network`'s first parameter, in its first floating dtype."""
+    weights = list(network.parameters())
+    dtype = next((weight.dtype for weight in weights if weight.is_floating_point()), None)
+    return method.to(weights[0].device, dtype) if weights else method
+
+
+def _warn_of_margin(network: nn.Module) -> None:
+    if margin := family_of_class(type(network)).margin(network):
+        side, patch = margin
+        log.warning(
+            f"img_size={side} leaves a margin of {side % patch} pixels to patches of {patch}, "
+            "which is dropped, as by timm."
+        )
 
 
 def build_loss(loss: dict[str, dict[str, Any]]) -> WeightedLoss:
@@ -200,7 +241,7 @@ def compose_config(overrides: Sequence[str], keys: Sequence[str]) -> dict[str, A
 def create_student(
     name: str,
     *,
-    rho: float = 0.7,
+    rho: float | None = None,
     ratios: Sequence[float] | None = None,
     locations: Sequence[int] | None = None,
     schedule: str | None = None,
@@ -214,8 +255,9 @@ def create_student(
 
     Args:
         name: As `"deit_s"`.
-        rho: Base keep ratio in (0, 1].
-        ratios: Explicit keep ratios, one for each location, instead of rho.
+        rho: Base keep ratio in (0, 1], 0.7 by default. At 1 `geometric`, `linear` and `constant`
+            keep everything; `arithmetic`, the hierarchical networks', keeps 1, 0.8, 0.6.
+        ratios: Explicit keep ratios, one for each location, instead of rho and schedule.
         locations: Blocks before which tokens are dropped; the backbone's own by default.
         schedule: Name in `conf/schedule`; the backbone's own by default.
         method: Name in `conf/method`; the backbone's own by default.
@@ -228,8 +270,7 @@ def create_student(
         InputError: One sentence on what does not fit.
     """
     overrides = [f"backbone={_known('backbone', name)}"]
-    if ratios is not None:
-        schedule = "explicit"
+    schedule = _schedule_name(rho, ratios, schedule)
     for group, choice in (("schedule", schedule), ("method", method)):
         if choice is not None:
             overrides.append(f"{group}={_known(group, choice)}")
@@ -247,7 +288,7 @@ def create_student(
 def sparsify(
     network: nn.Module,
     *,
-    rho: float = 0.7,
+    rho: float | None = None,
     ratios: Sequence[float] | None = None,
     locations: Sequence[int] | None = None,
     schedule: str | None = None,
@@ -257,8 +298,9 @@ def sparsify(
 
     Args:
         network: A timm VisionTransformer, Eva, SwinTransformer (V1 or V2) or ConvNeXt, or an LVViT.
-        rho: Base keep ratio in (0, 1].
-        ratios: Explicit keep ratios, one for each location, instead of rho.
+        rho: Base keep ratio in (0, 1], 0.7 by default. At 1 `geometric`, `linear` and `constant`
+            keep everything; `arithmetic`, the hierarchical networks', keeps 1, 0.8, 0.6.
+        ratios: Explicit keep ratios, one for each location, instead of rho and schedule.
         locations: Blocks before (in a hierarchical network's third stage: in) which decisions are
             taken; by default the papers': after each quarter, or early in the third stage.
         schedule: Name in `conf/schedule`; by default the papers' for such a network.
@@ -268,26 +310,56 @@ def sparsify(
         InputError: One sentence on what does not fit.
     """
     family = family_of(network)
-    schedule = "explicit" if ratios is not None else schedule or family.natural_schedule
+    schedule = _schedule_name(rho, ratios, schedule) or family.natural_schedule
     method = method or family.natural_method
     overrides = [f"method={_known('method', method)}", f"schedule={_known('schedule', schedule)}"]
     config = compose_config(overrides, ("method", "schedule"))
     if locations is None:
-        count = 3 if ratios is None else len(ratios)
+        count = 3 if ratios is None else len(_listed("ratios", ratios, _RATIOS))
         locations = family.natural_locations(family.geometry(network).depth, count)
+    _warn_of_margin(network)
     return attach(network, config["method"], _plan(config["schedule"], rho, ratios, locations))
+
+
+def _schedule_name(
+    rho: float | None, ratios: Sequence[float] | None, schedule: str | None
+) -> str | None:
+    """The schedule that these arguments choose, None for the network's own."""
+    if ratios is None:
+        return schedule
+    if rho is not None:
+        raise InputError(
+            f"rho={rho!r} and ratios={ratios!r} both say how many tokens stay: give one of them."
+        )
+    if schedule not in (None, "explicit"):
+        raise InputError(
+            f"schedule={schedule!r} and ratios={ratios!r} both say how many tokens stay: leave the "
+            "schedule out, or give rho instead of ratios."
+        )
+    return "explicit"
 
 
 def _plan(
     schedule: dict[str, Any],
-    rho: float,
+    rho: float | None,
     ratios: Sequence[float] | None,
     locations: Sequence[int] | None,
 ) -> dict[str, Any]:
-    given: dict[str, Any] = {"ratios": list(ratios)} if ratios is not None else {"rho": rho}
+    if ratios is not None:
+        given: dict[str, Any] = {"ratios": _listed("ratios", ratios, _RATIOS)}
+    elif "rho" in schedule:
+        given = {"rho": 0.7 if rho is None else rho}
+    else:
+        raise InputError(f"schedule='explicit' has no ratios: give them, as ratios={_RATIOS}.")
     if locations is not None:
-        given["locations"] = list(locations)
+        given["locations"] = _listed("locations", locations, "(3, 6, 9)")
     return schedule | given
+
+
+def _listed(name: str, values: Any, example: str) -> list[Any]:
+    if not isinstance(values, Iterable) or isinstance(values, str):
+        raise InputError(f"{name}={values!r} must be a list of numbers, as {example}.")
+    return list(values)
 
 
 def _known(group: str, name: str) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
 from .base import SparseModule, kept_shares
+
+log = logging.getLogger(__name__)
 
 
 @final
@@ -37,13 +41,19 @@ class SparseClassifier(SparseModule):
         super().__init__(num_classes=num_classes, **parts)
         self.save_hyperparameters()
         self.present_classes = present_classes
+        if num_classes == 1:
+            log.warning(
+                "The data has one class, so that every answer is right: sort images into one "
+                "folder for each class to learn to tell them apart."
+            )
+        counted = max(num_classes, 2)  # torchmetrics' least; a class that never occurs is not read
         accuracies: dict[str, Any] = {
-            f"acc{k}": MulticlassAccuracy(num_classes, top_k=k, average="micro")
+            f"acc{k}": MulticlassAccuracy(counted, top_k=k, average="micro")
             for k in (1, 5)
             if k <= num_classes
         }
         if present_classes:
-            accuracies["acc1_present"] = MulticlassAccuracy(num_classes, average="micro")
+            accuracies["acc1_present"] = MulticlassAccuracy(counted, average="micro")
         metrics = MetricCollection(accuracies, compute_groups=False)
         self.metrics: Any = nn.ModuleDict(
             {f"{split}_split": metrics.clone(prefix=f"{split}/") for split in ("val", "test")}
@@ -69,9 +79,12 @@ class SparseClassifier(SparseModule):
     def _evaluate(self, split: str, batch: Any) -> dict[str, Any]:
         images, target = batch
         output = self.student(images)
+        logits = output.logits
+        if logits.shape[1] == 1:
+            logits = F.pad(logits, (0, 1), value=-torch.inf)  # the class that never occurs
         for name, metric in self.metrics[f"{split}_split"].items(keep_base=True):
             present = self.present_classes if name == "acc1_present" else None
-            metric.update(restrict(output.logits, present), target)
+            metric.update(restrict(logits, present), target)
         return {"output": output, "kept": kept_shares(output)}
 
     def on_validation_epoch_end(self) -> None:

@@ -38,7 +38,7 @@ def draw_token_maps(
         mean: Per channel.
         std: Per channel.
     """
-    pixels = denormalized(images, mean, std)
+    pixels = denormalized(seen(images, output), mean, std)
     columns, titles = [pixels], ["input"]
     for number, location in enumerate(locations):
         share = output.shares(number).to(pixels)
@@ -94,6 +94,14 @@ def overlaps(first: Tensor, second: Tensor) -> Tensor:
     """
     least, most = (f(first, second).sum(dim=1) for f in (torch.minimum, torch.maximum))
     return least / most.clamp(min=1e-12)
+
+
+def seen(images: Tensor, output: SparseOutput) -> Tensor:
+    """The part of `images (B, 3, S, S)` that the patches of `output` cover."""
+    if output.covered is None:
+        return images
+    height, width = output.covered
+    return images[..., :height, :width]
 
 
 def denormalized(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:

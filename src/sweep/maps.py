@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..modules.backbones.base import SparseBackbone, SparseOutput
-from ..pictures.tokens import denormalized
+from ..pictures.tokens import denormalized, seen
 
 _SIDE = 160  # pixels of a shown image
 
@@ -36,9 +36,10 @@ def survivor_maps(
     """
     with torch.inference_mode():
         output: SparseOutput = student.eval()(images)
+    pixels = denormalized(seen(images, output), mean, std)
     merging = len(output.sources) > 0 and bool((output.size > 1).any())
     return {
-        "images": [_address(image) for image in denormalized(images, mean, std).cpu()],
+        "images": [_address(image) for image in pixels.cpu()],
         "locations": list(student.method.schedule.locations),
         "decisions": [
             ["".join(str(int(keep > 0.5)) for keep in image) for image in decision.tolist()]

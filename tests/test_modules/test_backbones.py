@@ -232,14 +232,3 @@ def test_lvvit_in_training_gives_the_class_tokens_logits():
         network(torch.randn(1, 3, 96, 96))
     network.reset_classifier(3)
     assert network(images).shape == (2, 3)
-
-
-def test_attention_pooling_is_refused_in_training_only():
-    network = timm.create_model(
-        "vit_base_patch16_siglip_224", img_size=64, num_classes=2, **SMALL
-    ).eval()
-    student = sparsify(network).eval()
-    images = torch.randn(1, 3, 64, 64)
-    assert student(images).logits.shape == (1, 2)
-    with pytest.raises(InputError, match="global_pool='map'"):
-        student.train()(images)

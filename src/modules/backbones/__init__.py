@@ -17,13 +17,14 @@ _MODULES = [
     importlib.import_module(f"{__name__}.{module.name}")
     for module in pkgutil.iter_modules(__path__)
 ]
+_NAMES = {module.__name__ for module in _MODULES}
 
 
 def family_of(network: nn.Module) -> type[SparseBackbone]:
     """The student class that walks `network`.
 
     Raises:
-        InputError: If no family of this package knows such a network.
+        InputError: If no family knows such a network.
     """
     family = family_of_class(type(network))
     family.check(network)
@@ -32,10 +33,13 @@ def family_of(network: nn.Module) -> type[SparseBackbone]:
 
 def family_of_class(kind: type[nn.Module]) -> type[SparseBackbone]:
     """The same before there is a network to check."""
-    families = {own: family for family in _leaves(SparseBackbone) for own in family.networks}
+    families = {own: family for family in _declared() for own in family.networks}
     known = [families[base] for base in kind.__mro__ if base in families]
     if not known:
-        names = sorted(own.__name__ for own in families)
+        names = [
+            own.__name__ + (f" (as {family.example})" if family.example else "")
+            for own, family in families.items()
+        ]
         raise InputError(
             f"{kind.__name__} is not a network that can be sparsified: give a "
             f"{', '.join(names[:-1])} or {names[-1]}."
@@ -43,6 +47,15 @@ def family_of_class(kind: type[nn.Module]) -> type[SparseBackbone]:
     return known[0]
 
 
-def _leaves(family: Any) -> list[type[SparseBackbone]]:
+def _declared() -> list[type[SparseBackbone]]:
+    """The families that name the networks they walk in their own body, this package's last.
+
+    A subclass that names none changes nothing; of two that name the same class the last counts.
+    """
+    declared = [family for family in _descendants(SparseBackbone) if "networks" in vars(family)]
+    return sorted(declared, key=lambda family: (family.__module__ in _NAMES, family.__name__))
+
+
+def _descendants(family: Any) -> list[type[SparseBackbone]]:
     children = family.__subclasses__()
-    return [leaf for child in children for leaf in _leaves(child)] if children else [family]
+    return children + [leaf for child in children for leaf in _descendants(child)]

@@ -33,6 +33,7 @@ class SparseOutput:
             None where each stands for itself.
         sources: The same after each location.
         token_logits: `(B, N, classes)` of networks that classify each token too (LV-ViT).
+        covered: Height and width in pixels that patches cover, where they leave a margin; or None.
         maps: Whole maps `(B, C, H, W)`, one for each stage, if they were asked for (`with_maps`).
     """
 
@@ -46,6 +47,7 @@ class SparseOutput:
     sources: tuple[Tensor | None, ...] = ()
     token_logits: Tensor | None = None
     maps: tuple[Tensor, ...] = ()
+    covered: tuple[int, int] | None = None
 
     def shares(self, number: int) -> Tensor:
         """How much of a token each patch has after location `number`, `(B, patches)`.
@@ -73,11 +75,13 @@ class SparseBackbone(nn.Module, ABC):
     """A student: `backbone` is pure timm, `method` holds all that is new.
 
     `networks` are the classes that a family walks, subclasses included unless another family names
-    them; `natural_method` and `natural_schedule` name the papers' choice for such networks;
-    `any_size` are timm's options by which such a network takes images of any size.
+    them; a family has to name them in its own body. `example` is the name of such a network in
+    timm; `natural_method` and `natural_schedule` name the papers' choice for it; `any_size` are
+    timm's options by which it takes images of any size.
     """
 
     networks: ClassVar[tuple[type[nn.Module], ...]]
+    example: ClassVar[str | None] = None
     classifies_tokens: ClassVar[bool] = False
     natural_method: ClassVar[str]
     natural_schedule: ClassVar[str]
@@ -94,6 +98,14 @@ class SparseBackbone(nn.Module, ABC):
     @abstractmethod
     def check(network: nn.Module) -> None:
         """Raise an `InputError` if `network` is of this family but has a part that is not."""
+
+    @staticmethod
+    def margin(network: nn.Module) -> tuple[int, int] | None:
+        """Sides in pixels of the image and of its patches where these leave a margin, or None.
+
+        Timm drops the margin, and so do students.
+        """
+        return None
 
     @staticmethod
     @abstractmethod

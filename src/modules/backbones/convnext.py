@@ -23,6 +23,7 @@ class SparseConvNeXt(SpatialBackbone):
     """
 
     networks = (ConvNeXt,)
+    example = "convnext_tiny"
     backbone: ConvNeXt
 
     @staticmethod

@@ -14,8 +14,9 @@ from ...errors import InputError
 from ..layers.attention import Attended, attend
 from ..layers.tokens import Tokens
 from .base import Geometry
+from .pooling import check_pooling, pool_and_classify
 from .sequence import SequenceBackbone
-from .vit import attn_output, check_patches, pool_and_classify
+from .vit import attn_output, patch_margin
 
 
 class SparseEva(SequenceBackbone):
@@ -25,13 +26,14 @@ class SparseEva(SequenceBackbone):
     """
 
     networks = (Eva,)
+    example = "eva02_small_patch14_224"
     backbone: Eva
 
     @staticmethod
     def check(network: nn.Module) -> None:
         """Blocks must be pre-norm; one rotary embedding must serve all blocks and heads."""
         assert isinstance(network, Eva)
-        check_patches(network)
+        check_pooling(network)
         if getattr(network, "rope_mixed", False):
             raise InputError(
                 "Rotary embeddings that differ by block and head (rope_mixed) cannot be walked: "
@@ -54,6 +56,11 @@ class SparseEva(SequenceBackbone):
                 )
 
     @staticmethod
+    def margin(network: nn.Module) -> tuple[int, int] | None:
+        """Where the image is no whole number of patches."""
+        return patch_margin(network)
+
+    @staticmethod
     def geometry(network: nn.Module) -> Geometry:
         """Read off the network."""
         assert isinstance(network, Eva)
@@ -62,6 +69,7 @@ class SparseEva(SequenceBackbone):
             len(network.blocks),
             network.patch_embed.num_patches,
             class_token=network.cls_token is not None,
+            mergeable=network.rope is None,
         )
 
     def embed(self, images: Tensor) -> Tokens:

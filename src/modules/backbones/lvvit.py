@@ -125,6 +125,7 @@ class SparseLVViT(TimmViT):
     """
 
     networks = (LVViT,)
+    example = "lvvit_s"
     classifies_tokens = True
     backbone: LVViT
 

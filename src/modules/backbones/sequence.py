@@ -45,6 +45,12 @@ class SequenceBackbone(SparseBackbone):
                 f"{type(backbone).__name__} has no class token: choose a method that does without, "
                 "as method=dynamicvit or method=tome."
             )
+        if method.merges and not self.geometry(backbone).mergeable:
+            raise InputError(
+                f"Tokens with rotary positions, as this {type(backbone).__name__}'s, cannot be "
+                f"fused or merged by {type(method).__name__}: choose a method that keeps or drops "
+                "them whole, as method=dynamicvit."
+            )
         super().__init__(backbone, method)
 
     @staticmethod
@@ -136,4 +142,12 @@ class SequenceBackbone(SparseBackbone):
             sources=tuple(trace.sources),
             token_logits=token_logits,
             maps=maps,
+            covered=self._covered(),
         )
+
+    def _covered(self) -> tuple[int, int] | None:
+        if self.margin(self.backbone) is None:
+            return None
+        embed = cast(Any, self.backbone).patch_embed
+        (rows, columns), (height, width) = embed.grid_size, embed.patch_size
+        return rows * height, columns * width

@@ -25,6 +25,7 @@ class SparseSwin(SpatialBackbone):
     """
 
     networks = (SwinTransformer, SwinTransformerV2)
+    example = "swin_tiny_patch4_window7_224"
     any_size = {"strict_img_size": False}
     backbone: Any
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from ...errors import InputError
 from ..layers.attention import Attended, attend
-from ..layers.predictor import size_weighted_mean
 from ..layers.tokens import Tokens
 from .base import Geometry
+from .pooling import check_pooling, pool_and_classify
 from .sequence import SequenceBackbone
 
 
@@ -26,9 +26,9 @@ class TimmViT(SequenceBackbone):
 
     @staticmethod
     def check(network: nn.Module) -> None:
-        """Blocks must be pre-norm `Block`s with timm's standard attention, patches whole."""
+        """Blocks must be pre-norm `Block`s with timm's standard attention."""
         assert isinstance(network, VisionTransformer)
-        check_patches(network)
+        check_pooling(network)
         for block in network.blocks:
             if type(block) is not Block:
                 raise InputError(
@@ -40,6 +40,11 @@ class TimmViT(SequenceBackbone):
                     f"Attention of type {type(block.attn).__name__} cannot be walked: the "
                     "network must use timm's standard Attention."
                 )
+
+    @staticmethod
+    def margin(network: nn.Module) -> tuple[int, int] | None:
+        """Where the image is no whole number of patches."""
+        return patch_margin(network)
 
     @staticmethod
     def geometry(network: nn.Module) -> Geometry:
@@ -85,6 +90,7 @@ class SparseViT(TimmViT):
     """Timm's `VisionTransformer`, distilled ones too; average pooling weighs features by size."""
 
     networks = (VisionTransformer,)
+    example = "deit_small_patch16_224"
 
     def classify(self, tokens: Tokens) -> tuple[Tensor, Tensor, None]:
         """Timm's head."""
@@ -93,16 +99,13 @@ class SparseViT(TimmViT):
         return pool_and_classify(net, x, tokens), x[:, tokens.prefix :], None
 
 
-def check_patches(network: Any) -> None:
-    """Raise an `InputError` if patches leave a margin of the image, which timm would drop."""
+def patch_margin(network: Any) -> tuple[int, int] | None:
+    """Sides in pixels of image and patch where patches leave a margin, which timm drops."""
     embed: Any = network.patch_embed
-    for side, patch in zip(embed.img_size or (), embed.patch_size, strict=False):
-        if side % patch and not getattr(embed, "dynamic_img_pad", False):
-            near = [n for n in (side // patch * patch, (side // patch + 1) * patch) if n]
-            raise InputError(
-                f"backbone.image_size={side} is not a multiple of the patch size {patch}: "
-                f"choose {' or '.join(map(str, near))}."
-            )
+    if getattr(embed, "dynamic_img_pad", False):
+        return None
+    sides = zip(embed.img_size or (), embed.patch_size, strict=False)
+    return next(((side, patch) for side, patch in sides if side % patch), None)
 
 
 def attn_output(attn: Any, mixed: Tensor, normed: Tensor) -> Tensor:
@@ -113,17 +116,3 @@ def attn_output(attn: Any, mixed: Tensor, normed: Tensor) -> Tensor:
     if gate is not None:
         mixed = mixed * gate(normed).sigmoid()
     return attn.proj_drop(attn.proj(mixed))
-
-
-def pool_and_classify(net: Any, x: Tensor, tokens: Tokens) -> Tensor:
-    """The network's own head on `x (B, P+N, C)`; pooling over patches weighs them by size."""
-    if tokens.size is None or (net.global_pool == "token" and net.attn_pool is None):
-        return net.forward_head(x)
-    if net.global_pool != "avg" or net.attn_pool is not None:
-        raise InputError(
-            f"global_pool={net.global_pool!r} cannot weigh tokens by size, which training needs: "
-            "make the network with global_pool='token' or 'avg'."
-        )
-    skip = 0 if getattr(net, "pool_include_prefix", False) else tokens.prefix
-    pooled = size_weighted_mean(x[:, skip:], tokens.size[:, skip:]).squeeze(1)
-    return net.head(net.head_drop(net.fc_norm(pooled)))

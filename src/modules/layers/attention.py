@@ -13,6 +13,8 @@ from .limit import limit, limited
 
 # exp(80) is finite in fp32; a dropped key's logit may exceed every kept one by more.
 _LARGEST_EXPONENT = 80.0
+# The key with the largest logit adds at least 1 to the sum, unless no key counts.
+_SMALLEST_SUM = 1e-30
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,25 @@ def attend(
     return F.scaled_dot_product_attention(query, key, value, bias, dropout, scale=scale)
 
 
+def attend_from(query: Tensor, key: Tensor, value: Tensor, size: Tensor, scale: float) -> Tensor:
+    """Attention of learned queries to tokens that weigh `size`; 0 where no token counts.
+
+    As `attend`, but no query is one of the tokens, so that none has a key of its own.
+
+    Args:
+        query: `(B, H, Q, D)`, also the shape of the result.
+        key: `(B, H, T, D)`, also the shape of `value`.
+        value: Values.
+        size: `(B, T)`.
+        scale: Factor on the logits.
+    """
+    size, handle = limited(size) if torch.is_grad_enabled() else (size, None)
+    logits = (query * scale).float() @ key.float().transpose(-2, -1)  # (B, H, Q, T)
+    weights = _weighted_softmax(logits, size.float()[:, None, None, :])
+    out = weights.to(value.dtype) @ value
+    return out if handle is None else limit(out, value, handle)
+
+
 def log_size(size: Tensor, dtype: torch.dtype) -> Tensor:
     """What makes key j weigh `size_j (B, T)` when added to its logits: `(B, 1, 1, T)`.
 
@@ -110,10 +131,16 @@ def sized_softmax(logits: Tensor, size: Tensor) -> Tensor:
     Exactly the softmax over the kept keys alone where sizes are 0 and 1: no epsilon is added, and
     the subtracted maximum is taken over keys that count. Differentiable in `size`.
     """
-    logits, size = logits.float(), size.float()
+    size = size.float()
     own = torch.eye(size.shape[1], dtype=torch.bool, device=size.device)
     # A token's own weight is no decision (G_ii = 1 in Eq. 10): it passes no gradient.
     weight = torch.where(own, size.detach().clamp(min=1)[:, None, :], size[:, None, :])[:, None]
+    return _weighted_softmax(logits.float(), weight)
+
+
+def _weighted_softmax(logits: Tensor, weight: Tensor) -> Tensor:
+    """Softmax of fp32 `logits` over keys that count `weight` times; 0 where no key counts."""
     largest = logits.detach().masked_fill(weight == 0, -torch.inf).amax(-1, keepdim=True)
+    largest = largest.clamp(min=torch.finfo(logits.dtype).min)
     unnormalized = (logits - largest).clamp(max=_LARGEST_EXPONENT).exp() * weight
-    return unnormalized / unnormalized.sum(-1, keepdim=True)
+    return unnormalized / unnormalized.sum(-1, keepdim=True).clamp(min=_SMALLEST_SUM)

@@ -25,6 +25,7 @@ class Geometry:
         num_patches: Positions, or None where the network takes any image size.
         layer_scale: Initial factor on the branches of such blocks, or None if they have none.
         class_token: Whether the first token is the class token.
+        mergeable: Whether tokens can be fused or merged, as those with rotary positions cannot.
     """
 
     dim: int
@@ -32,6 +33,7 @@ class Geometry:
     num_patches: int | None
     layer_scale: float | None = None
     class_token: bool = False
+    mergeable: bool = True
 
 
 class Method(nn.Module, ABC):
@@ -88,6 +90,7 @@ class TokenReduction(Method):
     """
 
     needs_class_token: ClassVar[bool] = False
+    merges: ClassVar[bool] = False  # fuses or merges tokens
 
     def _check(self, schedule: KeepSchedule) -> None:
         super()._check(schedule)

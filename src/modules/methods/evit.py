@@ -16,6 +16,7 @@ class EViT(TokenReduction):
     """
 
     needs_class_token = True
+    merges = True
 
     def reduce(self, tokens: Tokens, attended: Attended, count: int) -> Tokens:
         """Keep and fuse; at a ratio of 1 nothing is left to fuse."""

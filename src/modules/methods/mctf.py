@@ -25,6 +25,8 @@ class MCTF(TokenReduction):
     size.
     """
 
+    merges = True
+
     def reduce(self, tokens: Tokens, attended: Attended, count: int) -> Tokens:
         """Fuse until `count` are left."""
         # How much attention each token received, (B, N).

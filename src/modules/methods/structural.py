@@ -18,6 +18,8 @@ class Structural(TokenReduction):
     The keep ratio has no say in it: a quarter of the tokens is left.
     """
 
+    merges = True
+
     def before_block(self, layer: int, tokens: Tokens) -> Tokens:
         """Pool."""
         locations = self.schedule.locations

@@ -20,6 +20,8 @@ class ToMe(TokenReduction):
     attention is proportional to size (Eq. 1). Nothing is learned: the method works off the shelf.
     """
 
+    merges = True
+
     def __init__(self, schedule: KeepSchedule, geometry: Geometry, r: int | None = None) -> None:
         """Choose how many tokens merge.
 

@@ -1,0 +1,69 @@
+"""How plain transformers pool tokens that stand for none, one or several patches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from timm.layers import AttentionPoolLatent
+from torch import Tensor
+
+from ...errors import InputError
+from ..layers.attention import attend_from
+from ..layers.predictor import size_weighted_mean
+from ..layers.tokens import Tokens
+
+_POOLINGS = ("token", "avg", "max", "avgmax", "map")
+
+
+def check_pooling(net: Any) -> None:
+    """Raise an `InputError` if `net` has a head that cannot pool tokens by their sizes."""
+    if net.attn_pool is not None:
+        if type(net.attn_pool) is not AttentionPoolLatent or net.attn_pool.pos_embed is not None:
+            raise InputError(
+                f"Pooling by {type(net.attn_pool).__name__} cannot weigh tokens by size: the "
+                "network must use timm's AttentionPoolLatent without positions of its own, or "
+                "global_pool='token' or 'avg'."
+            )
+    elif net.num_classes and net.global_pool not in _POOLINGS:
+        raise InputError(
+            f"global_pool={net.global_pool!r} leaves no single answer for an image: make the "
+            f"network with global_pool={', '.join(map(repr, _POOLINGS[:-1]))} or "
+            f"{_POOLINGS[-1]!r}."
+        )
+
+
+def pool_and_classify(net: Any, x: Tensor, tokens: Tokens) -> Tensor:
+    """The network's own head on `x (B, P+N, C)`; pooling over tokens weighs them by size."""
+    attentive = net.attn_pool is not None
+    if tokens.size is None or (not attentive and net.global_pool in ("token", "")):
+        return net.forward_head(x)
+    # Timm's Eva, which has no such setting, leaves the prefix out only where it does not attend.
+    skip = 0 if getattr(net, "pool_include_prefix", attentive) else tokens.prefix
+    x, size = x[:, skip:], tokens.size[:, skip:]
+    pooled = _attended(net.attn_pool, x, size) if attentive else _pooled(net.global_pool, x, size)
+    return net.head(net.head_drop(net.fc_norm(pooled)))
+
+
+def _pooled(pooling: str, x: Tensor, size: Tensor) -> Tensor:
+    mean = size_weighted_mean(x, size).squeeze(1)
+    if pooling == "avg":
+        return mean
+    counts = (size > 0).unsqueeze(-1)
+    largest = torch.where(counts, x, torch.finfo(x.dtype).min).amax(dim=1)
+    largest = torch.where(counts.any(dim=1), largest, 0.0)
+    return largest if pooling == "max" else 0.5 * (largest + mean)
+
+
+def _attended(pool: Any, x: Tensor, size: Tensor) -> Tensor:
+    """Timm's `AttentionPoolLatent.forward` on `x (B, T, C)`, reading `size (B, T)`."""
+    heads = (pool.num_heads, pool.head_dim)
+    query = pool.q(pool.latent.expand(x.shape[0], -1, -1)).unflatten(-1, heads).transpose(1, 2)
+    key, value = pool.kv(x).unflatten(-1, (2, *heads)).permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
+    mixed = attend_from(pool.q_norm(query), pool.k_norm(key), value, size, pool.scale)
+    out = pool.proj_drop(pool.proj(mixed.transpose(1, 2).flatten(2)))  # (B, latents, C)
+    if pool.mlp is not None:
+        out = out + pool.mlp(pool.norm(out))
+    if pool.pool == "token":
+        return out[:, 0]
+    return out.mean(1) if pool.pool == "avg" else out

@@ -1,0 +1,220 @@
+"""What `sparsify` and `create_student` make of a network that somebody already has."""
+
+import logging
+
+import pytest
+import timm
+import torch
+
+from src import create_student, load_weights, sparsify
+from src.errors import InputError
+from src.modules.backbones import family_of
+from src.modules.backbones.vit import SparseViT
+from src.modules.methods.base import TokenReduction
+
+SMALL = {"embed_dim": 64, "num_heads": 4, "depth": 4, "img_size": 64, "num_classes": 5}
+
+
+def make_vit(name="deit_tiny_patch16_224", **options):
+    torch.manual_seed(0)
+    return timm.create_model(name, **SMALL | options).eval()
+
+
+NETWORKS = {
+    "dynamicvit": make_vit,
+    "static": make_vit,
+    "tome": make_vit,
+    "asymmetric": lambda: create_student("swin_micro").backbone.eval(),
+}
+
+
+def make_images(network, dtype=torch.float32, device=None):
+    return torch.randn(2, 3, *network.patch_embed.img_size, dtype=dtype, device=device)
+
+
+# Precision and device ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("method", NETWORKS)
+def test_a_method_has_the_precision_of_its_network(method, dtype):
+    network = NETWORKS[method]().to(dtype)
+    student = sparsify(network, method=method)
+    assert {parameter.dtype for parameter in student.parameters()} == {dtype}
+    images = make_images(network, dtype)
+    assert student.eval()(images).logits.dtype == dtype
+    student.train()(images).logits.float().sum().backward()
+    gradients = [parameter.grad for parameter in student.method.parameters()]
+    assert all(gradient.isfinite().all() for gradient in gradients if gradient is not None)
+
+
+@torch.no_grad()
+def test_half_precision_before_or_after_is_the_same():
+    """The predictors' scores do not tie, so that both keep the same tokens."""
+    torch.manual_seed(1)
+    after = sparsify(make_vit(), rho=0.5).eval().bfloat16()
+    before = sparsify(make_vit().bfloat16(), rho=0.5).eval()
+    before.method.load_state_dict(after.method.state_dict())
+    images = make_images(before.backbone, torch.bfloat16)
+    one, other = before(images), after(images)
+    assert torch.equal(one.logits, other.logits)
+    assert all(map(torch.equal, one.decisions, other.decisions))
+
+
+@torch.no_grad()
+def test_scores_in_half_precision_tell_tokens_apart():
+    student = sparsify(make_vit().bfloat16())
+    predictor = student.method.predictors[0]
+    predictor.out_conv[-2].bias.copy_(torch.tensor([40.0, 0.0]))  # log-probabilities near 0
+    scores = predictor(torch.randn(1, 100, 64, dtype=torch.bfloat16))
+    assert scores.dtype == torch.float32
+    assert (scores.exp().sum(-1) - 1).abs().max() < 1e-6
+
+
+def test_the_first_floating_weight_says_the_precision_of_a_mixed_network():
+    network = make_vit().bfloat16()
+    network.head.float()
+    method = sparsify(network).method
+    assert {parameter.dtype for parameter in method.parameters()} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize("method", NETWORKS)
+def test_a_method_is_on_the_device_of_its_network(method):
+    network = NETWORKS[method]().to("meta")
+    student = sparsify(network, method=method).eval()
+    tensors = [*student.parameters(), *student.buffers()]
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
+    logits = student(make_images(network, device="meta")).logits
+    assert (logits.device.type, len(logits)) == ("meta", 2)
+
+
+def test_loaded_weights_take_the_precision_of_the_student(tmp_path):
+    full = sparsify(make_vit())
+    torch.save(full.state_dict(), tmp_path / "full.pth")
+    half = sparsify(make_vit().bfloat16())
+    load_weights(half, tmp_path / "full.pth")
+    own = half.method.predictors[0].out_conv[0].weight
+    assert own.dtype == torch.bfloat16
+    assert torch.equal(own, full.method.predictors[0].out_conv[0].weight.bfloat16())
+
+
+# Families ----------------------------------------------------------------------------------------
+
+
+def test_a_subclass_of_a_student_changes_nothing():
+    network = make_vit()
+    assert family_of(network) is SparseViT
+
+    class First(SparseViT):
+        pass
+
+    class Second(SparseViT):
+        networks = (timm.models.VisionTransformer,)
+
+    assert family_of(network) is SparseViT
+    assert type(sparsify(network)) is SparseViT
+    by_hand = First(network, sparsify(network).method)
+    assert by_hand.eval()(make_images(network)).logits.shape == (2, 5)
+    assert type(Second(network, by_hand.method)) is Second
+
+
+def test_a_family_for_a_new_class_is_found():
+    class Own(timm.models.VisionTransformer):
+        pass
+
+    assert family_of(Own(**SMALL)) is SparseViT
+
+    class OwnFamily(SparseViT):
+        networks = (Own,)
+
+    class Further(OwnFamily):
+        pass
+
+    assert type(sparsify(Own(**SMALL))) is OwnFamily
+    assert type(sparsify(make_vit())) is SparseViT
+
+
+def test_an_unknown_network_is_refused_with_examples():
+    with pytest.raises(InputError) as error:
+        sparsify(torch.nn.Linear(2, 2))
+    said = str(error.value)
+    for name in ("deit_small_patch16_224", "swin_tiny_patch4_window7_224", "lvvit_s"):
+        assert timm.is_model(name)
+        assert f"(as {name})" in said
+
+
+@pytest.mark.parametrize("method", ["evit", "tome", "mctf", "structural"])
+def test_merging_needs_no_rotary_positions(method):
+    network = timm.create_model("eva02_tiny_patch14_224", **SMALL | {"img_size": 56})
+    with pytest.raises(InputError, match=r"rotary positions.* cannot be fused or merged"):
+        sparsify(network, method=method)
+
+
+def test_methods_that_merge_say_so():
+    """A method whose tokens stand for several patches declares that it merges."""
+    images = torch.randn(1, 3, 64, 64)
+    for method in ("dynamicvit", "random", "evit", "tome", "mctf", "ats", "structural", "static"):
+        student = sparsify(make_vit(), method=method, rho=0.5).eval()
+        assert isinstance(student.method, TokenReduction)
+        output = student(images)
+        patches = output.source[output.source >= 0]
+        together = len(patches) > len(patches.unique()) or method == "evit"
+        assert student.method.merges == together, method
+
+
+# Schedules ---------------------------------------------------------------------------------------
+
+
+def create(**options):
+    return create_student("vit_micro", **options)
+
+
+def shrink(**options):
+    return sparsify(make_vit(), **options)
+
+
+@pytest.mark.parametrize("build", [create, shrink])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"rho": 0.5, "ratios": (0.7, 0.5, 0.3)}, "rho=0.5 and ratios=(0.7, 0.5, 0.3)"),
+        ({"rho": 0.7, "ratios": (0.7, 0.5, 0.3)}, "rho=0.7 and ratios=(0.7, 0.5, 0.3)"),
+        ({"schedule": "linear", "ratios": (0.7, 0.5, 0.3)}, "schedule='linear' and ratios="),
+        ({"schedule": "explicit", "rho": 0.5}, "schedule='explicit' has no ratios"),
+        ({"schedule": "explicit"}, "schedule='explicit' has no ratios"),
+        ({"ratios": 0.7}, "ratios=0.7 must be a list of numbers"),
+        ({"locations": 3}, "locations=3 must be a list of numbers"),
+    ],
+)
+def test_arguments_that_contradict_are_refused(build, options, words):
+    with pytest.raises(InputError) as error:
+        build(**options)
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize("build", [create, shrink])
+def test_one_of_rho_and_ratios_is_enough(build):
+    assert build().method.schedule.ratios[0] == 0.7
+    assert build(rho=0.5).method.schedule.ratios[0] == 0.5
+    for schedule in (None, "explicit"):
+        listed = build(ratios=(0.6, 0.4, 0.2), schedule=schedule)
+        assert listed.method.schedule.ratios == (0.6, 0.4, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "warned"),
+    [
+        ("swin_micro", {"rho": 1}, True),
+        ("swin_micro", {"rho": 1.0, "schedule": "geometric"}, False),
+        ("swin_micro", {"rho": 1, "method": "dense"}, False),
+        ("swin_micro", {"rho": 0.9}, False),
+        ("vit_micro", {"rho": 1}, False),
+        ("vit_micro", {"rho": 1, "schedule": "arithmetic"}, True),
+    ],
+)
+def test_rho_one_that_is_not_dense_is_said(name, options, warned, caplog):
+    with caplog.at_level(logging.WARNING):
+        create_student(name, **options)
+    said = [r.message for r in caplog.records if r.message.startswith("rho=1 is not dense")]
+    assert len(said) == warned
+    assert all("1, 0.8, 0.6" in message for message in said)

@@ -97,14 +97,14 @@ def test_a_subclass_of_a_student_changes_nothing():
     class First(SparseViT):
         pass
 
-    class Second(SparseViT):
+    class TakingOver(SparseViT):
         networks = (timm.models.VisionTransformer,)
 
     assert family_of(network) is SparseViT
     assert type(sparsify(network)) is SparseViT
     by_hand = First(network, sparsify(network).method)
     assert by_hand.eval()(make_images(network)).logits.shape == (2, 5)
-    assert type(Second(network, by_hand.method)) is Second
+    assert type(TakingOver(network, by_hand.method)) is TakingOver
 
 
 def test_a_family_for_a_new_class_is_found():
@@ -116,7 +116,7 @@ def test_a_family_for_a_new_class_is_found():
     class OwnFamily(SparseViT):
         networks = (Own,)
 
-    class Further(OwnFamily):
+    class WithoutNames(OwnFamily):
         pass
 
     assert type(sparsify(Own(**SMALL))) is OwnFamily

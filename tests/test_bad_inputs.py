@@ -544,6 +544,27 @@ CASES = [
         "instead of",
     ),
     case(
+        "rho beside ratios",
+        lambda files: create_student("vit_micro", rho=0.5, ratios=(0.7, 0.5, 0.3)),
+        "rho=0.5 and ratios=(0.7, 0.5, 0.3)",
+    ),
+    case(
+        "ratios beside a schedule",
+        lambda files: create_student("vit_micro", schedule="linear", ratios=(0.7, 0.5, 0.3)),
+        "schedule='linear' and ratios=",
+    ),
+    case(
+        "one ratio for a list",
+        lambda files: create_student("vit_micro", ratios=0.7),
+        "ratios=0.7 must be a list",
+    ),
+    case(
+        "merge rotary positions",
+        lambda files: sparsify(timm.create_model("eva02_tiny_patch14_224", depth=4), method="tome"),
+        "cannot be fused or merged",
+        "method=dynamicvit",
+    ),
+    case(
         "load strange keys",
         lambda files: load_weights(create_student("vit_micro"), files["strange"]),
         "missing backbone.norm.bias",

@@ -21,6 +21,7 @@ from ..errors import InputError, one_sentence
 from .backbones import SparseBackbone, family_of, family_of_class
 from .checkpoints import classes_in, load_weights, read_file
 from .losses import WeightedLoss
+from .methods.base import Method
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +142,8 @@ def build_network(
 def _check_margin(network: nn.Module, name: str, size: Any) -> None:
     """Refuse an image size whose margin patches would leave out, unless it is timm's own."""
     margin = family_of_class(type(network)).margin(network)
-    if margin and size != timm.get_pretrained_cfg_value(name, "input_size")[-1]:
+    own = timm.get_pretrained_cfg_value(name, "input_size")
+    if margin and (not own or size != own[-1]):
         side, patch = margin
         near = [n for n in (side // patch * patch, (side // patch + 1) * patch) if n]
         raise InputError(
@@ -195,7 +197,7 @@ def attach(network: nn.Module, method: dict[str, Any], schedule: dict[str, Any])
     return student
 
 
-def _placed(method: nn.Module, network: nn.Module) -> nn.Module:
+def _placed(method: Method, network: nn.Module) -> Method:
     """`method` on the device of `network`'s first parameter, in its first floating dtype."""
     weights = list(network.parameters())
     dtype = next((weight.dtype for weight in weights if weight.is_floating_point()), None)

@@ -23,7 +23,7 @@ class Predictor(nn.Module):
             nn.Linear(dim // 2, dim // 4),
             nn.GELU(),
             nn.Linear(dim // 4, 2),
-            _LogSoftmax(dim=-1),
+            nn.LogSoftmax(dim=-1),
         )
 
     def forward(self, x: Tensor, size: Tensor | None = None) -> Tensor:
@@ -34,20 +34,12 @@ class Predictor(nn.Module):
             size: `(B, N)` weights of the average; None for all ones.
 
         Returns:
-            `(B, N, 2)` in fp32 or finer, keep at index 0.
+            `(B, N, 2)`, keep at index 0.
         """
         local, context = self.in_conv(x).chunk(2, dim=-1)  # (B, N, C/2) each
         context = size_weighted_mean(context, size).expand_as(local)
         log_probabilities: Tensor = self.out_conv(torch.cat([local, context], dim=-1))
         return log_probabilities
-
-
-class _LogSoftmax(nn.LogSoftmax):
-    """PyTorch's in fp32, because many log-probabilities would be alike in half precision."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`x` in fp32 or finer, normalized."""
-        return super().forward(x.to(torch.promote_types(x.dtype, torch.float32)))
 
 
 def size_weighted_mean(x: Tensor, size: Tensor | None) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ CONF = _ROOT / "conf" if (_ROOT / "conf").is_dir() else _ROOT.parent / "conf"
 def instantiate(config: dict[str, Any], **arguments: Any) -> Any:
     """Call what `config["_target_"]` names with the other entries; `src.` leads to this package.
 
-    Entries that have a `_target_` themselves are built first, unless `_recursive_` is false.
+    Entries that have a `_target_` themselves are built first, unless `_recursive_` is false; with
+    `_partial_` the call waits for further arguments.
     Hydra's own function of this name would wrap arguments in its containers and errors in its own.
 
     Raises:
@@ -54,6 +56,8 @@ def instantiate(config: dict[str, Any], **arguments: Any) -> Any:
         raise InputError(
             f"_target_={target} cannot be imported: {one_sentence(str(error))}"
         ) from error
+    if config.get("_partial_"):
+        return partial(made, **options | arguments)
     try:
         return made(**options | arguments)
     except InputError:

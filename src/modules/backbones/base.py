@@ -34,6 +34,8 @@ class SparseOutput:
         sources: The same after each location.
         token_logits: `(B, N, classes)` of networks that classify each token too (LV-ViT).
         maps: Whole maps `(B, C, H, W)`, one for each stage, if they were asked for (`with_maps`).
+        summaries: In training, for each location what its selector learns from, `(B, C)`; empty
+            for methods that need no auxiliary loss.
     """
 
     logits: Tensor
@@ -46,6 +48,7 @@ class SparseOutput:
     sources: tuple[Tensor | None, ...] = ()
     token_logits: Tensor | None = None
     maps: tuple[Tensor, ...] = ()
+    summaries: tuple[Tensor, ...] = ()
 
     def shares(self, number: int) -> Tensor:
         """How much of a token each patch has after location `number`, `(B, patches)`.

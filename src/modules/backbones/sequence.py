@@ -136,4 +136,5 @@ class SequenceBackbone(SparseBackbone):
             sources=tuple(trace.sources),
             token_logits=token_logits,
             maps=maps,
+            summaries=tokens.summaries,
         )

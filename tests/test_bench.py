@@ -72,6 +72,16 @@ def test_training_holds_less_than_the_explicit_way(tmp_path):
     assert memory["whole"] < memory["whole explicit"]
     compared = {row["step"] for row in rows_of(tmp_path) if row["explicit_over"]}
     assert compared == {"student", "whole"}
+    assert memory["student removing"] < memory["student"]
+    assert memory["whole removing"] < memory["whole"]
+
+
+def test_training_of_slow_and_fast_paths_is_measured_too():
+    place = {"batch_size": 2, "image_size": 80, "device": "cpu"}
+    calls = training.steps("swin_micro", rho=0.7, **place)
+    assert set(calls) == {"dense", "student", "student removing", "whole", "whole removing"}
+    for call in calls.values():
+        call()
 
 
 def test_the_released_way_keeps_a_teacher_of_full_precision(monkeypatch):

@@ -43,7 +43,7 @@ def names(group: str) -> list[str]:
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir())
 OPTIONS = [(group, name) for group in GROUPS for name in names(group)]
 STUDENTS = [
-    *product(names("backbone"), names("method"), ["linear"]),
+    *product(["vit_micro", "swin_micro", "convnext_micro"], names("method"), ["linear"]),
     *product(["vit_micro", "swin_micro"], ["dynamicvit", "asymmetric", "tome"], names("schedule")),
 ]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -19,9 +18,10 @@ from ..errors import InputError, one_sentence_errors
 from ..modules import create_student
 from ..modules.backbones import vit
 from ..modules.backbones.base import SparseBackbone
+from ..modules.backbones.sequence import SequenceBackbone
 from ..modules.build import build_loss, compose_config
 from ..modules.layers import attention
-from ..modules.losses import TeacherOutput
+from ..modules.losses import TeacherOutput, WeightedLoss
 from ..modules.teacher import PRECISIONS, Teacher
 from ..modules.throughput import take_turns
 from .memory import peak_memory_mb
@@ -52,51 +52,70 @@ def steps(
 ) -> dict[str, Step]:
     """What is compared, each a callable: forward and backward, no optimizer.
 
-    `dense` is the timm network with cross-entropy; `student` the same with the policy in its
-    attention and the keep ratio's loss; `whole` adds the teacher and all of the method's losses.
-    `student explicit` and `whole explicit` are the same in the released code's way: a T x T
-    softmax for each head (paper A, Eq. 9-11) and a teacher of full precision, which `whole` has
-    in `precision` and `compiled` if wanted.
+    `dense` is the timm network with cross-entropy; `student` the same under its family's own
+    method, which masks or blends, and the keep ratio's loss; `whole` adds the teacher and all of
+    the method's losses.
+    `student removing` and `whole removing` are the same for a method that removes tokens in
+    training too (`query_absorb`, or `query_paths` in hierarchical networks), with its auxiliary
+    loss. For plain transformers `student explicit` and `whole explicit` are the released code's
+    way: a T x T softmax for each head (paper A, Eq. 9-11) and a teacher of full precision, which
+    `whole` has in `precision` and `compiled` if wanted.
     """
     place = torch.device(device)
-    student = create_student(backbone, rho=rho, image_size=image_size).to(place).train()
+
+    def student_of(method: str | None) -> SparseBackbone:
+        student = create_student(backbone, rho=rho, image_size=image_size, method=method)
+        return student.to(place).train()
+
+    def loss_of(overrides: list[str], terms: Sequence[str] | None, student: Any) -> WeightedLoss:
+        plan = compose_config([f"backbone={backbone}", *overrides], ["loss"])["loss"]
+        loss = build_loss({name: plan[name] for name in terms or plan})
+        loss.prepare(student, classes)
+        return loss.to(place)
+
+    student = student_of(None)
+    plain_sequence = isinstance(student, SequenceBackbone)
+    removing = student_of("query_absorb" if plain_sequence else "query_paths")
     teacher, plain = Teacher(student, precision, compiled), Teacher(student)
-    plan = compose_config([f"backbone={backbone}"], ["loss"])["loss"]
-    loss = build_loss(plan)
-    part = build_loss({name: plan[name] for name in ("classification", "keep_ratio")})
     images = torch.randn(batch_size, 3, image_size, image_size, device=place)
     classes = student(images[:1]).logits.shape[-1]
     target = torch.randint(0, classes, (batch_size,), device=place)
-
-    def explicitly() -> AbstractContextManager[Any]:
-        return patch.object(vit, "attend", _explicit)
+    auxiliary = ["loss=auxiliary"]
+    losses = {
+        "masked": loss_of([], None, student),
+        "masked alone": loss_of([], ("classification", "keep_ratio"), student),
+        "removing": loss_of(auxiliary, None, removing),
+        "removing alone": loss_of(
+            ["loss.auxiliary._target_=src.modules.auxiliary.AuxiliaryClassification", *auxiliary],
+            ("classification", "auxiliary"),
+            removing,
+        ),
+    }
 
     def dense() -> None:
         _backward(F.cross_entropy(student.backbone(images), target), student)
 
-    def masked() -> None:
+    def alone(student: SparseBackbone, loss: WeightedLoss) -> None:
         output = student(images)
         none = TeacherOutput(output.logits, output.features)
-        _backward(part(output, none, target)[0], student)
+        _backward(loss(output, none, target)[0], student, loss)
 
-    def whole(teacher: Teacher) -> None:
+    def whole(student: SparseBackbone, loss: WeightedLoss, teacher: Teacher) -> None:
         output = student(images)
-        _backward(loss(output, teacher(images), target)[0], student)
+        _backward(loss(output, teacher(images), target)[0], student, loss)
 
-    def inside(step: Step, around: Callable[[], AbstractContextManager[Any]]) -> Step:
-        def run() -> None:
-            with around():
-                step()
-
-        return run
-
-    return {
-        "dense": inside(dense, nullcontext),
-        "student": inside(masked, nullcontext),
-        "student explicit": inside(masked, explicitly),
-        "whole": inside(partial(whole, teacher), nullcontext),
-        "whole explicit": inside(partial(whole, plain), explicitly),
+    masked = partial(alone, student, losses["masked alone"])
+    calls = {
+        "dense": dense,
+        "student": masked,
+        "student removing": partial(alone, removing, losses["removing alone"]),
+        "whole": partial(whole, student, losses["masked"], teacher),
+        "whole removing": partial(whole, removing, losses["removing"], teacher),
     }
+    if plain_sequence:
+        calls["student explicit"] = _explicitly(masked)
+        calls["whole explicit"] = _explicitly(partial(whole, student, losses["masked"], plain))
+    return calls
 
 
 def measure(
@@ -160,9 +179,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m src.bench.training",
         description="Forward and backward of dense network, student, and student with teacher, "
-        "in turns; `explicit` is the released code's way, a T x T softmax for each head.",
+        "in turns; `removing` takes tokens out in training too, `explicit` is the released code's "
+        "way, a T x T softmax for each head.",
     )
-    parser.add_argument("--backbone", default="deit_s", help="a plain transformer in conf/backbone")
+    parser.add_argument("--backbone", default="deit_s", help="a name in conf/backbone")
     parser.add_argument("--rho", type=float, default=0.7)
     parser.add_argument("--batch", type=int, nargs="+", default=[16], help="batch sizes")
     parser.add_argument(
@@ -197,6 +217,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write(rows, options.out, SHOWN, torch.device(options.device))
 
 
+def _explicitly(step: Step) -> Step:
+    def run() -> None:
+        with patch.object(vit, "attend", _explicit):
+            step()
+
+    return run
+
+
 def _explicit(
     query: Tensor,
     key: Tensor,
@@ -211,9 +239,10 @@ def _explicit(
     return attention.explicit(query, key, value, size, scale, dropout)
 
 
-def _backward(loss: Tensor, student: SparseBackbone) -> None:
+def _backward(loss: Tensor, *modules: nn.Module) -> None:
     loss.backward()  # type: ignore[no-untyped-call]
-    _clear(student.parameters())
+    for module in modules:
+        _clear(module.parameters())
 
 
 def _clear(parameters: Iterable[nn.Parameter]) -> None:

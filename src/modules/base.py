@@ -62,6 +62,7 @@ class SparseModule(L.LightningModule, ABC):
         self.student = build_student(backbone, method, schedule, num_classes, any_size)
         self.head: Any = None
         self.loss = build_loss(loss)
+        self.loss.prepare(self.student, num_classes)
         if self.loss.needs_token_logits and not self.student.classifies_tokens:
             raise InputError(
                 f"backbone.network={backbone['network']} does not classify each token, which a "
@@ -118,7 +119,11 @@ class SparseModule(L.LightningModule, ABC):
         batch *= trainer.world_size * trainer.accumulate_grad_batches
         peak = scaled_lr(options["lr"], batch, options["reference_batch"])
         groups = parameter_groups(
-            self.student, peak, options["backbone_lr_scale"], options["weight_decay"], self.head
+            self.student,
+            peak,
+            options["backbone_lr_scale"],
+            options["weight_decay"],
+            {"head": self.head, "loss": self.loss},
         )
         optimizer = AdamW(groups, betas=tuple(options["betas"]))
         steps = int(trainer.estimated_stepping_batches)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ CONF = _ROOT / "conf" if (_ROOT / "conf").is_dir() else _ROOT.parent / "conf"
 def instantiate(config: dict[str, Any], **arguments: Any) -> Any:
     """Call what `config["_target_"]` names with the other entries; `src.` leads to this package.
 
-    Entries that have a `_target_` themselves are built first, unless `_recursive_` is false.
+    Entries that have a `_target_` themselves are built first, unless `_recursive_` is false; with
+    `_partial_` the call waits for further arguments.
     Hydra's own function of this name would wrap arguments in its containers and errors in its own.
 
     Raises:
@@ -51,6 +53,8 @@ def instantiate(config: dict[str, Any], **arguments: Any) -> Any:
     target: str = config["_target_"]
     own = target.startswith("src.")
     made = locate(config)
+    if config.get("_partial_"):
+        return partial(made, **options | arguments)
     try:
         return made(**options | arguments)
     except InputError:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ..datamodules.targets import IGNORED
 from ..errors import InputError
-from .backbones.base import SparseOutput
+from .backbones.base import SparseBackbone, SparseOutput
 from .heads.base import DenseOutput
 
 
@@ -31,6 +31,9 @@ class LossTerm(nn.Module, ABC):
 
     needs_teacher: ClassVar[bool] = False
     needs_token_logits: ClassVar[bool] = False
+
+    def prepare(self, student: SparseBackbone, num_classes: int) -> None:
+        """Make the term's own parameters for a student of `num_classes`; most terms have none."""
 
     @abstractmethod
     def forward(self, output: SparseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
@@ -216,6 +219,11 @@ class WeightedLoss(nn.Module):
     def needs_token_logits(self) -> bool:
         """Whether any term compares what the network says of each token."""
         return any(term.needs_token_logits for term in self._terms())
+
+    def prepare(self, student: SparseBackbone, num_classes: int) -> None:
+        """Make the terms' own parameters for `student`, whose outputs are `num_classes`."""
+        for term in self._terms():
+            term.prepare(student, num_classes)
 
     def _terms(self) -> Any:
         return self.terms.values()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
@@ -16,9 +17,9 @@ def parameter_groups(
     lr: float,
     backbone_lr_scale: float,
     weight_decay: float,
-    head: nn.Module | None = None,
+    others: Mapping[str, nn.Module | None] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
-    """The parameters of method and head at `lr`, the backbone's at `lr * backbone_lr_scale`.
+    """Group the backbone's parameters at `lr * backbone_lr_scale`, all others at `lr`.
 
     Biases, norms and what the network itself exempts are not decayed. (The released code left
     class token and position embedding out of the optimizer altogether.)
@@ -30,7 +31,8 @@ def parameter_groups(
         ("backbone", student.backbone, lr * backbone_lr_scale),
         ("method", student.method, lr),
     ]
-    for part, module, rate in parts if head is None else [*parts, ("head", head, lr)]:
+    parts += [(name, module, lr) for name, module in others.items() if module is not None]
+    for part, module, rate in parts:
         for name, parameter in module.named_parameters():
             leaf = name.rpartition(".")[2]
             decays = parameter.ndim > 1 and leaf != "bias" and not {name, leaf} & exempt

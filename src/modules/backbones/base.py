@@ -35,6 +35,8 @@ class SparseOutput:
         token_logits: `(B, N, classes)` of networks that classify each token too (LV-ViT).
         covered: Height and width in pixels that patches cover, where they leave a margin; or None.
         maps: Whole maps `(B, C, H, W)`, one for each stage, if they were asked for (`with_maps`).
+        summaries: In training, for each location what its selector learns from, `(B, C)`; empty
+            for methods that need no auxiliary loss.
     """
 
     logits: Tensor
@@ -48,6 +50,7 @@ class SparseOutput:
     token_logits: Tensor | None = None
     maps: tuple[Tensor, ...] = ()
     covered: tuple[int, int] | None = None
+    summaries: tuple[Tensor, ...] = ()
 
     def shares(self, number: int) -> Tensor:
         """How much of a token each patch has after location `number`, `(B, patches)`.

@@ -143,6 +143,7 @@ class SequenceBackbone(SparseBackbone):
             token_logits=token_logits,
             maps=maps,
             covered=self._covered(),
+            summaries=tokens.summaries,
         )
 
     def _covered(self) -> tuple[int, int] | None:

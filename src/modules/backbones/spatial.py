@@ -102,4 +102,5 @@ class SpatialBackbone(SparseBackbone):
             counts=[decision.detach().sum(dim=1) for decision in decisions],
             ratios=self.method.schedule.ratios,
             maps=tuple(maps),
+            summaries=tuple(p.summary for p in decided if p.summary is not None),
         )

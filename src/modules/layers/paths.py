@@ -21,6 +21,8 @@ class TwoPaths(ABC):
     true now. (The released code carries both maps on and reads stale ones in training.)
     """
 
+    summary: Tensor | None
+
     @property
     @abstractmethod
     def decision(self) -> Tensor:
@@ -39,6 +41,7 @@ class Blended(TwoPaths):
     """
 
     keep: Tensor
+    summary: None = None
 
     @property
     def decision(self) -> Tensor:
@@ -53,15 +56,17 @@ class Blended(TwoPaths):
 
 @dataclass(frozen=True)
 class Gathered(TwoPaths):
-    """Inference: each position goes one way.
+    """Each position goes one way: inference, and training of selectors that do not blend.
 
     Attributes:
         order: `(B, N)`, positions, those of the slow path first.
         count: How many take the slow path.
+        summary: `(B, C)`, what the selector learns from in training, if it needs an auxiliary loss.
     """
 
     order: Tensor
     count: int
+    summary: Tensor | None = None
 
     @property
     def decision(self) -> Tensor:

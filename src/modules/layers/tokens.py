@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ class Tokens:
         source: `(B, patches)`, for each patch of the image the patch token that stands for it, -1
             where none does; None means each its own.
         rope: `(N, D)` or `(B, N, D)`, rotary embedding of the patch tokens, if the network has one.
+        summaries: For each location passed in training what its selector learns from, `(B, C)`.
     """
 
     x: Tensor
@@ -32,6 +33,7 @@ class Tokens:
     size: Tensor | None = None
     source: Tensor | None = None
     rope: Tensor | None = None
+    summaries: tuple[Tensor, ...] = ()
 
     @property
     def patches(self) -> Tensor:
@@ -50,7 +52,7 @@ class Tokens:
 
     def with_x(self, x: Tensor) -> Tokens:
         """The same tokens with other contents."""
-        return Tokens(x, self.prefix, self.size, self.source, self.rope)
+        return replace(self, x=x)
 
     def mask(self, keep: Tensor) -> Tokens:
         """Prune by size: patch tokens with keep 0 stay in place and count for nothing.
@@ -62,16 +64,16 @@ class Tokens:
             size = torch.cat([keep.new_ones(keep.shape[0], self.prefix), keep], dim=1)
         else:
             size = torch.cat([self.size[:, : self.prefix], self.size[:, self.prefix :] * keep], 1)
-        return Tokens(self.x, self.prefix, size, self.source, self.rope)
+        return replace(self, size=size)
 
     def select(self, index: Tensor) -> Tokens:
         """Prune by removal: keep the patch tokens `index (B, K)`, in that order."""
         prefix = torch.arange(self.prefix, device=index.device).expand(index.shape[0], -1)
         kept = torch.cat([prefix, index + self.prefix], dim=1)
         size, rope = self.size, self.rope
-        return Tokens(
+        return replace(
+            self,
             x=take_rows(self.x, kept),
-            prefix=self.prefix,
             size=None if size is None else size.gather(1, kept),
             source=self._source_after(index),
             rope=None if rope is None else take_rows(rope.expand(index.shape[0], -1, -1), index),
@@ -96,7 +98,7 @@ class Tokens:
             assert self.patch_size is not None
             size = torch.cat([size, (self.patch_size * rest).sum(1, keepdim=True)], dim=1)
         x = torch.cat([kept.x, fused.to(kept.x.dtype)], dim=1)
-        return Tokens(x, self.prefix, size, kept.source)
+        return replace(kept, x=x, size=size)
 
     def merge(self, group: Tensor, count: int, weight: Tensor | None = None) -> Tokens:
         """Average patch tokens that go together; sizes add up.
@@ -121,9 +123,9 @@ class Tokens:
         merged = torch.zeros_like(self.patches[:, :1]).expand(-1, count, -1)
         merged = merged.scatter_add(1, rows, self.patches * share.unsqueeze(-1).to(self.x.dtype))
         source = group if self.source is None else self._followed(group)
-        return Tokens(
+        return replace(
+            self,
             x=torch.cat([self.x[:, : self.prefix], merged], dim=1),
-            prefix=self.prefix,
             size=torch.cat([size[:, : self.prefix], empty.scatter_add(1, group, old)], dim=1),
             source=source,
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -40,10 +39,12 @@ class Method(nn.Module, ABC):
     """Decides and acts at the locations of its schedule.
 
     `schedule` is data outside the weights and may be replaced at any time: one checkpoint runs at
-    any rho.
+    any rho. `one_head_per_location` says that there are parameters for each location,
+    `learns_by_summaries` that they need an auxiliary loss (`src.modules.auxiliary`).
     """
 
-    one_head_per_location: ClassVar[bool] = False
+    one_head_per_location: bool = False
+    learns_by_summaries: bool = False
 
     def __init__(self, schedule: KeepSchedule, geometry: Geometry) -> None:
         """Check that the schedule fits a network of this depth."""
@@ -89,8 +90,8 @@ class TokenReduction(Method):
     elsewhere overrides `before_block` or `after_attention`.
     """
 
-    needs_class_token: ClassVar[bool] = False
-    merges: ClassVar[bool] = False  # fuses or merges tokens
+    needs_class_token: bool = False
+    merges: bool = False  # fuses or merges tokens
 
     def _check(self, schedule: KeepSchedule) -> None:
         super()._check(schedule)

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from ..layers.attention import Attended
-from ..layers.tokens import Tokens
-from .attention import class_attention
-from .base import TokenReduction
+from ..schedules import KeepSchedule
+from .base import Geometry
+from .disposals.fuse import Fuse
+from .selection import Selection
+from .selectors.class_attention import ClassTokenAttention
 
 
-class EViT(TokenReduction):
+class EViT(Selection):
     """After the attention of each location the most attended patch tokens go on.
 
     The others go on as one token, their sum weighted by the class token's attention (Eq. 4). The
     fused token competes at the next location like any other.
     """
 
-    needs_class_token = True
-    merges = True
-
-    def reduce(self, tokens: Tokens, attended: Attended, count: int) -> Tokens:
-        """Keep and fuse; at a ratio of 1 nothing is left to fuse."""
-        if count >= tokens.patches.shape[1]:
-            return tokens
-        attention = class_attention(tokens, attended)
-        return tokens.fuse(attention.topk(count, dim=1).indices, attention)
+    def __init__(self, schedule: KeepSchedule, geometry: Geometry) -> None:
+        """Combine class attention with fusing."""
+        super().__init__(schedule, geometry, ClassTokenAttention, Fuse())

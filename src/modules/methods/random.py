@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import torch
+from ..schedules import KeepSchedule
+from .base import Geometry
+from .disposals.drop import Drop
+from .selection import Selection
+from .selectors.chance import Chance
 
-from ..layers.tokens import Tokens
-from .base import TokenReduction
 
-
-class Random(TokenReduction):
+class Random(Selection):
     """Before each location `num_keep` patch tokens go on, drawn anew for each image."""
 
-    def decide(self, tokens: Tokens, number: int, count: int) -> Tokens:
-        """Draw."""
-        scores = torch.rand_like(tokens.patches[..., 0])
-        return tokens.select(scores.topk(count, dim=1).indices)
+    def __init__(self, schedule: KeepSchedule, geometry: Geometry) -> None:
+        """Combine chance with removal."""
+        super().__init__(schedule, geometry, Chance, Drop())

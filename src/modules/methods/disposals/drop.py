@@ -1,0 +1,17 @@
+"""Remove what was not selected (DynamicViT, paper A)."""
+
+from __future__ import annotations
+
+from typing_extensions import override
+
+from ...layers.attention import Attended
+from ...layers.tokens import Tokens
+from .base import Disposal, Ranking
+
+
+class Drop(Disposal):
+    """The selected tokens go on alone."""
+
+    @override
+    def __call__(self, tokens: Tokens, ranking: Ranking, attended: Attended | None) -> Tokens:
+        return tokens.select(ranking.kept)

@@ -1,0 +1,19 @@
+"""Sum what was not selected into one token (EViT: Liang et al., ICLR 2022, Eq. 4)."""
+
+from __future__ import annotations
+
+from typing_extensions import override
+
+from ...layers.attention import Attended
+from ...layers.tokens import Tokens
+from .base import Disposal, Ranking
+
+
+class Fuse(Disposal):
+    """The others go on as one token, their sum weighted by their scores."""
+
+    merges = True
+
+    @override
+    def __call__(self, tokens: Tokens, ranking: Ranking, attended: Attended | None) -> Tokens:
+        return tokens.fuse(ranking.kept, ranking.score)

@@ -1,0 +1,48 @@
+"""Slow and fast paths chosen by a learned query, each position on one path in training too."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from typing_extensions import override
+
+from ..layers.paths import Gathered, TwoPaths
+from ..layers.tokens import Tokens
+from ..schedules import KeepSchedule
+from .base import Geometry
+from .fast_paths import FastPaths
+from .selectors.query import LearnedQuery
+
+
+class QueryPaths(FastPaths):
+    """A learned query before each location scores all positions anew (see `LearnedQuery`).
+
+    Training computes what inference computes: the MLP on the best positions, the fast path on the
+    others. Scores learn from an auxiliary loss (`src.modules.auxiliary`).
+    """
+
+    learns_by_summaries = True
+
+    def __init__(
+        self, schedule: KeepSchedule, geometry: Geometry, fast_path: str = "linear"
+    ) -> None:
+        """Make a query for each location and a fast path for each block from the first on.
+
+        Args:
+            schedule: Locations count blocks of the third stage.
+            geometry: Of the third stage.
+            fast_path: See `make_fast_path`.
+        """
+        super().__init__(schedule, geometry)
+        self.selector = LearnedQuery(schedule, geometry)
+        self.fast_paths = self.make_fast_paths(fast_path, geometry)
+
+    @override
+    def route(self, layer: int, x: Tensor) -> TwoPaths | None:
+        number = self.number_at(layer)
+        if number is None:
+            return None
+        positions = Tokens(x, prefix=0)
+        score = self.selector.score(positions, number, None)
+        summary = self.selector.summary(positions, score) if self.training else None
+        order = score.detach().argsort(dim=1, descending=True)
+        return Gathered(order, self.schedule.num_keep(number, x.shape[1]), summary)

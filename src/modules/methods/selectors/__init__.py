@@ -1,0 +1,1 @@
+"""Which patch tokens go on: one file a selector."""

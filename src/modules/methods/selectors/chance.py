@@ -1,0 +1,19 @@
+"""Score patches at random: the least that any choice must beat (paper A, Table 4b)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from ...layers.attention import Attended
+from ...layers.tokens import Tokens
+from .base import Selector
+
+
+class Chance(Selector):
+    """A uniform random score, drawn anew for each image and location."""
+
+    @override
+    def score(self, tokens: Tokens, number: int, attended: Attended | None) -> Tensor:
+        return torch.rand_like(tokens.patches[..., 0])

@@ -105,7 +105,7 @@ def steps(
         _backward(loss(output, teacher(images), target)[0], student, loss)
 
     masked = partial(alone, student, losses["masked alone"])
-    calls = {
+    calls: dict[str, Step] = {
         "dense": dense,
         "student": masked,
         "student removing": partial(alone, removing, losses["removing alone"]),

@@ -95,6 +95,7 @@ def assemble(config: DictConfig, choices: dict[str, str], typed: list[str]) -> R
         if data:
             check_target(module, data)
         check_monitor(settings["monitor"], module.validation_metrics())
+        module.check_trainable()
     if module:
         with faults.of("ckpt_path", "trainer"):
             checkpoint = _checkpoint(settings, module, data, OmegaConf.to_container(config))

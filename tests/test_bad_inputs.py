@@ -318,6 +318,7 @@ CASES = [
         "asks for block 9",
         "6 blocks",
     ),
+    case("no auxiliary loss", "train.py method=cropr", "auxiliary loss", "loss=auxiliary"),
     case("no token logits", "train.py loss=lvvit", "does not classify each token", "=dynamicvit"),
     case(
         "weights of a ViT for a Swin",

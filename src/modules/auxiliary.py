@@ -39,6 +39,8 @@ class AuxiliaryTerm(LossTerm):
     the student. 0 for methods that learn without such a term.
     """
 
+    teaches_selectors = True
+
     def __init__(self) -> None:
         """Have no classifiers before `prepare`."""
         super().__init__()

@@ -71,6 +71,18 @@ class SparseModule(L.LightningModule, ABC):
         self.optimizer_options = optimizer
         self.teacher: Teacher | None = None
 
+    def check_trainable(self) -> None:
+        """See that all of the method learns from the loss; an evaluation needs no such loss.
+
+        Raises:
+            InputError: If its scores would stay as they are.
+        """
+        if self.student.method.learns_by_summaries and not self.loss.teaches_selectors:
+            raise InputError(
+                "This method's scores learn from an auxiliary loss, and no term of the loss is "
+                "one: choose loss=auxiliary."
+            )
+
     def setup(self, stage: str) -> None:
         """Copy the teacher from the student's starting weights, before a checkpoint is restored."""
         if stage == "fit" and self.loss.needs_teacher:

@@ -31,6 +31,7 @@ class LossTerm(nn.Module, ABC):
 
     needs_teacher: ClassVar[bool] = False
     needs_token_logits: ClassVar[bool] = False
+    teaches_selectors: ClassVar[bool] = False
 
     def prepare(self, student: SparseBackbone, num_classes: int) -> None:
         """Make the term's own parameters for a student of `num_classes`; most terms have none."""
@@ -224,6 +225,11 @@ class WeightedLoss(nn.Module):
         """Make the terms' own parameters for `student`, whose outputs are `num_classes`."""
         for term in self._terms():
             term.prepare(student, num_classes)
+
+    @property
+    def teaches_selectors(self) -> bool:
+        """Whether selectors that learn from summaries learn from any term."""
+        return any(term.teaches_selectors for term in self._terms())
 
     def _terms(self) -> Any:
         return self.terms.values()

@@ -46,7 +46,8 @@ class StopAtSignal(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Stop behind an epoch's validation; the last epoch ends the training anyway."""
-        if not trainer.fit_loop.done:
+        # Not by `fit_loop.done`: Lightning counts the epoch as completed where it is asked.
+        if trainer.current_epoch + 1 != trainer.max_epochs:
             self._stop_if_asked(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:

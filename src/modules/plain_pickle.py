@@ -53,9 +53,11 @@ _HARMLESS = re.compile(
     r"easydict|yacs|addict)(\.\w+)+|"
     r"(pytorch_lightning|lightning|lightning_fabric|mmcv|mmengine)(\.\w+)*\.(AttributeDict|"
     r"Config|ConfigDict)|"
-    r"(__builtin__|builtins)\.(slice|range|bytearray|object|int|long|float|str|list|dict|tuple|bool)|"
+    r"(__builtin__|builtins)\."
+    r"(slice|range|bytearray|object|int|long|float|str|list|dict|tuple|bool)|"
     r"copy_?reg\._reconstructor|"
-    r"torch\.(Tensor|per_\w+|serialization\._get_layout|nn\.modules\.\w+\.\w+|torch_version\.TorchVersion)"
+    r"torch\.(Tensor|per_\w+|serialization\._get_layout|nn\.modules\.\w+\.\w+|"
+    r"_dynamo\.[\w.]+|torch_version\.TorchVersion)"
 )
 _UNPLAIN = re.compile(
     r"torch\._utils\._rebuild_\w+|torch\.nested\.\w[\w.]*|torch\.distributed\.\w[\w.]*|"

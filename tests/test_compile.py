@@ -25,7 +25,6 @@ METHODS = (
     "mctf",
     "structural",
     "query_absorb",
-    "attention_absorb",
 )
 VIT = {"embed_dim": 64, "num_heads": 4, "depth": 4, "img_size": 64, "num_classes": 5}
 NETWORKS = {
@@ -48,7 +47,7 @@ CASES = [("vit", method) for method in METHODS] + [
     if name != "vit"
     for method in ("asymmetric" if name in ("swin", "convnext") else "dynamicvit", "dense")
 ]
-CASES += [("swin", "query_paths"), ("convnext", "query_paths")]
+CASES.append(("swin", "query_paths"))
 
 
 @pytest.fixture(autouse=True)

@@ -139,7 +139,7 @@ def overdeclared() -> dict[str, bytes]:
 
 def huge() -> dict[str, bytes]:
     """Pickles that would take far more memory than they have bytes."""
-    many, number = 460_000, b"\x8a\x05" + struct.pack("<I", 2**31) + b"\0"
+    many, number = 320_000, b"\x8a\x05" + struct.pack("<I", 2**31) + b"\0"
     million = b"(" + b"K\1" * 200_000 + b"lq\0"
     pickles = {
         "bytearray": b"cbuiltins\nbytearray\n" + number + b"\x85R",

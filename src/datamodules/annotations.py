@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,10 @@ class Annotations:
         self.objects: dict[int, list[Annotated]] = {}
         self._read_objects(content["annotations"])
         self._report()
+
+    def label_as(self, names: Sequence[str]) -> None:
+        """Label each category by the place of its name in `names`, which holds all of them."""
+        self.labels = {id: names.index(name) for id, name in self.names.items()}
 
     def _images(self, listed: list[Any]) -> list[Listed]:
         images: dict[int, Listed] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torchvision import tv_tensors
+from typing_extensions import override
 
 from ..errors import InputError
 from .annotations import Annotated, Annotations
@@ -108,6 +110,7 @@ class Coco(FramedImages):
             "clip_boxes": clip_boxes,
         }
         self._found: dict[bool, list[Path]] = {}
+        self._adopted: tuple[str, ...] | None = None
 
     @property
     def num_classes(self) -> int:
@@ -117,7 +120,12 @@ class Coco(FramedImages):
     @property
     def class_names(self) -> tuple[str, ...]:
         """The name of each class, from "background" on."""
-        return ("background", *self._val_annotations.names.values())
+        return self._adopted or ("background", *self._val_annotations.names.values())
+
+    @override
+    def adopt_classes(self, names: Sequence[str]) -> None:
+        self._adopted = tuple(names)
+        self._val_annotations.label_as(names)
 
     def class_name(self, label: int) -> str:
         """The category's name."""

@@ -28,7 +28,7 @@ BASE: dict[str, Any] = {
 
 
 def write(root: Path, edit: Callable[[dict[str, Any], str], object] = lambda *_: None) -> Path:
-    (root / "annotations").mkdir()
+    (root / "annotations").mkdir(parents=True)
     for split in SPLITS:
         (root / split).mkdir()
         for one in BASE["images"]:
@@ -63,6 +63,16 @@ def shifted(content: dict[str, Any], split: str) -> None:
             one["id"] = 90 - one["id"]
         for one in content["annotations"]:
             one["category_id"] = 90 - one["category_id"]
+
+
+def test_an_evaluation_labels_by_the_names_of_a_checkpoint(tmp_path: Path) -> None:
+    data = coco(write(tmp_path / "root"))
+    data.check("test")
+    assert labels(data, training=False) == [[1], [2], [1]]
+    data.adopt_classes(("background", "cow", "dog", "cat"))
+    assert labels(data, training=False) == [[3], [2], [3]]
+    assert data.num_classes == 4
+    assert data.class_name(3) == "cat"
 
 
 @pytest.mark.parametrize("edit", [lambda *_: None, swapped, shifted])

@@ -44,7 +44,7 @@ if __name__ == "__main__":
     module = make_module(
         "loss.keep_ratio.batch_mean=true", "optimizer.lr=1e-30", "optimizer.min_lr=0"
     )
-    for head in module.student.method.predictors:  # as if trained: images differ in their shares
+    for head in module.student.method.selector.predictors:  # as if trained: images' shares differ
         torch.nn.init.normal_(head.out_conv[-2].weight)
     with torch.no_grad():
         for parameter in module.student.backbone.parameters():

@@ -1,5 +1,6 @@
 """Ours = the released implementation, through the public functions and a released-format file."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from src.modules.backbones import SparseBackbone
 from src.modules.build import build_loss, compose_config
 from src.modules.teacher import Teacher
 from tests.released import Reference
+
+PREDICTORS = re.compile(r"^method\.(selector\.)?predictors\.")
 
 TRAINED = ("deit_t", "deit_s", "lvvit_s")
 NAMES = (*TRAINED, "swin_t", "convnext_t")  # these two have no training reference
@@ -81,4 +84,4 @@ def test_training(case):
 
 
 def _released_name(key: str) -> str:
-    return key.replace("method.predictors.", "score_predictor.").removeprefix("backbone.")
+    return PREDICTORS.sub("score_predictor.", key).removeprefix("backbone.")

@@ -435,7 +435,7 @@ CASES = [
     case(
         "eval without a predictor",
         "eval.py ckpt_path={released} backbone=vit_micro",
-        "missing method.predictors.2",
+        "missing method.selector.predictors.2",
     ),
     case(
         "eval one method",
@@ -608,7 +608,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
     student = create_student("vit_micro")
     dense = student.backbone.state_dict()
-    heads = {f"score_predictor.{k}": v for k, v in student.method.predictors.state_dict().items()}
+    heads = {
+        f"score_predictor.{k}": v
+        for k, v in student.method.selector.predictors.state_dict().items()
+    }
     heads.pop(next(key for key in heads if key.startswith("score_predictor.2.")))
     wide = timm.create_model("vit_micro_patch8_80", embed_dim=48).state_dict()
     strange = {**dense, "extra": torch.zeros(1)}

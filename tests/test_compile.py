@@ -81,7 +81,7 @@ def test_training_is_one_graph(name):
     student = make(name, "asymmetric" if name in ("swin", "convnext") else "dynamicvit").train()
     compiled = torch.compile(student, fullgraph=True, backend="aot_eager")
     compiled(torch.randn(2, 3, 64, 64)).logits.sum().backward()
-    predictor = student.method.predictors[0].out_conv[0].weight
+    predictor = student.method.selector.predictors[0].out_conv[0].weight
     assert predictor.grad is not None
 
 

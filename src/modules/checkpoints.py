@@ -82,10 +82,18 @@ def _student_weights(
     own = student.state_dict()
     weights = student.import_weights(found.network)
     weights |= {f"method.{key}": value for key, value in found.method.items()}
+    weights = {_present_name(student, key): value for key, value in weights.items()}
     weights, notes = resampled(student.backbone, found.network, weights)
     # Batch norm's counters matter only without a momentum, and numbers-only files leave them out.
     counters = {k: v for k, v in own.items() if k.endswith("num_batches_tracked")}
     return counters | weights, notes
+
+
+def _present_name(student: SparseBackbone, key: str) -> str:
+    start = "method."
+    if not key.startswith(start):
+        return key
+    return start + student.method.present_name(key.removeprefix(start))
 
 
 def _head_keys(student: SparseBackbone) -> set[str]:
@@ -135,7 +143,7 @@ def check_resumable(student: SparseBackbone, path: str | Path, max_epochs: int) 
     state = content.get("state_dict")
     own = "student."
     weights = {
-        key.removeprefix(own): value
+        _present_name(student, key.removeprefix(own)): value
         for key, value in (state.items() if isinstance(state, Mapping) else ())
         if isinstance(key, str) and key.startswith(own) and isinstance(value, Tensor)
     }

@@ -9,8 +9,8 @@ from torch import nn
 
 from src.errors import InputError
 from src.modules import create_student, sparsify
-from src.modules.layers.selection import top_keep
-from src.modules.methods import dynamicvit
+from src.modules.layers.selection import KEEP
+from src.modules.methods.selectors import predictor
 
 SMALL = {"embed_dim": 64, "num_heads": 4, "depth": 6}
 
@@ -85,7 +85,7 @@ def test_masked_equals_removed(case, batch, monkeypatch):
     removed = student.eval()(images)
 
     decided = iter(removed.decisions)
-    monkeypatch.setattr(dynamicvit, "gumbel_keep", lambda scores: next(decided))
+    monkeypatch.setattr(predictor, "gumbel_keep", lambda scores: next(decided))
     # Training mode of the method alone: dropout and stochastic depth stay off.
     student.method.train()
     masked = student(images)
@@ -127,7 +127,7 @@ def test_masked_equals_removed_in_bf16(monkeypatch):
     with torch.no_grad():
         removed = student.eval()(images)
         decided = iter(removed.decisions)
-        monkeypatch.setattr(dynamicvit, "gumbel_keep", lambda scores: next(decided))
+        monkeypatch.setattr(predictor, "gumbel_keep", lambda scores: next(decided))
         student.method.train()
         masked = student(images)
     scale = removed.logits.abs().max()
@@ -167,7 +167,7 @@ def test_output_has_one_shape_in_every_mode(case):
 def test_all_tokens_dropped_stays_finite(monkeypatch):
     network = make_network(CASES["deit"])
     student = sparsify(network, rho=0.5).train()
-    monkeypatch.setattr(dynamicvit, "gumbel_keep", lambda scores: scores[..., 0] * 0)
+    monkeypatch.setattr(predictor, "gumbel_keep", lambda scores: scores[..., 0] * 0)
     output = student(make_images(network))
     output.logits.sum().backward()
     assert torch.isfinite(output.logits).all()
@@ -196,9 +196,9 @@ def test_the_decision_is_the_top_of_the_scores():
         tokens = student.embed(images)
         for block in list(student.blocks())[:2]:
             tokens = tokens.with_x(block(tokens.x))
-        scores = student.method.predictors[0](tokens.patches)
+        scores = student.method.selector.predictors[0](tokens.patches)
         kept = student(images).decisions[0][0].nonzero().flatten()
-    assert sorted(top_keep(scores, 24)[0].tolist()) == kept.tolist()
+    assert sorted(scores[..., KEEP].topk(24, dim=1).indices[0].tolist()) == kept.tolist()
 
 
 @pytest.mark.parametrize(

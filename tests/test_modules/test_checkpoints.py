@@ -12,6 +12,8 @@ from safetensors.torch import save_file
 from src.errors import InputError
 from src.modules import create_student, load_weights
 
+PREDICTORS = re.compile(r"^method\.selector\.predictors\.")
+
 
 @pytest.fixture
 def student():
@@ -20,7 +22,7 @@ def student():
 
 def released_names(student):
     return {
-        key.replace("method.predictors.", "score_predictor.").removeprefix("backbone."): value
+        PREDICTORS.sub("score_predictor.", key).removeprefix("backbone."): value
         for key, value in student.state_dict().items()
     }
 

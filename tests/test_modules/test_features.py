@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from src.modules import create_student, sparsify
 from src.modules.backbones import SparseBackbone, family_of_class
-from src.modules.methods import asymmetric, dynamicvit
+from src.modules.methods import asymmetric
+from src.modules.methods.selectors import predictor
 
 VIT = {"embed_dim": 32, "num_heads": 2, "depth": 4, "img_size": 112, "num_classes": 0}
 SIZES = [(224, 224), (512, 512), (333, 500)]
@@ -132,7 +133,7 @@ def test_masked_maps_are_gathered_maps(
     student = make_student(make_network(case), rho=0.6)
     gathered = student.with_maps(images)
     decided = iter(gathered.decisions)
-    for method in (asymmetric, dynamicvit):
+    for method in (asymmetric, predictor):
         monkeypatch.setattr(method, "gumbel_keep", lambda scores: next(decided))
     student.method.train()
     masked = student.with_maps(images)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from src.modules.layers.attention import attend, explicit, sized_softmax
 from src.modules.layers.fused_attention import by_columns, fused
 from src.modules.layers.predictor import Predictor, size_weighted_mean
-from src.modules.layers.selection import gumbel_keep, top_keep
+from src.modules.layers.selection import gumbel_keep
 from src.modules.layers.tokens import Tokens
 
 
@@ -249,7 +249,3 @@ class TestSelection:
         gumbel_keep(scores.log_softmax(-1)).sum().backward()
         assert (scores.grad[..., 0] > 0).all()
         assert (scores.grad[..., 1] < 0).all()
-
-    def test_top_takes_the_most_likely(self):
-        scores = torch.tensor([[[-3.0, 0], [-0.1, 0], [-2.0, 0], [-0.5, 0]]])
-        assert sorted(top_keep(scores, 2)[0].tolist()) == [1, 3]

@@ -13,8 +13,9 @@ from src.errors import InputError
 from src.modules import sparsify
 from src.modules.backbones import SparseBackbone
 from src.modules.layers.tokens import Tokens
-from src.modules.methods import mctf, static
+from src.modules.methods import mctf
 from src.modules.methods.ats import sample
+from src.modules.methods.selectors import position
 from src.modules.methods.tome import ToMe, merges_per_block
 from src.modules.schedules import geometric
 from src.pictures.tokens import overlaps
@@ -312,7 +313,7 @@ def test_static_masked_equals_removed(network, monkeypatch):
     removed = student(images)
     assert torch.equal(removed.decisions[0][0], removed.decisions[0][1])
     decided = iter(removed.decisions)
-    monkeypatch.setattr(static, "gumbel_keep", lambda scores: next(decided))
+    monkeypatch.setattr(position, "gumbel_keep", lambda scores: next(decided))
     student.method.train()
     masked = student(images)
     torch.testing.assert_close(masked.logits, removed.logits, atol=1e-5, rtol=1e-5)

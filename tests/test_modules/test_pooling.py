@@ -7,9 +7,9 @@ import torch
 from src.errors import InputError
 from src.modules import sparsify
 from src.modules.backbones.pooling import pool_and_classify
-from src.modules.layers.selection import top_keep
+from src.modules.layers.selection import KEEP
 from src.modules.layers.tokens import Tokens
-from src.modules.methods import dynamicvit
+from src.modules.methods.selectors import predictor
 
 SMALL = {"embed_dim": 64, "num_heads": 4, "depth": 4, "num_classes": 5}
 NETWORKS = {
@@ -83,13 +83,13 @@ def test_a_merged_token_counts_as_often_as_its_patches(network):
 def test_a_student_masks_as_it_removes(network, monkeypatch):
     def top(log_probabilities):
         count = log_probabilities.shape[1] // 2
-        index = top_keep(log_probabilities, count)
+        index = log_probabilities[..., KEEP].topk(count, dim=1).indices
         return torch.zeros_like(log_probabilities[..., 0]).scatter(1, index, 1.0)
 
     student = sparsify(network, ratios=(0.5,), locations=(2,))
     images = torch.randn(2, 3, 64, 64)
     removed = student.eval()(images).logits
-    monkeypatch.setattr(dynamicvit, "gumbel_keep", top)
+    monkeypatch.setattr(predictor, "gumbel_keep", top)
     student.method.train()
     torch.testing.assert_close(student(images).logits, removed, atol=1e-5, rtol=1e-5)
 
@@ -101,7 +101,7 @@ def test_every_parameter_learns(network):
     for name, parameter in student.method.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
-    assert student.method.predictors[-1].out_conv[-2].weight.grad.abs().sum() > 0
+    assert student.method.selector.predictors[-1].out_conv[-2].weight.grad.abs().sum() > 0
 
 
 @torch.no_grad()

@@ -10,6 +10,8 @@ import timm
 import torch
 from torch.nn import functional as F
 
+from src.errors import InputError
+from src.modules import load_weights, sparsify
 from src.modules.auxiliary import AuxiliaryClassification, AuxiliaryDistillation
 from src.modules.backbones import family_of
 from src.modules.layers.tokens import Tokens
@@ -17,9 +19,14 @@ from src.modules.losses import TeacherOutput
 from src.modules.methods import disposals, selectors
 from src.modules.methods.disposals.absorb import Absorb
 from src.modules.methods.disposals.base import Disposal, Ranking
+from src.modules.methods.disposals.cells import Cells
+from src.modules.methods.disposals.drop import Drop
 from src.modules.methods.selection import Selection
-from src.modules.methods.selectors.base import Selector
+from src.modules.methods.selectors.base import Seen, Selector
+from src.modules.methods.selectors.norm import TokenNorm
+from src.modules.methods.selectors.position import PositionScore
 from src.modules.methods.selectors.query import LearnedQuery
+from src.modules.methods.selectors.representation_shift import RepresentationShift
 from src.modules.schedules import geometric
 
 PATCHES = 49
@@ -59,11 +66,13 @@ def make_student(network, selector, disposal, rho=0.7):
 
 
 def test_all_are_found():
-    assert len(PAIRS) >= 9
+    assert len(PAIRS) >= 28
     assert (LearnedQuery, Absorb) in PAIRS
 
 
-@pytest.mark.parametrize(("selector", "disposal"), PAIRS, ids=IDS)
+@pytest.mark.parametrize(
+    ("selector", "disposal"), [pair for pair in PAIRS if pair[0].draw is Selector.draw]
+)
 def test_training_computes_what_inference_computes(network, selector, disposal):
     student = make_student(network, selector, disposal)
     images = torch.randn(2, 3, 112, 112)
@@ -92,12 +101,12 @@ def test_absorbing_is_a_mean_weighted_by_size():
     x, size = torch.randn(2, 1 + 6, 8), torch.tensor([[1.0, 1, 2, 1, 3, 1, 1]] * 2)
     tokens = Tokens(x, prefix=1, size=size)
     score = torch.randn(2, 6)
-    ranking = Ranking(score.argsort(dim=1, descending=True), 3, score)
+    ranking = Ranking(score, score, 3)
     after = Absorb()(tokens, ranking, None)
     for image in range(2):
-        kept = ranking.kept[image].tolist()
+        kept, dropped = (part[image].tolist() for part in ranking.split())
         groups = {i: [i] for i in kept}
-        for i in ranking.dropped[image].tolist():
+        for i in dropped:
             alike = [F.cosine_similarity(x[image, 1 + i], x[image, 1 + j], dim=0) for j in kept]
             groups[kept[int(torch.stack(alike).argmax())]].append(i)
         for place, i in enumerate(kept):
@@ -147,7 +156,7 @@ def test_a_summary_weighs_patches_by_score_and_size(network):
     x, size = torch.randn(2, 1 + 6, 64), torch.rand(2, 7) + 0.5
     tokens = Tokens(x, prefix=1, size=size)
     selector = student.method.selector
-    score = selector.score(tokens, 1, None)
+    score = selector.score(tokens, 1, Seen())
     normed = F.layer_norm(x[:, 1:], (64,))
     torch.testing.assert_close(score, (normed * selector.queries[1]).sum(-1))
     weight = score.exp() * size[:, 1:]
@@ -163,3 +172,81 @@ def test_methods_without_summaries_give_an_auxiliary_loss_of_zero(network):
     output = student(torch.randn(2, 3, 112, 112))
     assert list(term.parameters()) == []
     assert term(output, TeacherOutput(output.logits, output.features), torch.zeros(2)) == 0
+
+
+@torch.no_grad()
+def test_weights_under_former_names_are_the_same_student(network, tmp_path):
+    for method, present, former in (
+        ("dynamicvit", "method.selector.predictors.", "method.predictors."),
+        ("static", "method.selector.scores", "method.scores"),
+    ):
+        student = sparsify(network, method=method, locations=[1, 3]).eval()
+        old = {key.replace(present, former): v for key, v in student.state_dict().items()}
+        assert old.keys() != student.state_dict().keys()
+        torch.save(old, tmp_path / "old.pth")
+        loaded = [sparsify(network, method=method, locations=[1, 3]).eval() for _ in range(2)]
+        load_weights(loaded[0], tmp_path / "old.pth")
+        loaded[1].load_state_dict(old)
+        images = torch.randn(2, 3, 112, 112)
+        for other in loaded:
+            assert torch.equal(other(images).logits, student(images).logits)
+
+
+@torch.no_grad()
+def test_cells_are_means_by_place(network):
+    x = torch.randn(1, 1 + 16, 8)  # 4 x 4 patches in 2 x 2 cells
+    score = torch.arange(16.0)[None]
+    score[0, 5] = 20.0  # best first: 5, 15, 14; cell 3 is left with 10 and 11
+    after = Cells()(Tokens(x, prefix=1, grid=(4, 4)), Ranking(score, score, 3), None)
+    cells = [[0, 1, 4], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11]]
+    torch.testing.assert_close(after.patches[0, :3], x[0, 1:][[5, 15, 14]])
+    for number, members in enumerate(cells):
+        torch.testing.assert_close(after.patches[0, 3 + number], x[0, 1:][members].mean(0))
+    assert after.patch_size[0].tolist() == [1, 1, 1, 3, 4, 4, 2]
+
+    again = torch.tensor([[0.0, 9, 8, 7, 1, 2, -torch.inf]])  # 5 and three means are left out
+    last = Cells()(after, Ranking(again, again, 3), None)
+    assert last.patch_size[0].tolist() == [1, 1, 3, 1, 4, 4, 2]
+    torch.testing.assert_close(last.patches[0, 3], x[0, 1 + 5])
+    assert last.source[0].tolist() == [2, 2, 4, 4, 2, 3, 4, 4, 5, 5, 6, 6, 5, 5, 1, 0]
+
+
+@torch.no_grad()
+def test_an_empty_cell_stands_for_nothing_and_is_never_selected():
+    x, score = torch.randn(1, 1 + 4, 8), torch.tensor([[1.0, 2.0, 3.0, 0.0]])
+    after = Cells()(Tokens(x, prefix=1, grid=(2, 2)), Ranking(score, score, 3), None)
+    assert after.patch_size[0].tolist() == [1, 1, 1, 0, 0, 0, 1]
+    assert after.count().tolist() == [4]
+
+
+@torch.no_grad()
+def test_representation_shift_is_what_the_mlp_before_added(network):
+    student = make_student(network, RepresentationShift, Drop)
+    images = torch.randn(1, 3, 112, 112)
+    entered = []
+    network.blocks[0].mlp.register_forward_hook(lambda module, args, out: entered.append(out))
+    output = student(images)
+    best = entered[0][0, 1:].norm(dim=-1).topk(output.counts[0].int().item()).indices
+    assert output.decisions[0][0].nonzero().flatten().tolist() == sorted(best.tolist())
+    with pytest.raises(InputError, match="asks for block 0"):
+        student.method.schedule = geometric(0.5, (0, 3, 4))
+
+
+@torch.no_grad()
+def test_norms_are_those_of_the_tokens(network):
+    student = make_student(network, TokenNorm, Drop)
+    tokens = Tokens(torch.randn(2, 1 + 6, 64), prefix=1)
+    expected = tokens.patches.square().sum(-1).sqrt()
+    torch.testing.assert_close(student.method.selector.score(tokens, 0, Seen()), expected)
+
+
+@torch.no_grad()
+def test_a_merged_position_scores_the_mean_and_a_fused_one_lowest(network):
+    selector = make_student(network, PositionScore, Drop).method.selector
+    source = torch.arange(49) % 6
+    source[source == 4] = -1
+    tokens = Tokens(torch.randn(1, 1 + 6, 64), prefix=1, source=source[None])
+    score = selector.score(tokens, 1, Seen())[0]
+    for token in (0, 1, 2, 3, 5):
+        torch.testing.assert_close(score[token], selector.scores[1][source == token].mean())
+    assert score[4] == -torch.inf

@@ -82,9 +82,9 @@ def test_loaded_weights_take_the_precision_of_the_student(tmp_path):
     torch.save(full.state_dict(), tmp_path / "full.pth")
     half = sparsify(make_vit().bfloat16())
     load_weights(half, tmp_path / "full.pth")
-    own = half.method.predictors[0].out_conv[0].weight
+    own = half.method.selector.predictors[0].out_conv[0].weight
     assert own.dtype == torch.bfloat16
-    assert torch.equal(own, full.method.predictors[0].out_conv[0].weight.bfloat16())
+    assert torch.equal(own, full.method.selector.predictors[0].out_conv[0].weight.bfloat16())
 
 
 # Families ----------------------------------------------------------------------------------------

@@ -19,6 +19,9 @@ class Hooks(Protocol):
     def after_attention(self, layer: int, tokens: Tokens, attended: Attended) -> Tokens:
         """The tokens that leave the attention of block `layer`."""
 
+    def after_mlp(self, layer: int, tokens: Tokens, moved: Tensor) -> Tokens:
+        """The tokens that leave block `layer`."""
+
 
 class Departures:
     """A method's hooks; each patch is remembered as it was when it left.
@@ -39,6 +42,10 @@ class Departures:
     def after_attention(self, layer: int, tokens: Tokens, attended: Attended) -> Tokens:
         """The method's answer."""
         return self._noted(tokens, self._method.after_attention(layer, tokens, attended))
+
+    def after_mlp(self, layer: int, tokens: Tokens, moved: Tensor) -> Tokens:
+        """The method's answer."""
+        return self._noted(tokens, self._method.after_mlp(layer, tokens, moved))
 
     def _noted(self, before: Tokens, after: Tokens) -> Tokens:
         if after is not before:

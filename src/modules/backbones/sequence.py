@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
 from torch import Tensor, nn
@@ -86,14 +87,14 @@ class SequenceBackbone(SparseBackbone):
         """From DynamicViT's names, which are timm's but for the predictors."""
         released = "score_predictor."
         return {
-            "method.predictors." + key.removeprefix(released)
+            "method.selector.predictors." + key.removeprefix(released)
             if key.startswith(released)
             else "backbone." + key: value
             for key, value in weights.items()
         }
 
     def forward(self, images: Tensor) -> SparseOutput:
-        """Walk the blocks and ask the method before each and after each attention."""
+        """Walk the blocks and ask the method before each, after each attention and MLP."""
         return self._output(*self._walk(images, self.method))
 
     def levels(self) -> tuple[Level, ...]:
@@ -109,23 +110,26 @@ class SequenceBackbone(SparseBackbone):
         departures = Departures(self.method)
         tokens, trace = self._walk(images, departures)
         net: Any = self.backbone
-        grid = net.patch_embed.dynamic_feat_size(images.shape[-2:])
         whole = net.norm(departures.whole(tokens))  # (B, patches, C)
-        return self._output(tokens, trace, (whole.transpose(1, 2).unflatten(2, grid),))
+        assert tokens.grid is not None
+        return self._output(tokens, trace, (whole.transpose(1, 2).unflatten(2, tokens.grid),))
 
     def _walk(self, images: Tensor, method: Hooks) -> tuple[Tokens, Trace]:
-        tokens = self.embed(images)
+        grid = cast(Any, self.backbone).patch_embed.dynamic_feat_size(images.shape[-2:])
+        tokens = replace(self.embed(images), grid=grid)
         trace = Trace([], [], [])
         for layer, block in enumerate(self.blocks()):
             tokens = method.before_block(layer, tokens)
             branch, attended = self.attention(block, tokens)
             tokens = tokens.with_x(tokens.x + branch)
             tokens = method.after_attention(layer, tokens, attended)
-            tokens = tokens.with_x(tokens.x + self.mlp(block, tokens.x))
+            moved = self.mlp(block, tokens.x)
+            tokens = tokens.with_x(tokens.x + moved)
             if layer in self.method.schedule.locations:
                 trace.decisions.append(tokens.survivors())
                 trace.counts.append(tokens.count())
                 trace.sources.append(tokens.source)
+            tokens = method.after_mlp(layer, tokens, moved)
         return tokens, trace
 
     def _output(self, tokens: Tokens, trace: Trace, maps: tuple[Tensor, ...] = ()) -> SparseOutput:

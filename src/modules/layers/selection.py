@@ -1,4 +1,4 @@
-"""From scores to decisions: drawn in training, the top ones at inference."""
+"""Decisions drawn from scores in training."""
 
 from __future__ import annotations
 
@@ -15,8 +15,3 @@ def gumbel_keep(log_probabilities: Tensor) -> Tensor:
         log_probabilities: `(B, N, 2)`, log-probability of keep and drop (paper A, Eq. 6).
     """
     return F.gumbel_softmax(log_probabilities.float(), hard=True)[..., KEEP]
-
-
-def top_keep(log_probabilities: Tensor, count: int) -> Tensor:
-    """Indices `(B, count)` of the tokens most likely kept (paper A, Eq. 17)."""
-    return log_probabilities[..., KEEP].topk(count, dim=1).indices

@@ -25,6 +25,7 @@ class Tokens:
         source: `(B, patches)`, for each patch of the image the patch token that stands for it, -1
             where none does; None means each its own.
         rope: `(N, D)` or `(B, N, D)`, rotary embedding of the patch tokens, if the network has one.
+        grid: Rows and columns of the image's patches, where the network knows them.
         summaries: For each location passed in training what its selector learns from, `(B, C)`.
     """
 
@@ -33,6 +34,7 @@ class Tokens:
     size: Tensor | None = None
     source: Tensor | None = None
     rope: Tensor | None = None
+    grid: tuple[int, int] | None = None
     summaries: tuple[Tensor, ...] = ()
 
     @property

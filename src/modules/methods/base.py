@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ...errors import InputError
 from ..layers.attention import Attended
@@ -41,10 +44,13 @@ class Method(nn.Module, ABC):
     `schedule` is data outside the weights and may be replaced at any time: one checkpoint runs at
     any rho. `one_head_per_location` says that there are parameters for each location,
     `learns_by_summaries` that they need an auxiliary loss (`src.modules.auxiliary`).
+    `former_names` are the starts of parameters' names in older and in released checkpoints, with
+    what they are now.
     """
 
     one_head_per_location: bool = False
     learns_by_summaries: bool = False
+    former_names: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, schedule: KeepSchedule, geometry: Geometry) -> None:
         """Check that the schedule fits a network of this depth."""
@@ -69,6 +75,23 @@ class Method(nn.Module, ABC):
         self._check(schedule)
         self._schedule = schedule
 
+    @classmethod
+    def present_name(cls, name: str) -> str:
+        """Return what a checkpoint's parameter `name` is called now."""
+        for former, present in cls.former_names.items():
+            if name.startswith(former):
+                return present + name.removeprefix(former)
+        return name
+
+    @override
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        for key in [key for key in state_dict if key.startswith(prefix)]:
+            present = prefix + self.present_name(key.removeprefix(prefix))
+            state_dict[present] = state_dict.pop(key)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
     def _check(self, schedule: KeepSchedule) -> None:
         for location in schedule.locations:
             if location >= self.depth:
@@ -87,7 +110,7 @@ class TokenReduction(Method):
     """A method on the token sequence of a plain transformer; every hook is the identity here.
 
     Most act at the schedule's locations: they override `decide` or `reduce`. One that acts
-    elsewhere overrides `before_block` or `after_attention`.
+    elsewhere overrides `before_block`, `after_attention` or `after_mlp`.
     """
 
     needs_class_token: bool = False
@@ -115,6 +138,10 @@ class TokenReduction(Method):
         if number is None:
             return tokens
         return self.reduce(tokens, attended, self.schedule.num_keep(number, tokens.num_patches))
+
+    def after_mlp(self, layer: int, tokens: Tokens, moved: Tensor) -> Tokens:
+        """The tokens that leave block `layer`; `moved (B, P+N, C)` is what its MLP added."""
+        return tokens
 
     def decide(self, tokens: Tokens, number: int, count: int) -> Tokens:
         """The tokens that enter the block of decision `number`: `count` patches of them."""

@@ -10,6 +10,7 @@ from ..layers.tokens import Tokens
 from ..schedules import KeepSchedule
 from .base import Geometry
 from .fast_paths import FastPaths
+from .selectors.base import Seen
 from .selectors.query import LearnedQuery
 
 
@@ -42,7 +43,7 @@ class QueryPaths(FastPaths):
         if number is None:
             return None
         positions = Tokens(x, prefix=0)
-        score = self.selector.score(positions, number, None)
+        score = self.selector.score(positions, number, Seen())
         summary = self.selector.summary(positions, score) if self.training else None
         order = score.detach().argsort(dim=1, descending=True)
         return Gathered(order, self.schedule.num_keep(number, x.shape[1]), summary)

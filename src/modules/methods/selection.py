@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import torch
+from torch import Tensor
 from typing_extensions import override
 
 from ..layers.attention import Attended
@@ -12,14 +14,14 @@ from ..layers.tokens import Tokens
 from ..schedules import KeepSchedule
 from .base import Geometry, TokenReduction
 from .disposals.base import Disposal, Ranking
-from .selectors.base import Selector
+from .selectors.base import Seen, Selector
 
 
 class Selection(TokenReduction):
     """At each location the `num_keep` best patch tokens go on; the disposal gets the others.
 
-    Training and inference compute the same: tokens are removed in both, so that a training step is
-    as much cheaper as inference is.
+    Training removes tokens as inference does, so that a step is as much cheaper as inference is;
+    only a selector that draws its decisions (`Selector.draw`) masks them in training instead.
     """
 
     def __init__(
@@ -46,23 +48,43 @@ class Selection(TokenReduction):
         self.learns_by_summaries = self.selector.learns_by_summaries
 
     @override
+    def _check(self, schedule: KeepSchedule) -> None:
+        super()._check(schedule)
+        if "selector" in self._modules:
+            self.selector.check(schedule)
+
+    @override
     def before_block(self, layer: int, tokens: Tokens) -> Tokens:
-        return tokens if self.selector.reads_attention else self._select(layer, tokens, None)
+        if self.selector.reads != "tokens":
+            return tokens
+        return self._select(self.number_at(layer), tokens, Seen())
 
     @override
     def after_attention(self, layer: int, tokens: Tokens, attended: Attended) -> Tokens:
-        return self._select(layer, tokens, attended) if self.selector.reads_attention else tokens
+        if self.selector.reads != "attention":
+            return tokens
+        return self._select(self.number_at(layer), tokens, Seen(attended=attended))
 
-    def _select(self, layer: int, tokens: Tokens, attended: Attended | None) -> Tokens:
-        number = self.number_at(layer)
+    @override
+    def after_mlp(self, layer: int, tokens: Tokens, moved: Tensor) -> Tokens:
+        if self.selector.reads != "mlp":
+            return tokens
+        return self._select(self.number_at(layer + 1), tokens, Seen(moved=moved))
+
+    def _select(self, number: int | None, tokens: Tokens, seen: Seen) -> Tokens:
         if number is None:
             return tokens
-        score = self.selector.score(tokens, number, attended)  # (B, N)
+        drawn = self.selector.draw(tokens, number) if self.training else None
+        if drawn is not None:
+            return tokens.mask(drawn)
+        score = self.selector.score(tokens, number, seen)  # (B, N)
+        if tokens.patch_size is not None:  # what stands for nothing does not go on
+            score = score.masked_fill(tokens.patch_size == 0, -torch.inf)
         summary = self.selector.summary(tokens, score) if self.training else None
         if summary is not None:
             tokens = replace(tokens, summaries=(*tokens.summaries, summary))
         count = self.schedule.num_keep(number, tokens.num_patches)
         if count >= score.shape[1]:
             return tokens
-        order = score.detach().argsort(dim=1, descending=True)
-        return self.disposal(tokens, Ranking(order, count, score), attended)
+        ranking = Ranking(score, self.selector.weight(score), count)
+        return self.disposal(tokens, ranking, seen.attended)

@@ -38,8 +38,19 @@ def nearest_kept(metric: Tensor, ranking: Ranking) -> Tensor:
         ranking: Of the same tokens.
     """
     normed = F.normalize(metric.float(), dim=-1)
-    kept, dropped = take_rows(normed, ranking.kept), take_rows(normed, ranking.dropped)
-    joined = (dropped @ kept.transpose(1, 2)).argmax(dim=-1)  # (B, N-K)
-    own = torch.arange(ranking.count, device=joined.device).expand(len(joined), -1)
-    ranks = torch.cat([own, joined], dim=1)
-    return torch.empty_like(ranks).scatter(1, ranking.order, ranks)
+    kept, dropped = ranking.split()
+    alike = take_rows(normed, dropped) @ take_rows(normed, kept).transpose(1, 2)  # (B, N-K, K)
+    return grouped(kept, dropped, alike.argmax(dim=-1))
+
+
+def grouped(kept: Tensor, dropped: Tensor, joined: Tensor) -> Tensor:
+    """Return the new index of each token, `(B, N)`: kept ones by rank, the others as they join.
+
+    Args:
+        kept: `(B, K)`, indices of the kept tokens.
+        dropped: `(B, N-K)`, indices of the others.
+        joined: `(B, N-K)`, the new index of each of the others.
+    """
+    own = torch.arange(kept.shape[1], device=kept.device).expand_as(kept)
+    order, group = torch.cat([kept, dropped], dim=1), torch.cat([own, joined], dim=1)
+    return torch.empty_like(group).scatter(1, order, group)

@@ -17,24 +17,24 @@ class Ranking:
     """The patch tokens of a location by their scores.
 
     Attributes:
-        order: `(B, N)`, indices of the patch tokens, best first.
-        count: How many go on, K.
-        score: `(B, N)`, in the order of the tokens.
+        score: `(B, N)`, higher goes on.
+        weight: `(B, N)`, each token's weight in a sum of several.
+        count: How many go on, K < N.
     """
 
-    order: Tensor
-    count: int
     score: Tensor
+    weight: Tensor
+    count: int
 
     @property
     def kept(self) -> Tensor:
-        """Indices of the tokens that go on, `(B, K)`."""
-        return self.order[:, : self.count]
+        """Indices of the tokens that go on, `(B, K)`, best first."""
+        return self.score.topk(self.count, dim=1).indices
 
-    @property
-    def dropped(self) -> Tensor:
-        """Indices of the others, `(B, N-K)`."""
-        return self.order[:, self.count :]
+    def split(self) -> tuple[Tensor, Tensor]:
+        """Indices of the tokens that go on `(B, K)` and of the others `(B, N-K)`, best first."""
+        order = self.score.argsort(dim=1, descending=True)
+        return order[:, : self.count], order[:, self.count :]
 
 
 class Disposal(ABC):
@@ -51,6 +51,6 @@ class Disposal(ABC):
 
         Args:
             tokens: All tokens of the location.
-            ranking: Their order; fewer are kept than there are.
+            ranking: Their scores; fewer are kept than there are.
             attended: What attention saw, if the selector reads it.
         """

@@ -10,10 +10,10 @@ from .base import Disposal, Ranking
 
 
 class Fuse(Disposal):
-    """The others go on as one token, their sum weighted by their scores."""
+    """The others go on as one token, their sum weighted by the selector (`Selector.weight`)."""
 
     merges = True
 
     @override
     def __call__(self, tokens: Tokens, ranking: Ranking, attended: Attended | None) -> Tokens:
-        return tokens.fuse(ranking.kept, ranking.score)
+        return tokens.fuse(ranking.kept, ranking.weight)

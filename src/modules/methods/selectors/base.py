@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -13,35 +14,73 @@ from ...schedules import KeepSchedule
 from ..base import Geometry
 
 
-class Selector(nn.Module, ABC):
-    """Scores the patch tokens at each location, alike in training and at inference.
+@dataclass(frozen=True)
+class Seen:
+    """What a block just did to the tokens, for selectors that score by it.
 
     Attributes:
-        reads_attention: Score after the attention of a location's block, from what it saw, rather
-            than before the block.
+        attended: What the attention of the location's block saw.
+        moved: `(B, P+N, C)`, what the MLP of the block before the location added.
+    """
+
+    attended: Attended | None = None
+    moved: Tensor | None = None
+
+
+class Selector(nn.Module, ABC):
+    """Scores the patch tokens at each location.
+
+    Attributes:
+        reads: Score the tokens that enter a location's block ("tokens"), those that leave its
+            attention, by what that saw ("attention"), or those that the block before hands on, by
+            what its MLP added ("mlp").
         needs_class_token: Read the class token's attention.
         one_head_per_location: Hold parameters for each location of the schedule.
         learns_by_summaries: Learn from an auxiliary loss on `summary`.
     """
 
-    reads_attention: ClassVar[bool] = False
+    reads: ClassVar[Literal["tokens", "attention", "mlp"]] = "tokens"
     needs_class_token: ClassVar[bool] = False
     one_head_per_location: ClassVar[bool] = False
     learns_by_summaries: ClassVar[bool] = False
 
     def __init__(self, schedule: KeepSchedule, geometry: Geometry) -> None:
-        """Take the schedule and the network's geometry; selectors without parameters need none."""
+        """Check the schedule; selectors without parameters need nothing else."""
         super().__init__()
+        self.check(schedule)
+
+    def check(self, schedule: KeepSchedule) -> None:
+        """Raise an `InputError` if the tokens cannot be scored at a location of `schedule`."""
 
     @abstractmethod
-    def score(self, tokens: Tokens, number: int, attended: Attended | None) -> Tensor:
+    def score(self, tokens: Tokens, number: int, seen: Seen) -> Tensor:
         """Return a score for each patch token, `(B, N)`; higher goes on.
 
         Args:
             tokens: At location `number`.
             number: Index of the location in the schedule.
-            attended: What attention saw there; None before the block.
+            seen: What the selector reads of the block.
         """
+
+    def weight(self, score: Tensor) -> Tensor:
+        """Return each token's weight where several are summed, `(B, N)`: softmax of the scores.
+
+        Args:
+            score: `(B, N)`.
+        """
+        return score.float().softmax(dim=1)
+
+    def draw(self, tokens: Tokens, number: int) -> Tensor | None:
+        """Return decisions drawn in training, `(B, N)` with 1 = keep, or None for removal.
+
+        A selector that draws learns through its decisions: tokens stay in place under a mask in
+        training and are removed at inference alone. Without, training removes them too.
+
+        Args:
+            tokens: All that entered the network; earlier decisions are in their sizes.
+            number: Index of the location in the schedule.
+        """
+        return None
 
     def summary(self, tokens: Tokens, score: Tensor) -> Tensor | None:
         """Return what an auxiliary loss learns the scores from, `(B, C)`; None without one.

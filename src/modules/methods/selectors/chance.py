@@ -6,14 +6,13 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from ...layers.attention import Attended
 from ...layers.tokens import Tokens
-from .base import Selector
+from .base import Seen, Selector
 
 
 class Chance(Selector):
     """A uniform random score, drawn anew for each image and location."""
 
     @override
-    def score(self, tokens: Tokens, number: int, attended: Attended | None) -> Tensor:
+    def score(self, tokens: Tokens, number: int, seen: Seen) -> Tensor:
         return torch.rand_like(tokens.patches[..., 0])

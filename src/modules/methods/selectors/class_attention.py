@@ -5,18 +5,21 @@ from __future__ import annotations
 from torch import Tensor
 from typing_extensions import override
 
-from ...layers.attention import Attended
 from ...layers.tokens import Tokens
-from .base import Selector
+from .base import Seen, Selector
 
 
 class ClassTokenAttention(Selector):
     """The class token's attention to each patch, averaged over the heads; nothing to learn."""
 
-    reads_attention = True
+    reads = "attention"
     needs_class_token = True
 
     @override
-    def score(self, tokens: Tokens, number: int, attended: Attended | None) -> Tensor:
-        assert attended is not None
-        return attended.weights(queries=1)[:, :, 0, tokens.prefix :].mean(dim=1)
+    def score(self, tokens: Tokens, number: int, seen: Seen) -> Tensor:
+        assert seen.attended is not None
+        return seen.attended.weights(queries=1)[:, :, 0, tokens.prefix :].mean(dim=1)
+
+    @override
+    def weight(self, score: Tensor) -> Tensor:
+        return score

@@ -7,11 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import override
 
-from ...layers.attention import Attended
 from ...layers.tokens import Tokens
 from ...schedules import KeepSchedule
 from ..base import Geometry
-from .base import Selector
+from .base import Seen, Selector
 
 
 class LearnedQuery(Selector):
@@ -37,7 +36,7 @@ class LearnedQuery(Selector):
         self.queries = nn.Parameter(scale * torch.randn(len(schedule.locations), geometry.dim))
 
     @override
-    def score(self, tokens: Tokens, number: int, attended: Attended | None) -> Tensor:
+    def score(self, tokens: Tokens, number: int, seen: Seen) -> Tensor:
         return _normed(tokens) @ self.queries[number]
 
     @override

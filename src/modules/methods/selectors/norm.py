@@ -1,0 +1,17 @@
+"""Score a patch by the length of its token: a choice for free to compare with."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from typing_extensions import override
+
+from ...layers.tokens import Tokens
+from .base import Seen, Selector
+
+
+class TokenNorm(Selector):
+    """The Euclidean norm of each token as it enters the block; nothing to learn."""
+
+    @override
+    def score(self, tokens: Tokens, number: int, seen: Seen) -> Tensor:
+        return tokens.patches.float().norm(dim=-1)

@@ -1,0 +1,63 @@
+"""Score positions and not what is seen there (paper A, Table 4a: the static choice)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from typing_extensions import override
+
+from ....errors import InputError
+from ...layers.selection import gumbel_keep
+from ...layers.tokens import Tokens
+from ...schedules import KeepSchedule
+from ..base import Geometry
+from .base import Seen, Selector
+
+
+class PositionScore(Selector):
+    """One learned score for each position and location, the same in every image.
+
+    A merged token scores the mean of its positions, a fused one, which has none, lowest. In
+    training a decision is drawn for each position (Gumbel, straight-through).
+    """
+
+    one_head_per_location = True
+
+    def __init__(self, schedule: KeepSchedule, geometry: Geometry) -> None:
+        """Make one score for each location and position; all alike, near enough to be moved."""
+        if geometry.num_patches is None:
+            raise InputError(
+                "Static scores belong to positions, and this network takes any resolution: choose "
+                "a method of two paths, as method=asymmetric."
+            )
+        super().__init__(schedule, geometry)
+        self.scores = nn.Parameter(
+            0.02 * torch.randn(len(schedule.locations), geometry.num_patches)
+        )
+
+    @override
+    def score(self, tokens: Tokens, number: int, seen: Seen) -> Tensor:
+        scores = self._of_positions(tokens, number)
+        if tokens.source is None:
+            return scores
+        stands = (tokens.source >= 0).to(scores.dtype)
+        index = tokens.source.clamp(min=0)
+        none = torch.zeros_like(tokens.patches[..., 0], dtype=scores.dtype)
+        total = none.scatter_add(1, index, stands * scores)
+        positions = none.scatter_add(1, index, stands)
+        return torch.where(positions > 0, total / positions.clamp(min=1), -torch.inf)
+
+    @override
+    def draw(self, tokens: Tokens, number: int) -> Tensor:
+        scores = self._of_positions(tokens, number)
+        return gumbel_keep(torch.stack([F.logsigmoid(scores), F.logsigmoid(-scores)], dim=-1))
+
+    def _of_positions(self, tokens: Tokens, number: int) -> Tensor:
+        scores = self.scores[number].expand(tokens.x.shape[0], -1)  # (B, patches)
+        if scores.shape[1] != tokens.num_patches:
+            raise InputError(
+                f"The image has {tokens.num_patches} patches, but method=static has scores for "
+                f"{scores.shape[1]} positions: keep the resolution that it was made for."
+            )
+        return scores

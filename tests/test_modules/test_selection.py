@@ -14,6 +14,7 @@ from src.errors import InputError
 from src.modules import load_weights, sparsify
 from src.modules.auxiliary import AuxiliaryClassification, AuxiliaryDistillation
 from src.modules.backbones import family_of
+from src.modules.layers.attention import Attended
 from src.modules.layers.tokens import Tokens
 from src.modules.losses import TeacherOutput
 from src.modules.methods import disposals, selectors
@@ -27,6 +28,7 @@ from src.modules.methods.selectors.norm import TokenNorm
 from src.modules.methods.selectors.position import PositionScore
 from src.modules.methods.selectors.query import LearnedQuery
 from src.modules.methods.selectors.representation_shift import RepresentationShift
+from src.modules.methods.selectors.value_attention import ClassTokenValue
 from src.modules.schedules import geometric
 
 PATCHES = 49
@@ -102,7 +104,7 @@ def test_absorbing_is_a_mean_weighted_by_size():
     tokens = Tokens(x, prefix=1, size=size)
     score = torch.randn(2, 6)
     ranking = Ranking(score, score, 3)
-    after = Absorb()(tokens, ranking, None)
+    after = Absorb()(tokens, ranking)
     for image in range(2):
         kept, dropped = (part[image].tolist() for part in ranking.split())
         groups = {i: [i] for i in kept}
@@ -197,7 +199,7 @@ def test_cells_are_means_by_place(network):
     x = torch.randn(1, 1 + 16, 8)  # 4 x 4 patches in 2 x 2 cells
     score = torch.arange(16.0)[None]
     score[0, 5] = 20.0  # best first: 5, 15, 14; cell 3 is left with 10 and 11
-    after = Cells()(Tokens(x, prefix=1, grid=(4, 4)), Ranking(score, score, 3), None)
+    after = Cells()(Tokens(x, prefix=1, grid=(4, 4)), Ranking(score, score, 3))
     cells = [[0, 1, 4], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11]]
     torch.testing.assert_close(after.patches[0, :3], x[0, 1:][[5, 15, 14]])
     for number, members in enumerate(cells):
@@ -205,7 +207,7 @@ def test_cells_are_means_by_place(network):
     assert after.patch_size[0].tolist() == [1, 1, 1, 3, 4, 4, 2]
 
     again = torch.tensor([[0.0, 9, 8, 7, 1, 2, -torch.inf]])  # 5 and three means are left out
-    last = Cells()(after, Ranking(again, again, 3), None)
+    last = Cells()(after, Ranking(again, again, 3))
     assert last.patch_size[0].tolist() == [1, 1, 3, 1, 4, 4, 2]
     torch.testing.assert_close(last.patches[0, 3], x[0, 1 + 5])
     assert last.source[0].tolist() == [2, 2, 4, 4, 2, 3, 4, 4, 5, 5, 6, 6, 5, 5, 1, 0]
@@ -214,7 +216,7 @@ def test_cells_are_means_by_place(network):
 @torch.no_grad()
 def test_an_empty_cell_stands_for_nothing_and_is_never_selected():
     x, score = torch.randn(1, 1 + 4, 8), torch.tensor([[1.0, 2.0, 3.0, 0.0]])
-    after = Cells()(Tokens(x, prefix=1, grid=(2, 2)), Ranking(score, score, 3), None)
+    after = Cells()(Tokens(x, prefix=1, grid=(2, 2)), Ranking(score, score, 3))
     assert after.patch_size[0].tolist() == [1, 1, 1, 0, 0, 0, 1]
     assert after.count().tolist() == [4]
 
@@ -250,3 +252,20 @@ def test_a_merged_position_scores_the_mean_and_a_fused_one_lowest(network):
     for token in (0, 1, 2, 3, 5):
         torch.testing.assert_close(score[token], selector.scores[1][source == token].mean())
     assert score[4] == -torch.inf
+
+
+@torch.no_grad()
+def test_attention_counts_by_the_value_that_it_takes(network):
+    selector = make_student(network, ClassTokenValue, Absorb).method.selector
+    query, key, value = torch.randn(3, 1, 4, 1 + 6, 16).unbind(0)
+    value[:, :, 1 + 2] *= 0  # attended to or not, it hands on nothing
+    tokens = Tokens(torch.randn(1, 1 + 6, 64), prefix=1)
+    score = selector.score(tokens, 0, Seen(Attended(query, key, value, 0.25, None)))[0]
+    for patch in range(6):
+        expected = 0.0
+        for head in range(4):
+            logits = key[0, head] @ query[0, head, 0] * 0.25
+            norm = value[0, head, 1 + patch].square().sum().sqrt()
+            expected += logits.exp()[1 + patch] / logits.exp().sum() * norm / 4
+        torch.testing.assert_close(score[patch], expected)
+    assert score.argmin() == 2

@@ -25,10 +25,10 @@ from src.modules.layers.paths import Blended, Gathered
 from src.modules.layers.predictor import Predictor
 from src.modules.layers.selection import gumbel_keep
 from src.modules.layers.tokens import Tokens
-from src.modules.methods.selectors import position, predictor
 from src.modules.methods.ats import sample
 from src.modules.methods.base import TokenReduction
 from src.modules.methods.mctf import fuse
+from src.modules.methods.selectors import position, predictor
 from src.modules.methods.tome import merges_per_block
 from src.modules.teacher import Teacher
 

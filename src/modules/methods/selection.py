@@ -86,5 +86,4 @@ class Selection(TokenReduction):
         count = self.schedule.num_keep(number, tokens.num_patches)
         if count >= score.shape[1]:
             return tokens
-        ranking = Ranking(score, self.selector.weight(score), count)
-        return self.disposal(tokens, ranking, seen.attended)
+        return self.disposal(tokens, Ranking(score, self.selector.weight(score), count))

@@ -7,7 +7,6 @@ from torch import Tensor
 from torch.nn import functional as F
 from typing_extensions import override
 
-from ...layers.attention import Attended
 from ...layers.tokens import Tokens, take_rows
 from .base import Disposal, Ranking
 
@@ -17,24 +16,21 @@ class Absorb(Disposal):
 
     The average is weighted by size, and attention then weighs a token by its size (ToMe's
     proportional attention), so that nothing of the image is lost to it. Similarity is the cosine of
-    the heads' mean keys where attention was read, else of the tokens themselves. No attention map
-    is needed.
+    the tokens, and no attention map is needed.
     """
 
     merges = True
 
     @override
-    def __call__(self, tokens: Tokens, ranking: Ranking, attended: Attended | None) -> Tokens:
-        metric = tokens.x if attended is None else attended.key.mean(dim=1)  # (B, P+N, D)
-        group = nearest_kept(metric[:, tokens.prefix :].detach(), ranking)
-        return tokens.merge(group, ranking.count)
+    def __call__(self, tokens: Tokens, ranking: Ranking) -> Tokens:
+        return tokens.merge(nearest_kept(tokens.patches.detach(), ranking), ranking.count)
 
 
 def nearest_kept(metric: Tensor, ranking: Ranking) -> Tensor:
     """Return the rank of the kept token that each token joins, `(B, N)`; kept ones join themselves.
 
     Args:
-        metric: `(B, N, D)`, compared by cosine.
+        metric: `(B, N, C)`, compared by cosine.
         ranking: Of the same tokens.
     """
     normed = F.normalize(metric.float(), dim=-1)

@@ -8,7 +8,6 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ...layers.attention import Attended
 from ...layers.tokens import Tokens
 
 
@@ -46,11 +45,10 @@ class Disposal(ABC):
     merges: ClassVar[bool] = False
 
     @abstractmethod
-    def __call__(self, tokens: Tokens, ranking: Ranking, attended: Attended | None) -> Tokens:
+    def __call__(self, tokens: Tokens, ranking: Ranking) -> Tokens:
         """Return the tokens that go on.
 
         Args:
             tokens: All tokens of the location.
             ranking: Their scores; fewer are kept than there are.
-            attended: What attention saw, if the selector reads it.
         """

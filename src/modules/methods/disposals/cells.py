@@ -7,7 +7,6 @@ from torch import Tensor
 from typing_extensions import override
 
 from ....errors import InputError
-from ...layers.attention import Attended
 from ...layers.tokens import Tokens
 from .absorb import grouped
 from .base import Disposal, Ranking
@@ -35,7 +34,7 @@ class Cells(Disposal):
         self.side = side
 
     @override
-    def __call__(self, tokens: Tokens, ranking: Ranking, attended: Attended | None) -> Tokens:
+    def __call__(self, tokens: Tokens, ranking: Ranking) -> Tokens:
         kept, dropped = ranking.split()
         cell = self._cells(tokens)
         joined = ranking.count + cell.gather(1, dropped)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing_extensions import override
 
-from ...layers.attention import Attended
 from ...layers.tokens import Tokens
 from .base import Disposal, Ranking
 
@@ -15,5 +14,5 @@ class Fuse(Disposal):
     merges = True
 
     @override
-    def __call__(self, tokens: Tokens, ranking: Ranking, attended: Attended | None) -> Tokens:
+    def __call__(self, tokens: Tokens, ranking: Ranking) -> Tokens:
         return tokens.fuse(ranking.kept, ranking.weight)

@@ -1,0 +1,28 @@
+"""Score a patch by what the class token takes from it: attention times value (ATS, Eq. 5)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from typing_extensions import override
+
+from ...layers.tokens import Tokens
+from .base import Seen
+from .class_attention import ClassTokenAttention
+
+
+class ClassTokenValue(ClassTokenAttention):
+    """The class token's attention to each patch times the norm of the patch's value.
+
+    The mean over the heads. A patch that is attended to but hands on nothing, as sinks of attention
+    do, scores low. Nothing to learn, and one row of attention to compute.
+
+    Source: Fayyaz et al., "Adaptive Token Sampling" (ECCV 2022, arXiv:2111.15667), whose score is
+    the same product for each head.
+    """
+
+    @override
+    def score(self, tokens: Tokens, number: int, seen: Seen) -> Tensor:
+        assert seen.attended is not None
+        attention = seen.attended.weights(queries=1)[:, :, 0, tokens.prefix :]  # (B, H, N)
+        value = seen.attended.value[:, :, tokens.prefix :].float().norm(dim=-1)
+        return (attention * value).mean(dim=1)

@@ -95,22 +95,24 @@ class LogitDistillation(LossTerm):
 class TokenDistillation(LossTerm):
     """Squared distance of the finally kept patch features from the teacher's (paper A, Eq. 13).
 
-    The mean over kept patches and channels, as in the released code (the paper sums channels).
+    The mean over kept patches and channels, as in the released code (the paper sums channels). A
+    token that stands for several patches is compared with the mean of theirs, and counts once.
     """
 
     needs_teacher = True
 
     def forward(self, output: SparseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
         """0 if no patch is kept."""
-        student, kept = by_patch(output, output.features)
-        distance = (student.float() - teacher.features.float()).square().mean(-1)
-        return kept_mean(distance, kept)
+        features, counts = by_token(output, teacher.features.float())
+        distance = (output.features.float() - features).square().mean(-1)
+        return kept_mean(distance, counts)
 
 
 class TokenLogitDistillation(LossTerm):
     """KL(teacher || student) of the class distributions of the finally kept patches (LV-ViT).
 
-    The mean over kept patches, as in the released code.
+    The mean over kept patches, as in the released code. A token that stands for several patches
+    is compared with the mean of their distributions, and counts once.
     """
 
     needs_teacher = True
@@ -120,9 +122,9 @@ class TokenLogitDistillation(LossTerm):
         """0 if no patch is kept."""
         assert output.token_logits is not None
         assert teacher.token_logits is not None
-        student, kept = by_patch(output, output.token_logits)
-        divergence = kl_divergence(teacher.token_logits, student)
-        return kept_mean(divergence, kept)
+        classes, counts = by_token(output, teacher.token_logits.float().softmax(-1))
+        divergence = kl_divergence(classes.clamp(min=1e-30).log(), output.token_logits)
+        return kept_mean(divergence, counts)
 
 
 class PixelClassification(LossTerm):
@@ -153,21 +155,25 @@ class Detection(LossTerm):
         return torch.stack(list(output.losses.values())).sum()
 
 
-def by_patch(output: SparseOutput, values: Tensor) -> tuple[Tensor, Tensor]:
-    """The values `(B, N, C)` of tokens as the image's patches `(B, patches, C)` have them.
+def by_token(output: SparseOutput, values: Tensor) -> tuple[Tensor, Tensor]:
+    """The teacher's `values (B, patches, C)` as the student's tokens stand for them.
 
-    Also which patches have any: `(B, patches)`, 1 where a token stands for the patch.
+    For each token the mean over its patches `(B, N, C)`; and which tokens count `(B, N)`, 1 where
+    one is alive and stands for any.
     """
     alive = (output.size.detach() > 0).float()
     if output.source is None:
         return values, alive
-    index = output.source.clamp(min=0)
-    rows = index.unsqueeze(-1).expand(-1, -1, values.shape[-1])
-    return values.gather(1, rows), alive.gather(1, index) * (output.source >= 0)
+    stands = (output.source >= 0).to(values.dtype).unsqueeze(-1)
+    index = output.source.clamp(min=0).unsqueeze(-1)
+    total = values.new_zeros(*alive.shape, values.shape[-1])
+    total = total.scatter_add(1, index.expand_as(values), stands * values)
+    patches = values.new_zeros(*alive.shape, 1).scatter_add(1, index, stands)
+    return total / patches.clamp(min=1), alive * (patches.squeeze(-1) > 0)
 
 
 def kept_mean(values: Tensor, kept: Tensor) -> Tensor:
-    """The mean of `values (B, patches)` where `kept` is 1; 0 if nothing is kept.
+    """The mean of `values (B, N)` where `kept` is 1; 0 if nothing is kept.
 
     Over the images of all processes: the average of their gradients, which DDP takes, is then the
     gradient of one process that has all the images.

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -86,3 +88,16 @@ def test_weights():
         WeightedLoss(terms, {"a": -1, "b": 0, "c": 0})
     with pytest.raises(InputError, match="Every loss weight is 0"):
         WeightedLoss(terms, {"a": 0, "b": 0, "c": 0})
+
+
+def test_token_distillation_compares_a_merged_token_with_the_mean_of_its_patches():
+    output, teacher = make_output(), make_teacher()
+    features = torch.randn(2, 3, output.features.shape[-1])
+    source = torch.tensor([[0, 0, 1, -1], [2, 2, 2, 0]])  # token 1 of the second stands for none
+    merged = replace(output, features=features, size=torch.ones(2, 3), source=source)
+    distances = [
+        (features[image, token] - teacher.features[image, source[image] == token].mean(0))
+        for image, token in ((0, 0), (0, 1), (1, 0), (1, 2))
+    ]
+    expected = torch.stack(distances).square().mean()
+    torch.testing.assert_close(TokenDistillation()(merged, teacher, TARGET), expected)

@@ -25,11 +25,11 @@ SWEEP := reports/sweep
 DIGITS := trainer=cpu callbacks.progress=null datamodule.val_images=500 hydra.sweep.dir=$(SWEEP)
 RATIOS := rho=0.9,0.7,0.5,0.3
 
-sweep: install ## Seven methods at four ratios on embedded data; table, picture and page in reports/sweep
-	$(BIN)/python eval.py -m $(DIGITS) $(RATIOS) method=random,attention,evit,tome,ats,mctf
+sweep: install ## Eight methods at four ratios on embedded data; table, picture and page in reports/sweep
+	$(BIN)/python eval.py -m $(DIGITS) $(RATIOS) method=random,attention,evit,attention_absorb,tome,ats,mctf
 	$(BIN)/python eval.py -m $(DIGITS) method=dense,structural
 	test -f $(SWEEP)/trained/checkpoints/last.ckpt || \
-		$(BIN)/python train.py experiment=demo callbacks.progress=null hydra.run.dir=$(SWEEP)/trained
+		$(BIN)/python train.py experiment=demo method=dynamicvit callbacks.progress=null hydra.run.dir=$(SWEEP)/trained
 	$(BIN)/python eval.py -m $(DIGITS) $(RATIOS) ckpt_path=$(SWEEP)/trained/checkpoints/last.ckpt
 
 test: install ## Run the tests

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 REPORT = Path("reports/demo")
@@ -28,6 +29,7 @@ def main(config: DictConfig) -> None:
         "dense": test_accuracy(quiet, dense, data)["acc1"],
         "sparse": test_accuracy(quiet, module, data)["acc1"],
     }
+    method = HydraConfig.get().runtime.choices["method"]
     student = module.student.cpu()
     measured = cost_and_speed(student, data.image_size, batch_size=32)
 
@@ -45,7 +47,7 @@ def main(config: DictConfig) -> None:
 
     rows = [
         row("dense", 1.0, "dense", "_dense", 1.0, 1.0),
-        row("dynamicvit", config.rho, "sparse", "", measured["gmacs_share"], measured["speedup"]),
+        row(method, config.rho, "sparse", "", measured["gmacs_share"], measured["speedup"]),
     ]
     write_csv(rows, REPORT / "results.csv", COLUMNS)
     images = spread_images(data.val_dataset(), 8)

@@ -318,7 +318,12 @@ CASES = [
         "asks for block 9",
         "6 blocks",
     ),
-    case("no auxiliary loss", "train.py method=cropr", "auxiliary loss", "loss=auxiliary"),
+    case(
+        "no auxiliary loss",
+        "train.py method=cropr loss.auxiliary.weight=0",
+        "auxiliary loss",
+        "loss.auxiliary a weight",
+    ),
     case("no token logits", "train.py loss=lvvit", "does not classify each token", "=dynamicvit"),
     case(
         "weights of a ViT for a Swin",

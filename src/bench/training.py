@@ -56,7 +56,7 @@ def steps(
     method, which masks or blends, and the keep ratio's loss; `whole` adds the teacher and all of
     the method's losses.
     `student removing` and `whole removing` are the same for a method that removes tokens in
-    training too (`query_absorb`, or `query_paths` in hierarchical networks), with its auxiliary
+    training too (`attention_absorb`, or `query_paths` in hierarchical networks), with its auxiliary
     loss. For plain transformers `student explicit` and `whole explicit` are the released code's
     way: a T x T softmax for each head (paper A, Eq. 9-11) and a teacher of full precision, which
     `whole` has in `precision` and `compiled` if wanted.
@@ -75,22 +75,13 @@ def steps(
 
     student = student_of(None)
     plain_sequence = isinstance(student, SequenceBackbone)
-    removing = student_of("query_absorb" if plain_sequence else "query_paths")
+    removing = student_of("attention_absorb" if plain_sequence else "query_paths")
     teacher, plain = Teacher(student, precision, compiled), Teacher(student)
     images = torch.randn(batch_size, 3, image_size, image_size, device=place)
     classes = student(images[:1]).logits.shape[-1]
     target = torch.randint(0, classes, (batch_size,), device=place)
-    auxiliary = ["loss=auxiliary"]
-    losses = {
-        "masked": loss_of([], None, student),
-        "masked alone": loss_of([], ("classification", "keep_ratio"), student),
-        "removing": loss_of(auxiliary, None, removing),
-        "removing alone": loss_of(
-            ["loss.auxiliary._target_=src.modules.auxiliary.AuxiliaryClassification", *auxiliary],
-            ("classification", "auxiliary"),
-            removing,
-        ),
-    }
+    labels = ["loss.auxiliary._target_=src.modules.auxiliary.AuxiliaryClassification"]
+    untaught = ("classification", "keep_ratio", "auxiliary")
 
     def dense() -> None:
         _backward(F.cross_entropy(student.backbone(images), target), student)
@@ -104,17 +95,18 @@ def steps(
         output = student(images)
         _backward(loss(output, teacher(images), target)[0], student, loss)
 
-    masked = partial(alone, student, losses["masked alone"])
+    masked = partial(alone, student, loss_of(labels, untaught, student))
+    all_terms = loss_of([], None, student)
     calls: dict[str, Step] = {
         "dense": dense,
         "student": masked,
-        "student removing": partial(alone, removing, losses["removing alone"]),
-        "whole": partial(whole, student, losses["masked"], teacher),
-        "whole removing": partial(whole, removing, losses["removing"], teacher),
+        "student removing": partial(alone, removing, loss_of(labels, untaught, removing)),
+        "whole": partial(whole, student, all_terms, teacher),
+        "whole removing": partial(whole, removing, loss_of([], None, removing), teacher),
     }
     if plain_sequence:
         calls["student explicit"] = _explicitly(masked)
-        calls["whole explicit"] = _explicitly(partial(whole, student, losses["masked"], plain))
+        calls["whole explicit"] = _explicitly(partial(whole, student, all_terms, plain))
     return calls
 
 

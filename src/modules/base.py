@@ -80,7 +80,12 @@ class SparseModule(L.LightningModule, ABC):
         if self.student.method.learns_by_summaries and not self.loss.teaches_selectors:
             raise InputError(
                 "This method's scores learn from an auxiliary loss, and no term of the loss is "
-                "one: choose loss=auxiliary."
+                "one: give loss.auxiliary a weight above 0, as in loss=dynamicvit."
+            )
+        if self.student.method.draws and not self.loss.holds_ratio:
+            log.warning(
+                "No term of the loss holds what this method draws to the schedule's ratios: give "
+                "loss.keep_ratio a weight above 0 unless that is meant."
             )
 
     def setup(self, stage: str) -> None:

@@ -10,11 +10,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
 from ..datamodules.targets import IGNORED
 from ..errors import InputError
 from .backbones.base import SparseBackbone, SparseOutput
 from .heads.base import DenseOutput
+from .methods.base import Method
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,11 @@ class LossTerm(nn.Module, ABC):
     needs_teacher: ClassVar[bool] = False
     needs_token_logits: ClassVar[bool] = False
     teaches_selectors: ClassVar[bool] = False
+    holds_ratio: ClassVar[bool] = False
+
+    def applies(self, method: Method) -> bool:
+        """Whether anything of a student under `method` learns from the term; most always teach."""
+        return True
 
     def prepare(self, student: SparseBackbone, num_classes: int) -> None:
         """Make the term's own parameters for a student of `num_classes`; most terms have none."""
@@ -59,13 +66,19 @@ class KeepRatio(LossTerm):
     """Squared distance of the share of kept patches from the schedule's (paper A, Eq. 15).
 
     The mean over locations; per image, or of the batch's mean share, which lets an image keep
-    more and another fewer.
+    more and another fewer. For methods that draw decisions; the others keep what they are asked to.
     """
+
+    holds_ratio = True
 
     def __init__(self, batch_mean: bool = False) -> None:
         """Choose between each image's share and the batch's."""
         super().__init__()
         self.batch_mean = batch_mean
+
+    @override
+    def applies(self, method: Method) -> bool:
+        return method.draws
 
     def forward(self, output: SparseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
         """0 where nothing is decided."""
@@ -228,7 +241,20 @@ class WeightedLoss(nn.Module):
         return any(term.needs_token_logits for term in self._terms())
 
     def prepare(self, student: SparseBackbone, num_classes: int) -> None:
-        """Make the terms' own parameters for `student`, whose outputs are `num_classes`."""
+        """Leave out what does not apply to `student`, make the other terms' own parameters.
+
+        Args:
+            student: Whose outputs the terms will see.
+            num_classes: Of its classifier; 0 without one.
+        """
+        terms: Any = self.terms.items()
+        self.terms = nn.ModuleDict({n: term for n, term in terms if term.applies(student.method)})
+        self.weights = {name: self.weights[name] for name in self.terms}
+        if not self.terms:
+            raise InputError(
+                f"No term of the loss applies to {type(student.method).__name__}: choose another "
+                "loss, as loss=dynamicvit."
+            )
         for term in self._terms():
             term.prepare(student, num_classes)
 
@@ -236,6 +262,11 @@ class WeightedLoss(nn.Module):
     def teaches_selectors(self) -> bool:
         """Whether selectors that learn from summaries learn from any term."""
         return any(term.teaches_selectors for term in self._terms())
+
+    @property
+    def holds_ratio(self) -> bool:
+        """Whether any term holds drawn decisions to the schedule's ratios."""
+        return any(term.holds_ratio for term in self._terms())
 
     def _terms(self) -> Any:
         return self.terms.values()

@@ -12,8 +12,13 @@ from torch.nn import functional as F
 
 from src.errors import InputError
 from src.modules import load_weights, sparsify
-from src.modules.auxiliary import AuxiliaryClassification, AuxiliaryDistillation
+from src.modules.auxiliary import (
+    AuxiliaryClassification,
+    AuxiliaryDistillation,
+    AuxiliaryFeatures,
+)
 from src.modules.backbones import family_of
+from src.modules.build import build_loss, compose_config
 from src.modules.layers.attention import Attended
 from src.modules.layers.tokens import Tokens
 from src.modules.losses import TeacherOutput
@@ -72,9 +77,7 @@ def test_all_are_found():
     assert (LearnedQuery, Absorb) in PAIRS
 
 
-@pytest.mark.parametrize(
-    ("selector", "disposal"), [pair for pair in PAIRS if pair[0].draw is Selector.draw]
-)
+@pytest.mark.parametrize(("selector", "disposal"), [pair for pair in PAIRS if not pair[0].draws])
 def test_training_computes_what_inference_computes(network, selector, disposal):
     student = make_student(network, selector, disposal)
     images = torch.randn(2, 3, 112, 112)
@@ -145,7 +148,7 @@ def test_the_auxiliary_loss_by_its_equations(network):
     teacher = TeacherOutput(torch.randn(2, 7), output.features)
     expected = []
     for head, summary in zip(term.heads, output.summaries, strict=True):
-        logits = head.classify(summary + head.mlp(summary))
+        logits = head.predict(summary + head.mlp(summary))
         p, q = teacher.logits.softmax(-1), logits.softmax(-1)
         expected.append((p * (p / q).log()).sum(-1).mean())
     actual = term(output, teacher, torch.zeros(2))
@@ -166,14 +169,37 @@ def test_a_summary_weighs_patches_by_score_and_size(network):
     torch.testing.assert_close(selector.summary(tokens, score), expected)
 
 
-def test_methods_without_summaries_give_an_auxiliary_loss_of_zero(network):
-    selector = next(kind for kind, _ in PAIRS if not kind.learns_by_summaries)
-    student = make_student(network, selector, Absorb).train()
-    term = AuxiliaryDistillation()
-    term.prepare(student, 7)
+@pytest.mark.parametrize(
+    ("method", "left"),
+    [
+        ("dynamicvit", {"keep_ratio"}),
+        ("static", {"keep_ratio"}),
+        ("evit", set()),
+        ("tome", set()),
+        ("query_absorb", {"auxiliary"}),
+    ],
+)
+def test_terms_that_teach_a_method_nothing_are_left_out(network, method, left):
+    loss = build_loss(compose_config(["loss=dynamicvit"], ["loss"])["loss"])
+    loss.prepare(sparsify(network, method=method), 7)
+    common = {"classification", "logit_distillation", "token_distillation"}
+    assert set(loss.terms) == set(loss.weights) == common | left
+
+
+def test_without_classes_a_head_predicts_the_mean_of_the_teachers_features(network):
+    student = make_student(network, LearnedQuery, Absorb).train()
     output = student(torch.randn(2, 3, 112, 112))
-    assert list(term.parameters()) == []
-    assert term(output, TeacherOutput(output.logits, output.features), torch.zeros(2)) == 0
+    term = AuxiliaryFeatures()
+    term.prepare(student, 0)
+    teacher = TeacherOutput(output.logits, torch.randn(2, PATCHES, 64))
+    value = term(output, teacher, torch.zeros(2))
+    mean = teacher.features.mean(1)
+    heads = zip(term.heads, output.summaries, strict=True)
+    expected = [(head(summary) - mean).square().mean() for head, summary in heads]
+    torch.testing.assert_close(value, torch.stack(expected).mean())
+    value.backward()
+    assert student.method.selector.queries.grad.abs().sum(dim=1).gt(0).all()
+    assert all(p.grad is None for p in student.backbone.parameters())
 
 
 @torch.no_grad()

@@ -45,6 +45,7 @@ class Selection(TokenReduction):
         self.merges = disposal.merges
         self.needs_class_token = self.selector.needs_class_token
         self.one_head_per_location = self.selector.one_head_per_location
+        self.draws = self.selector.draws
         self.learns_by_summaries = self.selector.learns_by_summaries
 
     @override
@@ -74,9 +75,8 @@ class Selection(TokenReduction):
     def _select(self, number: int | None, tokens: Tokens, seen: Seen) -> Tokens:
         if number is None:
             return tokens
-        drawn = self.selector.draw(tokens, number) if self.training else None
-        if drawn is not None:
-            return tokens.mask(drawn)
+        if self.draws and self.training:
+            return tokens.mask(self.selector.draw(tokens, number))
         score = self.selector.score(tokens, number, seen)  # (B, N)
         if tokens.patch_size is not None:  # what stands for nothing does not go on
             score = score.masked_fill(tokens.patch_size == 0, -torch.inf)

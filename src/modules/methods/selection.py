@@ -45,6 +45,13 @@ class Selection(TokenReduction):
         self.one_head_per_location = self.selector.one_head_per_location
         self.learns_by_summaries = self.selector.learns_by_summaries
 
+    @property
+    @override
+    def name(self) -> str:
+        if type(self) is not Selection:
+            return super().name
+        return f"{type(self.selector).__name__} with {type(self.disposal).__name__}"
+
     @override
     def before_block(self, layer: int, tokens: Tokens) -> Tokens:
         return tokens if self.selector.reads_attention else self._select(layer, tokens, None)

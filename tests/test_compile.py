@@ -12,42 +12,28 @@ from torch._dynamo.testing import CompileCounter
 from torch._dynamo.utils import counters
 
 from src.modules import compile_for_inference, sparsify
+from src.modules.backbones import SparseBackbone, family_of_class
 from src.modules.teacher import Teacher
+from tests.combinations import NETWORKS, make_student, students_of
 
-METHODS = (
-    "dynamicvit",
-    "random",
-    "attention",
-    "static",
-    "evit",
-    "tome",
-    "ats",
-    "mctf",
-    "structural",
-    "query_absorb",
-)
-VIT = {"embed_dim": 64, "num_heads": 4, "depth": 4, "img_size": 64, "num_classes": 5}
-NETWORKS = {
-    "vit": ("vit_tiny_patch16_224", VIT),
-    "eva": ("vit_small_patch16_rope_224.naver_in1k", VIT | {"num_heads": 4}),
-    "lvvit": ("lvvit_s", VIT),
-    "swin": (
-        "swin_tiny_patch4_window7_224",
-        {"embed_dim": 16, "depths": (1, 1, 3, 1), "num_heads": (1, 2, 4, 4), "window_size": 2}
-        | {"img_size": 64, "num_classes": 5},
-    ),
-    "convnext": (
-        "convnext_tiny",
-        {"depths": (1, 1, 3, 1), "dims": (8, 16, 32, 64), "num_classes": 5},
-    ),
-}
-CASES = [("vit", method) for method in METHODS] + [
-    (name, method)
+NATURAL = [
+    (name, family_of_class(type(student.backbone)).natural_method)
     for name in NETWORKS
-    if name != "vit"
-    for method in ("asymmetric" if name in ("swin", "convnext") else "dynamicvit", "dense")
+    for student in [students_of(name)["dense"]]
 ]
-CASES.append(("swin", "query_paths"))
+CASES = dict.fromkeys(
+    [(name, method) for name in ("vit", "swin") for method in students_of(name)]
+    + [(name, method) for name in NETWORKS for method in (dict(NATURAL)[name], "dense")]
+)
+TRAINED = dict.fromkeys(
+    NATURAL
+    + [
+        (name, method)
+        for name in ("vit", "swin")
+        for method, student in students_of(name).items()
+        if any(True for _ in student.method.parameters())
+    ]
+)
 
 
 @pytest.fixture(autouse=True)
@@ -55,10 +41,8 @@ def fresh() -> None:
     torch._dynamo.reset()
 
 
-def make(name: str, method: str):
-    network, options = NETWORKS[name]
-    options = {k: v for k, v in options.items() if k != "img_size" or name != "convnext"}
-    return sparsify(timm.create_model(network, **options), rho=0.5, method=method)
+def make(name: str, method: str) -> SparseBackbone:
+    return make_student(name, method, depth=3)
 
 
 @pytest.mark.parametrize(("name", "method"), CASES)
@@ -76,13 +60,13 @@ def test_inference_is_one_graph_whatever_the_batch(name, method):
     assert counter.frame_count <= 2  # for the first size, then for any
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_training_is_one_graph(name):
-    student = make(name, "asymmetric" if name in ("swin", "convnext") else "dynamicvit").train()
+@pytest.mark.parametrize(("name", "method"), TRAINED)
+def test_training_is_one_graph(name, method):
+    student = make(name, method).train()
     compiled = torch.compile(student, fullgraph=True, backend="aot_eager")
-    compiled(torch.randn(2, 3, 64, 64)).logits.sum().backward()
-    predictor = student.method.selector.predictors[0].out_conv[0].weight
-    assert predictor.grad is not None
+    output = compiled(torch.randn(2, 3, 64, 64))
+    (output.logits.sum() + sum(summary.sum() for summary in output.summaries)).backward()
+    assert all(parameter.grad is not None for parameter in student.method.parameters())
 
 
 needs_compiler = pytest.mark.skipif(

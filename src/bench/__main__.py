@@ -86,7 +86,7 @@ def measure(
         speedup, least, most = speed["sparse"].over(speed["dense"])
         yield {
             "backbone": backbone,
-            "method": type(student.method).__name__,
+            "method": student.method.name,
             "rho": rho,
             "image_size": size,
             "batch_size": batch_size,

@@ -82,8 +82,7 @@ class Disagreement(L.Callback):
         config = trainer.datamodule.input_config  # type: ignore[attr-defined]
         images, shares = self._images[0], self._shares[0]
         first, second = (list(shares[:, i].unbind(dim=1)) for i in (0, 1))
-        methods = (pl_module.student.method, self.other.method)
-        names = (type(methods[0]).__name__, type(methods[1]).__name__)
+        names = (pl_module.student.method.name, self.other.method.name)
         picture = draw_disagreement(
             images, first, second, names, locations, config["mean"], config["std"]
         )

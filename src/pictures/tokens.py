@@ -15,6 +15,7 @@ from ..modules.backbones.base import SparseOutput
 
 _GAP = 4
 _HEADER = 16
+_LINE = 12  # that each further line of a title adds to the header
 _TILE = 160  # least side of a shown image
 _FADE = 0.2  # what is left of a dropped patch; the rest is white
 _FIRST, _SECOND = (0.13, 0.35, 0.8), (0.9, 0.4, 0.05)  # blue and orange
@@ -112,20 +113,37 @@ def denormalized(images: Tensor, mean: Sequence[float], std: Sequence[float]) ->
 
 
 def grid(columns: Sequence[Tensor], titles: Sequence[str]) -> Image.Image:
-    """Columns of images `(B, 3, S, S)` in 0..1, a title above each."""
+    """Columns of images `(B, 3, S, S)` in 0..1, a title above each, in lines no wider than it."""
     side = max(_TILE, columns[0].shape[-1])
+    wrapped = [_wrapped(title, side) for title in titles]
+    header = _HEADER + _LINE * (max(map(len, wrapped)) - 1)
     width = len(columns) * (side + _GAP) + _GAP
-    height = len(columns[0]) * (side + _GAP) + _GAP + _HEADER
+    height = len(columns[0]) * (side + _GAP) + _GAP + header
     canvas = Image.new("RGB", (width, height), "white")
     text = ImageDraw.Draw(canvas)
-    for j, (column, title) in enumerate(zip(columns, titles, strict=True)):
+    for j, (column, lines) in enumerate(zip(columns, wrapped, strict=True)):
         left = _GAP + j * (side + _GAP)
-        text.text((left, 2), title, fill="black")
+        for number, line in enumerate(lines):
+            text.text((left, 2 + _LINE * number), line, fill="black")
         for i, image in enumerate(column):
             array = (image.permute(1, 2, 0).float().cpu().numpy() * 255).astype(np.uint8)
             tile = Image.fromarray(array).resize((side, side), Image.Resampling.NEAREST)
-            canvas.paste(tile, (left, _HEADER + _GAP + i * (side + _GAP)))
+            canvas.paste(tile, (left, header + _GAP + i * (side + _GAP)))
     return canvas
+
+
+def _wrapped(title: str, width: int) -> list[str]:
+    """Break `title` at spaces into lines of at most `width` pixels, if its words are no wider."""
+    pen = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    first, *words = title.split(" ")
+    lines = [first]
+    for word in words:
+        longer = f"{lines[-1]} {word}"
+        if pen.textlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
 
 
 def faded(pixels: Tensor, decision: Tensor) -> Tensor:
@@ -135,14 +153,14 @@ def faded(pixels: Tensor, decision: Tensor) -> Tensor:
 
 
 def _merged(pixels: Tensor, source: Tensor, share: Tensor) -> Tensor:
-    """Patches that share a token, in the mean color of all of them."""
+    """Patches that share a token, in the mean color of all of them; the others as they are."""
     side = math.isqrt(source.shape[1])
     colors = F.adaptive_avg_pool2d(pixels, side).flatten(2)  # (B, 3, patches)
     index = source.clamp(min=0).unsqueeze(1).expand_as(colors)
     sums = torch.zeros_like(colors).scatter_add(2, index, colors * share.unsqueeze(1))
     mean = enlarged(sums.gather(2, index).unflatten(2, (side, side)), pixels)
-    alone = enlarged(share, pixels) > 0.99
-    return torch.where(alone, pixels, mean)
+    shares = enlarged(share, pixels)
+    return torch.where((shares > 0) & (shares < 0.99), mean, pixels)
 
 
 def enlarged(values: Tensor, pixels: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ def survivor_maps(
     Returns:
         `images` as data addresses; `locations`; `decisions` for each location and image, a string
         of 0 and 1 for each patch; `sources` for each location and image, the group that each patch
-        is in, or null where patches were only kept or dropped.
+        is in, or null where each patch stands for itself; null for all where none merge.
     """
     with torch.inference_mode():
         output: SparseOutput = student.eval()(images)
@@ -45,7 +45,7 @@ def survivor_maps(
             ["".join(str(int(keep > 0.5)) for keep in image) for image in decision.tolist()]
             for decision in output.decisions
         ],
-        "sources": [s.tolist() for s in output.sources if s is not None] if merging else None,
+        "sources": [None if s is None else s.tolist() for s in output.sources] if merging else None,
     }
 
 

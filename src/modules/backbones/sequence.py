@@ -37,19 +37,19 @@ class SequenceBackbone(SparseBackbone):
         """As the base; the method must work on sequences."""
         if not isinstance(method, TokenReduction):
             raise InputError(
-                f"{type(method).__name__} works on feature maps, but {type(backbone).__name__} is "
+                f"{method.name} works on feature maps, but {type(backbone).__name__} is "
                 "a plain transformer: choose a token method, as method=dynamicvit."
             )
         if method.needs_class_token and not self.geometry(backbone).class_token:
             raise InputError(
-                f"{type(method).__name__} reads the class token's attention, and this "
+                f"{method.name} reads the class token's attention, and this "
                 f"{type(backbone).__name__} has no class token: choose a method that does without, "
                 "as method=dynamicvit or method=tome."
             )
         if method.merges and not self.geometry(backbone).mergeable:
             raise InputError(
                 f"Tokens with rotary positions, as this {type(backbone).__name__}'s, cannot be "
-                f"fused or merged by {type(method).__name__}: choose a method that keeps or drops "
+                f"fused or merged by {method.name}: choose a method that keeps or drops "
                 "them whole, as method=dynamicvit."
             )
         super().__init__(backbone, method)

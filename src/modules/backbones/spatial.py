@@ -28,7 +28,7 @@ class SpatialBackbone(SparseBackbone):
         """As the base; the method must work on feature maps."""
         if not isinstance(method, SpatialRouting):
             raise InputError(
-                f"{type(method).__name__} removes tokens, but {type(backbone).__name__} needs its "
+                f"{method.name} removes tokens, but {type(backbone).__name__} needs its "
                 "feature map whole: choose a method of two paths, as method=asymmetric."
             )
         super().__init__(backbone, method)

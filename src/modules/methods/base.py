@@ -62,6 +62,11 @@ class Method(nn.Module, ABC):
         self._schedule = schedule
 
     @property
+    def name(self) -> str:
+        """What sentences and pictures call it: its class, unless a class says more."""
+        return type(self).__name__
+
+    @property
     def schedule(self) -> KeepSchedule:
         """Where and how many."""
         return self._schedule

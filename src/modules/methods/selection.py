@@ -48,6 +48,13 @@ class Selection(TokenReduction):
         self.draws = self.selector.draws
         self.learns_by_summaries = self.selector.learns_by_summaries
 
+    @property
+    @override
+    def name(self) -> str:
+        if type(self) is not Selection:
+            return super().name
+        return f"{type(self.selector).__name__} with {type(self.disposal).__name__}"
+
     @override
     def _check(self, schedule: KeepSchedule) -> None:
         super()._check(schedule)

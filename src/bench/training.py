@@ -21,9 +21,10 @@ from ..modules.backbones.base import SparseBackbone
 from ..modules.backbones.sequence import SequenceBackbone
 from ..modules.build import build_loss, compose_config
 from ..modules.layers import attention
-from ..modules.losses import TeacherOutput, WeightedLoss
+from ..modules.losses import TeacherOutput
 from ..modules.teacher import PRECISIONS, Teacher
 from ..modules.throughput import take_turns
+from ..modules.weighted_loss import WeightedLoss
 from .memory import peak_memory_mb
 from .report import native_size, write
 
@@ -52,9 +53,9 @@ def steps(
 ) -> dict[str, Step]:
     """What is compared, each a callable: forward and backward, no optimizer.
 
-    `dense` is the timm network with cross-entropy; `student` the same under its family's own
-    method, which masks or blends, and the keep ratio's loss; `whole` adds the teacher and all of
-    the method's losses.
+    `dense` is the timm network with cross-entropy; `student` the same under the papers' method,
+    which masks (`dynamicvit`) or blends (`asymmetric`), and the keep ratio's loss; `whole` adds the
+    teacher and all of the method's losses.
     `student removing` and `whole removing` are the same for a method that removes tokens in
     training too (`query_absorb`, or `query_paths` in hierarchical networks), with its auxiliary
     loss. For plain transformers `student explicit` and `whole explicit` are the released code's
@@ -63,7 +64,7 @@ def steps(
     """
     place = torch.device(device)
 
-    def student_of(method: str | None) -> SparseBackbone:
+    def student_of(method: str) -> SparseBackbone:
         student = create_student(backbone, rho=rho, image_size=image_size, method=method)
         return student.to(place).train()
 
@@ -73,20 +74,19 @@ def steps(
         loss.prepare(student, classes)
         return loss.to(place)
 
-    student = student_of(None)
-    plain_sequence = isinstance(student, SequenceBackbone)
+    plain_sequence = isinstance(student_of("dense"), SequenceBackbone)
+    student = student_of("dynamicvit" if plain_sequence else "asymmetric")
     removing = student_of("query_absorb" if plain_sequence else "query_paths")
     teacher, plain = Teacher(student, precision, compiled), Teacher(student)
     images = torch.randn(batch_size, 3, image_size, image_size, device=place)
     classes = student(images[:1]).logits.shape[-1]
     target = torch.randint(0, classes, (batch_size,), device=place)
-    auxiliary = ["loss=auxiliary"]
     losses = {
         "masked": loss_of([], None, student),
         "masked alone": loss_of([], ("classification", "keep_ratio"), student),
-        "removing": loss_of(auxiliary, None, removing),
+        "removing": loss_of([], None, removing),
         "removing alone": loss_of(
-            ["loss.auxiliary._target_=src.modules.auxiliary.AuxiliaryClassification", *auxiliary],
+            ["loss.auxiliary._target_=src.modules.auxiliary.AuxiliaryClassification"],
             ("classification", "auxiliary"),
             removing,
         ),

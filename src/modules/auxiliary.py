@@ -1,4 +1,4 @@
-"""Loss terms by which selectors learn: auxiliary classifiers on what each selector saw."""
+"""Loss terms by which selectors learn: auxiliary heads on what each selector saw."""
 
 from __future__ import annotations
 
@@ -15,49 +15,46 @@ from .losses import LossTerm, TeacherOutput, kl_divergence
 
 
 class AuxiliaryHead(nn.Module):
-    """Classifies a selector's summary `(B, C)`: a residual MLP and a linear layer (Cropr)."""
+    """Predicts from a selector's summary `(B, C)`: a residual MLP and a linear layer (Cropr)."""
 
-    def __init__(self, dim: int, num_classes: int, expansion: int = 4) -> None:
+    def __init__(self, dim: int, outputs: int, expansion: int = 4) -> None:
         """Make a head for `dim` channels, with `expansion` times as many inside its MLP."""
         super().__init__()
         self.mlp = nn.Sequential(
             nn.Linear(dim, expansion * dim), nn.GELU(), nn.Linear(expansion * dim, dim)
         )
-        self.classify = nn.Linear(dim, num_classes)
+        self.linear = nn.Linear(dim, outputs)
 
     @override
     def forward(self, summary: Tensor) -> Tensor:
-        logits: Tensor = self.classify(summary + self.mlp(summary))
-        return logits
+        predicted: Tensor = self.linear(summary + self.mlp(summary))
+        return predicted
 
 
 class AuxiliaryTerm(LossTerm):
-    """One auxiliary classifier for each location; the mean of their losses.
+    """One auxiliary head for each location; the mean of their losses.
 
-    The classifiers are parameters of the loss and not of the student: they are trained and resumed,
-    and no student carries them. Their gradient reaches the selector's scores and nothing else of
-    the student. 0 for methods that learn without such a term.
+    The heads are parameters of the loss and not of the student: they are trained and resumed, and
+    no student carries them. Their gradient reaches the selector's scores and nothing else of the
+    student. Applies to methods that learn by summaries.
     """
 
     teaches_selectors = True
 
     def __init__(self) -> None:
-        """Have no classifiers before `prepare`."""
+        """Have no heads before `prepare`."""
         super().__init__()
         self.heads = nn.ModuleList()
 
     @override
+    def applies(self, student: SparseBackbone) -> bool:
+        return student.method.learns_by_summaries
+
+    @override
     def prepare(self, student: SparseBackbone, num_classes: int) -> None:
-        method = student.method
-        if not method.learns_by_summaries:
-            return
-        if not num_classes:
-            raise InputError(
-                "An auxiliary loss needs a network that classifies images, and this task's has no "
-                "classifier: choose a method that learns without it, as method=dynamicvit."
-            )
         dim = student.geometry(student.backbone).dim
-        self.heads.extend(AuxiliaryHead(dim, num_classes) for _ in method.schedule.locations)
+        outputs = self.outputs(student, num_classes)
+        self.heads.extend(AuxiliaryHead(dim, outputs) for _ in student.method.schedule.locations)
 
     @override
     def forward(self, output: SparseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
@@ -65,26 +62,61 @@ class AuxiliaryTerm(LossTerm):
             self.compare(head(summary), teacher, target)
             for head, summary in zip(self.heads, output.summaries, strict=True)
         ]
-        return torch.stack(losses).mean() if losses else output.logits.new_zeros(())
+        return torch.stack(losses).mean()
 
     @abstractmethod
-    def compare(self, logits: Tensor, teacher: TeacherOutput, target: Tensor) -> Tensor:
-        """Return the loss of one classifier's `logits (B, classes)`."""
+    def outputs(self, student: SparseBackbone, num_classes: int) -> int:
+        """Return how many numbers a head predicts of an image."""
+
+    @abstractmethod
+    def compare(self, predicted: Tensor, teacher: TeacherOutput, target: Tensor) -> Tensor:
+        """Return the loss of what one head `predicted (B, outputs)`."""
 
 
-class AuxiliaryClassification(AuxiliaryTerm):
+class AuxiliaryClassifiers(AuxiliaryTerm):
+    """The heads are classifiers of the task's classes."""
+
+    @override
+    def outputs(self, student: SparseBackbone, num_classes: int) -> int:
+        if not num_classes:
+            raise InputError(
+                f"{type(self).__name__} needs a network that classifies images, and this task's "
+                "has no classifier: choose "
+                "loss.auxiliary._target_=src.modules.auxiliary.AuxiliaryFeatures."
+            )
+        return num_classes
+
+
+class AuxiliaryClassification(AuxiliaryClassifiers):
     """Cross-entropy of each auxiliary classifier against the labels (Cropr's loss)."""
 
     @override
-    def compare(self, logits: Tensor, teacher: TeacherOutput, target: Tensor) -> Tensor:
-        return F.cross_entropy(logits.float(), target)
+    def compare(self, predicted: Tensor, teacher: TeacherOutput, target: Tensor) -> Tensor:
+        return F.cross_entropy(predicted.float(), target)
 
 
-class AuxiliaryDistillation(AuxiliaryTerm):
+class AuxiliaryDistillation(AuxiliaryClassifiers):
     """KL(teacher || auxiliary classifier), for trainings that have a teacher."""
 
     needs_teacher = True
 
     @override
-    def compare(self, logits: Tensor, teacher: TeacherOutput, target: Tensor) -> Tensor:
-        return kl_divergence(teacher.logits, logits).mean()
+    def compare(self, predicted: Tensor, teacher: TeacherOutput, target: Tensor) -> Tensor:
+        return kl_divergence(teacher.logits, predicted).mean()
+
+
+class AuxiliaryFeatures(AuxiliaryTerm):
+    """Squared distance from the mean of the teacher's normed patch features of the image.
+
+    The mean over channels, as in `TokenDistillation`. For tasks whose network has no classifier.
+    """
+
+    needs_teacher = True
+
+    @override
+    def outputs(self, student: SparseBackbone, num_classes: int) -> int:
+        return student.levels()[-1].channels
+
+    @override
+    def compare(self, predicted: Tensor, teacher: TeacherOutput, target: Tensor) -> Tensor:
+        return F.mse_loss(predicted.float(), teacher.features.float().mean(dim=1))

@@ -10,7 +10,11 @@ import timm
 import torch
 from torch.nn import functional as F
 
-from src.modules.auxiliary import AuxiliaryClassification, AuxiliaryDistillation
+from src.modules.auxiliary import (
+    AuxiliaryClassification,
+    AuxiliaryDistillation,
+    AuxiliaryFeatures,
+)
 from src.modules.backbones import family_of
 from src.modules.layers.tokens import Tokens
 from src.modules.losses import TeacherOutput
@@ -108,14 +112,16 @@ def test_absorbing_is_a_mean_weighted_by_size():
             assert all(after.source[image, j] == place for j in groups[i])
 
 
-def test_scores_learn_from_the_auxiliary_loss_alone(network):
+@pytest.mark.parametrize("kind", [AuxiliaryClassification, AuxiliaryFeatures])
+def test_scores_learn_from_the_auxiliary_loss_alone(network, kind):
     student = make_student(network, LearnedQuery, Absorb).train()
     output = student(torch.randn(2, 3, 112, 112))
     assert [s.shape for s in output.summaries] == [(2, 64)] * 3
     queries = student.method.selector.queries
-    term = AuxiliaryClassification()
+    term = kind()
     term.prepare(student, 7)
-    teacher, target = TeacherOutput(torch.randn(2, 7), output.features), torch.tensor([1, 2])
+    features, target = output.features.detach(), torch.tensor([1, 2])
+    teacher = TeacherOutput(torch.randn(2, 7), features)
     output.logits.sum().backward(retain_graph=True)
     assert queries.grad is None
     student.zero_grad()
@@ -134,7 +140,7 @@ def test_the_auxiliary_loss_by_its_equations(network):
     teacher = TeacherOutput(torch.randn(2, 7), output.features)
     expected = []
     for head, summary in zip(term.heads, output.summaries, strict=True):
-        logits = head.classify(summary + head.mlp(summary))
+        logits = head.linear(summary + head.mlp(summary))
         p, q = teacher.logits.softmax(-1), logits.softmax(-1)
         expected.append((p * (p / q).log()).sum(-1).mean())
     actual = term(output, teacher, torch.zeros(2))
@@ -155,11 +161,17 @@ def test_a_summary_weighs_patches_by_score_and_size(network):
     torch.testing.assert_close(selector.summary(tokens, score), expected)
 
 
-def test_methods_without_summaries_give_an_auxiliary_loss_of_zero(network):
-    selector = next(kind for kind, _ in PAIRS if not kind.learns_by_summaries)
-    student = make_student(network, selector, Absorb).train()
-    term = AuxiliaryDistillation()
-    term.prepare(student, 7)
+@torch.no_grad()
+def test_the_auxiliary_loss_of_features_by_its_equations(network):
+    student = make_student(network, LearnedQuery, Absorb).train()
     output = student(torch.randn(2, 3, 112, 112))
-    assert list(term.parameters()) == []
-    assert term(output, TeacherOutput(output.logits, output.features), torch.zeros(2)) == 0
+    term = AuxiliaryFeatures()
+    term.prepare(student, 0)
+    teacher = TeacherOutput(output.logits, torch.randn(2, PATCHES, 64))
+    mean = teacher.features.sum(1) / PATCHES
+    expected = [
+        ((head.linear(z + head.mlp(z)) - mean) ** 2).sum() / (2 * 64)
+        for head, z in zip(term.heads, output.summaries, strict=True)
+    ]
+    actual = term(output, teacher, torch.zeros(2))
+    torch.testing.assert_close(actual, torch.stack(expected).mean())

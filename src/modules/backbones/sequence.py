@@ -49,7 +49,7 @@ class SequenceBackbone(SparseBackbone):
             raise InputError(
                 f"Tokens with rotary positions, as this {type(backbone).__name__}'s, cannot be "
                 f"fused or merged by {type(method).__name__}: choose a method that keeps or drops "
-                "them whole, as method=dynamicvit."
+                "them whole, as method=cropr or method=dynamicvit."
             )
         super().__init__(backbone, method)
 

@@ -22,6 +22,8 @@ class Asymmetric(FastPaths):
     straight-through) and blends both paths.
     """
 
+    draws_masks = True
+
     def __init__(
         self, schedule: KeepSchedule, geometry: Geometry, fast_path: str = "linear"
     ) -> None:

@@ -40,11 +40,13 @@ class Method(nn.Module, ABC):
 
     `schedule` is data outside the weights and may be replaced at any time: one checkpoint runs at
     any rho. `one_head_per_location` says that there are parameters for each location,
-    `learns_by_summaries` that they need an auxiliary loss (`src.modules.auxiliary`).
+    `learns_by_summaries` that they need an auxiliary loss (`src.modules.auxiliary`),
+    `draws_masks` that training draws each decision, so that only a loss holds it to the schedule.
     """
 
     one_head_per_location: bool = False
     learns_by_summaries: bool = False
+    draws_masks: bool = False
 
     def __init__(self, schedule: KeepSchedule, geometry: Geometry) -> None:
         """Check that the schedule fits a network of this depth."""

@@ -21,6 +21,7 @@ class DynamicViT(TokenReduction):
     """
 
     one_head_per_location = True
+    draws_masks = True
 
     def __init__(self, schedule: KeepSchedule, geometry: Geometry) -> None:
         """Make one predictor for each location of `schedule`."""

@@ -17,6 +17,7 @@ class Static(TokenReduction):
     """As DynamicViT, but a score belongs to a position and not to what is seen there."""
 
     one_head_per_location = True
+    draws_masks = True
 
     def __init__(self, schedule: KeepSchedule, geometry: Geometry) -> None:
         """Make one score for each location and position; all alike, near enough to be moved."""

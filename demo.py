@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 REPORT = Path("reports/demo")
@@ -14,6 +13,8 @@ COLUMNS = ("backbone", "method", "rho", "acc1", "gmacs", "gmacs_share", "images_
 @hydra.main(config_path="conf", config_name="train", version_base="1.3")
 def main(config: DictConfig) -> None:
     """Fine-tune, compare with the dense network, draw what survives."""
+    from hydra.core.hydra_config import HydraConfig
+
     from src.callbacks.token_maps import inspect, spread_images
     from src.evaluation import cost_and_speed, print_table, test_accuracy, write_csv
     from src.modules.build import compose_config, instantiate
@@ -29,13 +30,13 @@ def main(config: DictConfig) -> None:
         "dense": test_accuracy(quiet, dense, data)["acc1"],
         "sparse": test_accuracy(quiet, module, data)["acc1"],
     }
-    method = HydraConfig.get().runtime.choices["method"]
+    chosen = HydraConfig.get().runtime.choices
     student = module.student.cpu()
     measured = cost_and_speed(student, data.image_size, batch_size=32)
 
     def row(method: str, rho: float, kind: str, suffix: str, share: float, speedup: float) -> dict:
         return {
-            "backbone": "vit_micro",
+            "backbone": chosen.backbone,
             "method": method,
             "rho": rho,
             "acc1": accuracy[kind],
@@ -47,7 +48,7 @@ def main(config: DictConfig) -> None:
 
     rows = [
         row("dense", 1.0, "dense", "_dense", 1.0, 1.0),
-        row(method, config.rho, "sparse", "", measured["gmacs_share"], measured["speedup"]),
+        row(chosen.method, config.rho, "sparse", "", measured["gmacs_share"], measured["speedup"]),
     ]
     write_csv(rows, REPORT / "results.csv", COLUMNS)
     images = spread_images(data.val_dataset(), 8)

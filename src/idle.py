@@ -41,6 +41,8 @@ def _idle(config: DictConfig, module: SparseModule) -> Iterator[tuple[str, str]]
             yield "schedule.rho", f"method={name.lower()} does not ask for it"
     if setting("method.r") is not None:
         yield "rho", "method.r says how many tokens merge"
+    for name in module.loss.left_out:
+        yield f"loss.{name}", "this method does not learn from it"
     if not learned:
         yield "callbacks.freeze_backbone", "this method has no new parameters that must settle"
         yield "loss.keep_ratio", "this method learns nothing that decides"

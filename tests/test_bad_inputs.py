@@ -310,7 +310,7 @@ CASES = [
         "identity, linear, mlp",
     ),
     case(
-        "no fast path to choose", "train.py +method.fast_path=mlp", "DynamicViT has no setting fast"
+        "no fast path to choose", "train.py +method.fast_path=mlp", "Selection has no setting fast"
     ),
     case(
         "beyond the third stage",
@@ -320,9 +320,29 @@ CASES = [
     ),
     case(
         "no auxiliary loss",
-        "train.py method=cropr loss.auxiliary.weight=0",
-        "auxiliary loss",
-        "loss.auxiliary a weight",
+        "train.py method=cropr loss=classification",
+        "learn from an auxiliary loss",
+        "loss=dynamicvit",
+    ),
+    case(
+        "no auxiliary loss of maps",
+        "train.py task=segmentation backbone=swin_micro method=query_paths loss.auxiliary=null",
+        "learn from an auxiliary loss",
+        "loss=segmentation",
+    ),
+    case(
+        "an auxiliary classifier of maps",
+        "train.py task=detection backbone=swin_micro method=query_paths "
+        "loss.auxiliary._target_=src.modules.auxiliary.AuxiliaryDistillation",
+        "AuxiliaryDistillation needs a network that classifies",
+        "_target_=src.modules.auxiliary.AuxiliaryFeatures",
+    ),
+    case(
+        "a loss from which the method cannot learn",
+        "train.py method=random ~loss.classification ~loss.keep_ratio ~loss.logit_distillation "
+        "~loss.token_distillation",
+        "The loss is auxiliary alone",
+        "loss=dynamicvit",
     ),
     case("no token logits", "train.py loss=lvvit", "does not classify each token", "=dynamicvit"),
     case(

@@ -21,9 +21,10 @@ from ..modules.backbones.base import SparseBackbone
 from ..modules.backbones.sequence import SequenceBackbone
 from ..modules.build import build_loss, compose_config
 from ..modules.layers import attention
-from ..modules.losses import TeacherOutput, WeightedLoss
+from ..modules.losses import TeacherOutput
 from ..modules.teacher import PRECISIONS, Teacher
 from ..modules.throughput import take_turns
+from ..modules.weighted_loss import WeightedLoss
 from .memory import peak_memory_mb
 from .report import native_size, write
 
@@ -52,18 +53,18 @@ def steps(
 ) -> dict[str, Step]:
     """What is compared, each a callable: forward and backward, no optimizer.
 
-    `dense` is the timm network with cross-entropy; `student` the same under its family's own
-    method, which masks or blends, and the keep ratio's loss; `whole` adds the teacher and all of
-    the method's losses.
+    `dense` is the timm network with cross-entropy; `student` the same under the papers' method,
+    which masks (`dynamicvit`) or blends (`asymmetric`), and the keep ratio's loss; `whole` adds the
+    teacher and all of the method's losses.
     `student removing` and `whole removing` are the same for a method that removes tokens in
-    training too (`attention_absorb`, or `query_paths` in hierarchical networks), with its auxiliary
+    training too (`query_absorb`, or `query_paths` in hierarchical networks), with its auxiliary
     loss. For plain transformers `student explicit` and `whole explicit` are the released code's
     way: a T x T softmax for each head (paper A, Eq. 9-11) and a teacher of full precision, which
     `whole` has in `precision` and `compiled` if wanted.
     """
     place = torch.device(device)
 
-    def student_of(method: str | None) -> SparseBackbone:
+    def student_of(method: str) -> SparseBackbone:
         student = create_student(backbone, rho=rho, image_size=image_size, method=method)
         return student.to(place).train()
 
@@ -73,15 +74,23 @@ def steps(
         loss.prepare(student, classes)
         return loss.to(place)
 
-    student = student_of(None)
-    plain_sequence = isinstance(student, SequenceBackbone)
-    removing = student_of("attention_absorb" if plain_sequence else "query_paths")
+    plain_sequence = isinstance(student_of("dense"), SequenceBackbone)
+    student = student_of("dynamicvit" if plain_sequence else "asymmetric")
+    removing = student_of("query_absorb" if plain_sequence else "query_paths")
     teacher, plain = Teacher(student, precision, compiled), Teacher(student)
     images = torch.randn(batch_size, 3, image_size, image_size, device=place)
     classes = student(images[:1]).logits.shape[-1]
     target = torch.randint(0, classes, (batch_size,), device=place)
-    labels = ["loss.auxiliary._target_=src.modules.auxiliary.AuxiliaryClassification"]
-    untaught = ("classification", "keep_ratio", "auxiliary")
+    losses = {
+        "masked": loss_of([], None, student),
+        "masked alone": loss_of([], ("classification", "keep_ratio"), student),
+        "removing": loss_of([], None, removing),
+        "removing alone": loss_of(
+            ["loss.auxiliary._target_=src.modules.auxiliary.AuxiliaryClassification"],
+            ("classification", "auxiliary"),
+            removing,
+        ),
+    }
 
     def dense() -> None:
         _backward(F.cross_entropy(student.backbone(images), target), student)
@@ -95,18 +104,17 @@ def steps(
         output = student(images)
         _backward(loss(output, teacher(images), target)[0], student, loss)
 
-    masked = partial(alone, student, loss_of(labels, untaught, student))
-    all_terms = loss_of([], None, student)
+    masked = partial(alone, student, losses["masked alone"])
     calls: dict[str, Step] = {
         "dense": dense,
         "student": masked,
-        "student removing": partial(alone, removing, loss_of(labels, untaught, removing)),
-        "whole": partial(whole, student, all_terms, teacher),
-        "whole removing": partial(whole, removing, loss_of([], None, removing), teacher),
+        "student removing": partial(alone, removing, losses["removing alone"]),
+        "whole": partial(whole, student, losses["masked"], teacher),
+        "whole removing": partial(whole, removing, losses["removing"], teacher),
     }
     if plain_sequence:
         calls["student explicit"] = _explicitly(masked)
-        calls["whole explicit"] = _explicitly(partial(whole, student, all_terms, plain))
+        calls["whole explicit"] = _explicitly(partial(whole, student, losses["masked"], plain))
     return calls
 
 

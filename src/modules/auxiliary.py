@@ -12,7 +12,6 @@ from typing_extensions import override
 from ..errors import InputError
 from .backbones.base import SparseBackbone, SparseOutput
 from .losses import LossTerm, TeacherOutput, kl_divergence
-from .methods.base import Method
 
 
 class AuxiliaryHead(nn.Module):
@@ -24,12 +23,12 @@ class AuxiliaryHead(nn.Module):
         self.mlp = nn.Sequential(
             nn.Linear(dim, expansion * dim), nn.GELU(), nn.Linear(expansion * dim, dim)
         )
-        self.predict = nn.Linear(dim, outputs)
+        self.linear = nn.Linear(dim, outputs)
 
     @override
     def forward(self, summary: Tensor) -> Tensor:
-        prediction: Tensor = self.predict(summary + self.mlp(summary))
-        return prediction
+        predicted: Tensor = self.linear(summary + self.mlp(summary))
+        return predicted
 
 
 class AuxiliaryTerm(LossTerm):
@@ -37,7 +36,7 @@ class AuxiliaryTerm(LossTerm):
 
     The heads are parameters of the loss and not of the student: they are trained and resumed, and
     no student carries them. Their gradient reaches the selector's scores and nothing else of the
-    student. For methods that learn from summaries alone.
+    student. Applies to methods that learn by summaries.
     """
 
     teaches_selectors = True
@@ -48,12 +47,13 @@ class AuxiliaryTerm(LossTerm):
         self.heads = nn.ModuleList()
 
     @override
-    def applies(self, method: Method) -> bool:
-        return method.learns_by_summaries
+    def applies(self, student: SparseBackbone) -> bool:
+        return student.method.learns_by_summaries
 
     @override
     def prepare(self, student: SparseBackbone, num_classes: int) -> None:
-        dim, outputs = student.geometry(student.backbone).dim, self.outputs(student, num_classes)
+        dim = student.geometry(student.backbone).dim
+        outputs = self.outputs(student, num_classes)
         self.heads.extend(AuxiliaryHead(dim, outputs) for _ in student.method.schedule.locations)
 
     @override
@@ -66,22 +66,23 @@ class AuxiliaryTerm(LossTerm):
 
     @abstractmethod
     def outputs(self, student: SparseBackbone, num_classes: int) -> int:
-        """Return how many numbers a head predicts."""
+        """Return how many numbers a head predicts of an image."""
 
     @abstractmethod
-    def compare(self, prediction: Tensor, teacher: TeacherOutput, target: Tensor) -> Tensor:
-        """Return the loss of one head's `prediction (B, outputs)`."""
+    def compare(self, predicted: Tensor, teacher: TeacherOutput, target: Tensor) -> Tensor:
+        """Return the loss of what one head `predicted (B, outputs)`."""
 
 
 class AuxiliaryClassifiers(AuxiliaryTerm):
-    """Heads that classify the image, in tasks whose network does."""
+    """The heads are classifiers of the task's classes."""
 
     @override
     def outputs(self, student: SparseBackbone, num_classes: int) -> int:
         if not num_classes:
             raise InputError(
                 f"{type(self).__name__} needs a network that classifies images, and this task's "
-                "does not: take src.modules.auxiliary.AuxiliaryFeatures, as loss=segmentation does."
+                "has no classifier: choose "
+                "loss.auxiliary._target_=src.modules.auxiliary.AuxiliaryFeatures."
             )
         return num_classes
 
@@ -90,8 +91,8 @@ class AuxiliaryClassification(AuxiliaryClassifiers):
     """Cross-entropy of each auxiliary classifier against the labels (Cropr's loss)."""
 
     @override
-    def compare(self, prediction: Tensor, teacher: TeacherOutput, target: Tensor) -> Tensor:
-        return F.cross_entropy(prediction.float(), target)
+    def compare(self, predicted: Tensor, teacher: TeacherOutput, target: Tensor) -> Tensor:
+        return F.cross_entropy(predicted.float(), target)
 
 
 class AuxiliaryDistillation(AuxiliaryClassifiers):
@@ -100,12 +101,15 @@ class AuxiliaryDistillation(AuxiliaryClassifiers):
     needs_teacher = True
 
     @override
-    def compare(self, prediction: Tensor, teacher: TeacherOutput, target: Tensor) -> Tensor:
-        return kl_divergence(teacher.logits, prediction).mean()
+    def compare(self, predicted: Tensor, teacher: TeacherOutput, target: Tensor) -> Tensor:
+        return kl_divergence(teacher.logits, predicted).mean()
 
 
 class AuxiliaryFeatures(AuxiliaryTerm):
-    """Squared distance to the mean of the teacher's patch features, where there are no classes."""
+    """Squared distance from the mean of the teacher's normed patch features of the image.
+
+    The mean over channels, as in `TokenDistillation`. For tasks whose network has no classifier.
+    """
 
     needs_teacher = True
 
@@ -114,5 +118,5 @@ class AuxiliaryFeatures(AuxiliaryTerm):
         return student.levels()[-1].channels
 
     @override
-    def compare(self, prediction: Tensor, teacher: TeacherOutput, target: Tensor) -> Tensor:
-        return F.mse_loss(prediction.float(), teacher.features.float().mean(dim=1))
+    def compare(self, predicted: Tensor, teacher: TeacherOutput, target: Tensor) -> Tensor:
+        return F.mse_loss(predicted.float(), teacher.features.float().mean(dim=1))

@@ -27,11 +27,13 @@ class SparseModule(L.LightningModule, ABC):
     """Trains a student. All arguments are plain, so that a checkpoint describes itself.
 
     `target` names what the task learns from, one of a data module's `targets`; `target_words` says
-    what that is, where the name does not.
+    what that is, where the name does not. `natural_loss` is the option of `conf/loss` that has all
+    of the task's terms.
     """
 
     target: ClassVar[str] = "label"
     target_words: ClassVar[dict[str, str]] = {"label": "a class for each image"}
+    natural_loss: ClassVar[str] = "dynamicvit"
 
     def __init__(
         self,
@@ -74,18 +76,22 @@ class SparseModule(L.LightningModule, ABC):
     def check_trainable(self) -> None:
         """See that all of the method learns from the loss; an evaluation needs no such loss.
 
+        Warns of drawn decisions that no term holds to the schedule: an ablation may want that.
+
         Raises:
             InputError: If its scores would stay as they are.
         """
-        if self.student.method.learns_by_summaries and not self.loss.teaches_selectors:
+        method = self.student.method
+        if method.learns_by_summaries and not self.loss.teaches_selectors:
             raise InputError(
                 "This method's scores learn from an auxiliary loss, and no term of the loss is "
-                "one: give loss.auxiliary a weight above 0, as in loss=dynamicvit."
+                f"one: choose loss={self.natural_loss}, and loss.auxiliary.weight above 0."
             )
-        if self.student.method.draws and not self.loss.holds_ratio:
+        if method.draws_masks and not self.loss.holds_ratio:
             log.warning(
-                "No term of the loss holds what this method draws to the schedule's ratios: give "
-                "loss.keep_ratio a weight above 0 unless that is meant."
+                "This method draws its decisions in training, and no term of the loss holds them "
+                "to the schedule, so that training need not come near rho: choose "
+                f"loss={self.natural_loss}, and loss.keep_ratio.weight above 0."
             )
 
     def setup(self, stage: str) -> None:

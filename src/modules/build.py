@@ -21,8 +21,8 @@ from torch import nn
 from ..errors import InputError, one_sentence
 from .backbones import SparseBackbone, family_of, family_of_class
 from .checkpoints import classes_in, load_weights, read_file
-from .losses import WeightedLoss
 from .methods.base import Method
+from .weighted_loss import WeightedLoss
 
 log = logging.getLogger(__name__)
 

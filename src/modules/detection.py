@@ -21,6 +21,7 @@ class SparseDetector(DenseModule):
     """
 
     target = "boxes"
+    natural_loss = "detection"
 
     def __init__(
         self, *, num_classes: int, present_classes: list[int] | None = None, **parts: Any

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 import torch.distributed as dist
@@ -13,10 +13,8 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from ..datamodules.targets import IGNORED
-from ..errors import InputError
 from .backbones.base import SparseBackbone, SparseOutput
 from .heads.base import DenseOutput
-from .methods.base import Method
 
 
 @dataclass(frozen=True)
@@ -29,15 +27,22 @@ class TeacherOutput:
 
 
 class LossTerm(nn.Module, ABC):
-    """One term: student, teacher and labels to a scalar."""
+    """One term: student, teacher and labels to a scalar.
+
+    Attributes:
+        needs_teacher: Ask the teacher.
+        needs_token_logits: Compare what the network says of each token.
+        teaches_selectors: Teach the scores of methods that learn by summaries.
+        holds_ratio: Hold decisions that are drawn in training to the schedule's ratios.
+    """
 
     needs_teacher: ClassVar[bool] = False
     needs_token_logits: ClassVar[bool] = False
     teaches_selectors: ClassVar[bool] = False
     holds_ratio: ClassVar[bool] = False
 
-    def applies(self, method: Method) -> bool:
-        """Whether anything of a student under `method` learns from the term; most always teach."""
+    def applies(self, student: SparseBackbone) -> bool:
+        """Return whether `student` can learn from the term; one that cannot is left out."""
         return True
 
     def prepare(self, student: SparseBackbone, num_classes: int) -> None:
@@ -66,7 +71,8 @@ class KeepRatio(LossTerm):
     """Squared distance of the share of kept patches from the schedule's (paper A, Eq. 15).
 
     The mean over locations; per image, or of the batch's mean share, which lets an image keep
-    more and another fewer. For methods that draw decisions; the others keep what they are asked to.
+    more and another fewer. Not for methods that learn by summaries: they keep exactly what the
+    schedule asks, in training too.
     """
 
     holds_ratio = True
@@ -77,8 +83,8 @@ class KeepRatio(LossTerm):
         self.batch_mean = batch_mean
 
     @override
-    def applies(self, method: Method) -> bool:
-        return method.draws
+    def applies(self, student: SparseBackbone) -> bool:
+        return not student.method.learns_by_summaries
 
     def forward(self, output: SparseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
         """0 where nothing is decided."""
@@ -210,71 +216,3 @@ def kl_divergence(teacher: Tensor, student: Tensor) -> Tensor:
     # sum(p * distance) loses its digits where the two nearly agree; sum(p - q) = 0 added to it
     # makes every summand small and positive.
     return (log_p.exp() * (distance + torch.expm1(-distance))).sum(-1)
-
-
-class WeightedLoss(nn.Module):
-    """The sum of the terms that have a weight other than 0."""
-
-    def __init__(self, terms: dict[str, LossTerm], weights: dict[str, float]) -> None:
-        """Keep the terms that count.
-
-        Raises:
-            InputError: If none does, or a weight is negative.
-        """
-        super().__init__()
-        for name, weight in weights.items():
-            if not isinstance(weight, (int, float)) or weight < 0:
-                raise InputError(f"loss.{name}.weight={weight!r} is not a number from 0.")
-        self.terms = nn.ModuleDict({n: term for n, term in terms.items() if weights[n] > 0})
-        self.weights = {name: weights[name] for name in self.terms}
-        if not self.terms:
-            raise InputError("Every loss weight is 0: give at least one term a weight above 0.")
-
-    @property
-    def needs_teacher(self) -> bool:
-        """Whether any term asks the teacher."""
-        return any(term.needs_teacher for term in self._terms())
-
-    @property
-    def needs_token_logits(self) -> bool:
-        """Whether any term compares what the network says of each token."""
-        return any(term.needs_token_logits for term in self._terms())
-
-    def prepare(self, student: SparseBackbone, num_classes: int) -> None:
-        """Leave out what does not apply to `student`, make the other terms' own parameters.
-
-        Args:
-            student: Whose outputs the terms will see.
-            num_classes: Of its classifier; 0 without one.
-        """
-        terms: Any = self.terms.items()
-        self.terms = nn.ModuleDict({n: term for n, term in terms if term.applies(student.method)})
-        self.weights = {name: self.weights[name] for name in self.terms}
-        if not self.terms:
-            raise InputError(
-                f"No term of the loss applies to {type(student.method).__name__}: choose another "
-                "loss, as loss=dynamicvit."
-            )
-        for term in self._terms():
-            term.prepare(student, num_classes)
-
-    @property
-    def teaches_selectors(self) -> bool:
-        """Whether selectors that learn from summaries learn from any term."""
-        return any(term.teaches_selectors for term in self._terms())
-
-    @property
-    def holds_ratio(self) -> bool:
-        """Whether any term holds drawn decisions to the schedule's ratios."""
-        return any(term.holds_ratio for term in self._terms())
-
-    def _terms(self) -> Any:
-        return self.terms.values()
-
-    def forward(
-        self, output: SparseOutput, teacher: TeacherOutput, target: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted sum, and each term without its weight."""
-        values = {name: term(output, teacher, target) for name, term in self.terms.items()}
-        total = torch.stack([self.weights[name] * value for name, value in values.items()]).sum()
-        return total, values

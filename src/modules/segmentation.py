@@ -25,6 +25,7 @@ class SparseSegmenter(DenseModule):
 
     target = "mask"
     target_words = {"mask": "a class for each pixel"}
+    natural_loss = "segmentation"
 
     def __init__(
         self, *, num_classes: int, present_classes: list[int] | None = None, **parts: Any

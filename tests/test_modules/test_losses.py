@@ -12,8 +12,8 @@ from src.modules.losses import (
     LogitDistillation,
     TeacherOutput,
     TokenDistillation,
-    WeightedLoss,
 )
+from src.modules.weighted_loss import WeightedLoss
 
 
 def make_output(decisions=(), ratios=(), size=None):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import cache, partial
 from unittest import mock
 
@@ -415,7 +416,9 @@ def test_training_is_finite(seed, chosen, rho, batch, dtype, spread, drawn):
         mock.patch.object(position, "gumbel_keep", keep),
     ):
         output = student(images)
-    total, terms = LOSS(output, Teacher(student)(images), target)
+    loss = copy.deepcopy(LOSS)
+    loss.prepare(student, num_classes=5)
+    total, terms = loss(output, Teacher(student)(images), target)
     assert_finite(total, *terms.values())
     parameters = [p for p in student.parameters() if p.requires_grad]
     gradients = torch.autograd.grad(total, parameters, allow_unused=True)

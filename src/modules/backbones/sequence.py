@@ -49,8 +49,8 @@ class SequenceBackbone(SparseBackbone):
         if method.merges and not self.geometry(backbone).mergeable:
             raise InputError(
                 f"Tokens with rotary positions, as this {type(backbone).__name__}'s, cannot be "
-                f"fused or merged by {method.name}: choose a method that keeps or drops "
-                "them whole, as method=dynamicvit."
+                f"fused or merged by {method.name}: choose a method that keeps "
+                "or drops them whole, as method=cropr or method=dynamicvit."
             )
         super().__init__(backbone, method)
 

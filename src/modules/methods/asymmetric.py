@@ -22,7 +22,7 @@ class Asymmetric(FastPaths):
     straight-through) and blends both paths.
     """
 
-    draws = True
+    draws_masks = True
 
     def __init__(
         self, schedule: KeepSchedule, geometry: Geometry, fast_path: str = "linear"

@@ -45,7 +45,7 @@ class Selection(TokenReduction):
         self.merges = disposal.merges
         self.needs_class_token = self.selector.needs_class_token
         self.one_head_per_location = self.selector.one_head_per_location
-        self.draws = self.selector.draws
+        self.draws_masks = self.selector.draws_masks
         self.learns_by_summaries = self.selector.learns_by_summaries
 
     @property
@@ -82,7 +82,7 @@ class Selection(TokenReduction):
     def _select(self, number: int | None, tokens: Tokens, seen: Seen) -> Tokens:
         if number is None:
             return tokens
-        if self.draws and self.training:
+        if self.draws_masks and self.training:
             return tokens.mask(self.selector.draw(tokens, number))
         score = self.selector.score(tokens, number, seen)  # (B, N)
         if tokens.patch_size is not None:  # what stands for nothing does not go on

@@ -36,14 +36,14 @@ class Selector(nn.Module, ABC):
             what its MLP added ("mlp").
         needs_class_token: Read the class token's attention.
         one_head_per_location: Hold parameters for each location of the schedule.
-        draws: Learn through decisions drawn in training (`draw`).
+        draws_masks: Learn through decisions drawn in training (`draw`).
         learns_by_summaries: Learn from an auxiliary loss on `summary`.
     """
 
     reads: ClassVar[Literal["tokens", "attention", "mlp"]] = "tokens"
     needs_class_token: ClassVar[bool] = False
     one_head_per_location: ClassVar[bool] = False
-    draws: ClassVar[bool] = False
+    draws_masks: ClassVar[bool] = False
     learns_by_summaries: ClassVar[bool] = False
 
     def __init__(self, schedule: KeepSchedule, geometry: Geometry) -> None:
@@ -73,7 +73,7 @@ class Selector(nn.Module, ABC):
         return score.float().softmax(dim=1)
 
     def draw(self, tokens: Tokens, number: int) -> Tensor:
-        """Return decisions for training, `(B, N)` with 1 = keep, if the selector `draws`.
+        """Return decisions for training, `(B, N)` with 1 = keep, if it `draws_masks`.
 
         It learns through them: tokens stay in place under a mask in training and are removed at
         inference alone. Selectors that do not draw have tokens removed in training too.

@@ -23,7 +23,7 @@ class PositionScore(Selector):
     """
 
     one_head_per_location = True
-    draws = True
+    draws_masks = True
 
     def __init__(self, schedule: KeepSchedule, geometry: Geometry) -> None:
         """Make one score for each location and position; all alike, near enough to be moved."""

@@ -21,7 +21,7 @@ class MaskedPredictor(Selector):
     """
 
     one_head_per_location = True
-    draws = True
+    draws_masks = True
 
     def __init__(self, schedule: KeepSchedule, geometry: Geometry) -> None:
         """Make one predictor for each location of `schedule`."""

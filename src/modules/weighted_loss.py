@@ -1,0 +1,88 @@
+"""The sum of a training's loss terms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+from .backbones.base import SparseBackbone, SparseOutput
+from .losses import LossTerm, TeacherOutput
+
+
+class WeightedLoss(nn.Module):
+    """The sum of the terms that have a weight other than 0.
+
+    `left_out` names those that do not apply to the student that it was prepared for.
+    """
+
+    def __init__(self, terms: dict[str, LossTerm], weights: dict[str, float]) -> None:
+        """Keep the terms that count.
+
+        Raises:
+            InputError: If none does, or a weight is negative.
+        """
+        super().__init__()
+        for name, weight in weights.items():
+            if not isinstance(weight, (int, float)) or weight < 0:
+                raise InputError(f"loss.{name}.weight={weight!r} is not a number from 0.")
+        self.terms = nn.ModuleDict({n: term for n, term in terms.items() if weights[n] > 0})
+        self.weights = {name: weights[name] for name in self.terms}
+        self.left_out: list[str] = []
+        if not self.terms:
+            raise InputError("Every loss weight is 0: give at least one term a weight above 0.")
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether any term asks the teacher."""
+        return any(term.needs_teacher for term in self._terms())
+
+    @property
+    def needs_token_logits(self) -> bool:
+        """Whether any term compares what the network says of each token."""
+        return any(term.needs_token_logits for term in self._terms())
+
+    def prepare(self, student: SparseBackbone, num_classes: int) -> None:
+        """Leave out what does not apply to `student`, and make the other terms' own parameters.
+
+        Args:
+            student: That is to learn.
+            num_classes: Its outputs; 0 for no classifier.
+
+        Raises:
+            InputError: If no term applies, or one needs what the student does not have.
+        """
+        terms: Any = self.terms.items()
+        self.left_out = [name for name, term in terms if not term.applies(student)]
+        self.terms = nn.ModuleDict({n: term for n, term in terms if n not in self.left_out})
+        self.weights = {name: self.weights[name] for name in self.terms}
+        if not self.terms:
+            raise InputError(
+                f"The loss is {' and '.join(self.left_out)} alone, from which this method cannot "
+                "learn: add a term, as loss=dynamicvit has them."
+            )
+        for term in self._terms():
+            term.prepare(student, num_classes)
+
+    @property
+    def teaches_selectors(self) -> bool:
+        """Whether selectors that learn from summaries learn from any term."""
+        return any(term.teaches_selectors for term in self._terms())
+
+    @property
+    def holds_ratio(self) -> bool:
+        """Whether any term holds drawn decisions to the schedule."""
+        return any(term.holds_ratio for term in self._terms())
+
+    def _terms(self) -> Any:
+        return self.terms.values()
+
+    def forward(
+        self, output: SparseOutput, teacher: TeacherOutput, target: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted sum, and each term without its weight."""
+        values = {name: term(output, teacher, target) for name, term in self.terms.items()}
+        total = torch.stack([self.weights[name] * value for name, value in values.items()]).sum()
+        return total, values

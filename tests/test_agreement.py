@@ -56,6 +56,7 @@ def test_training(case):
     teacher = Teacher(student)
     backbone = reference.settings["name"]
     loss = build_loss(compose_config([f"backbone={backbone}"], ["loss"])["loss"])
+    loss.prepare(student, 1000)
     images = reference.images()
 
     student.train()

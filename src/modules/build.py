@@ -158,12 +158,14 @@ def _check_margin(network: nn.Module, name: str, size: Any) -> None:
 
 def build_student(
     backbone: dict[str, Any],
-    method: dict[str, Any],
+    method: dict[str, Any] | None,
     schedule: dict[str, Any],
     num_classes: int,
     any_size: bool = False,
 ) -> SparseBackbone:
     """A student with the weights that `backbone` asks for and a head for `num_classes`.
+
+    Without a `method` it has the papers' for such a network.
 
     A file for another number of classes is loaded whole; then its head is replaced by a new one,
     or dropped where `num_classes` is 0. `any_size` is `build_network`'s.
@@ -183,12 +185,16 @@ def build_student(
     return student
 
 
-def attach(network: nn.Module, method: dict[str, Any], schedule: dict[str, Any]) -> SparseBackbone:
-    """Put a method beside `network`, on its device and in its precision.
+def attach(
+    network: nn.Module, method: dict[str, Any] | None, schedule: dict[str, Any]
+) -> SparseBackbone:
+    """Put a method beside `network`, on its device and in its precision; None: the papers'.
 
     Warns of a schedule that drops something at rho=1.
     """
     family = family_of(network)
+    if method is None:
+        method = compose_config([f"method={family.natural_method}"], ["method"])["method"]
     made = instantiate(method, schedule=instantiate(schedule), geometry=family.geometry(network))
     student = family(network, _placed(made, network))
     ratios = student.method.schedule.ratios
@@ -272,7 +278,7 @@ def create_student(
         ratios: Explicit keep ratios, one for each location, instead of rho and schedule.
         locations: Blocks before which tokens are dropped; the backbone's own by default.
         schedule: Name in `conf/schedule`; the backbone's own by default.
-        method: Name in `conf/method`; the backbone's own by default.
+        method: Name in `conf/method`; by default the papers' for such a network.
         num_classes: Outputs; the network's own number by default.
         image_size: Side of the input in pixels; the network's own by default.
         pretrained: Download timm's weights of the dense network.
@@ -294,7 +300,8 @@ def create_student(
     if num_classes is None:
         own = timm.get_pretrained_cfg_value(backbone["network"], "num_classes")
         num_classes = int(own or 1000)
-    return build_student(backbone, config["method"], plan, num_classes)
+    own_method = None if method is None else config["method"]
+    return build_student(backbone, own_method, plan, num_classes)
 
 
 def sparsify(

@@ -207,9 +207,11 @@ def _check_keys(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], path: 
         if keys
     ]
     if problems:
+        foreign = any(key.startswith("method.") for key in weights.keys() - own.keys())
+        remedy = "and choose the method that was trained (a released DynamicViT: method=dynamicvit)"
         raise InputError(
-            f"{path} does not fit this student: {'; '.join(problems)}; "
-            "give weights of the same network, resolution and number of classes."
+            f"{path} does not fit this student: {'; '.join(problems)}; give weights of the same "
+            f"network, resolution and number of classes{', ' + remedy if foreign else ''}."
         )
     broken = [key for key, value in own.items() if not _finite(weights[key], value.dtype)]
     if broken:

@@ -29,7 +29,7 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "lvvit": ("lvvit_s", VIT),
     "swin": (
         "swin_tiny_patch4_window7_224",
-        {"embed_dim": 16, "depths": (1, 1, 3, 1), "num_heads": (1, 2, 4, 4), "window_size": 2}
+        {"embed_dim": 16, "depths": (1, 1, 3), "num_heads": (1, 2, 4), "window_size": 2}
         | {"img_size": 64, "num_classes": 5},
     ),
     "convnext": (

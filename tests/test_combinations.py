@@ -9,6 +9,7 @@ from itertools import product
 from typing import Any
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import torch
 import wandb
@@ -20,8 +21,9 @@ from src.modules import methods
 from src.modules.backbones import SparseOutput
 from src.modules.base import kept_shares
 from src.modules.methods.base import SpatialRouting, TokenReduction
+from src.modules.schedules import KeepSchedule
 from src.pictures import draw_token_maps
-from src.pictures.tokens import _FADE, _GAP, _HEADER, _TILE
+from src.pictures.tokens import _FADE, _GAP, _HEADER, _LINE, _TILE, grid
 from src.sweep.maps import survivor_maps
 from tests.combinations import CASES, METHODS, NETWORKS, make_student, shaken, students_of
 
@@ -154,3 +156,22 @@ def test_pictures_and_callbacks_show_what_became_of_each_patch(
             y = _HEADER + _GAP + image * (_TILE + _GAP) + 40 * row
             shown = torch.tensor(picture.getpixel((x, y))) / 255
             assert (shown - color).abs().max() < 0.01
+
+
+@torch.no_grad()
+def test_a_location_that_keeps_all_has_no_groups_in_a_report() -> None:
+    student = shaken(make_student("vit", "query_absorb"))
+    student.method.schedule = KeepSchedule(student.method.schedule.locations, (1.0, 0.5, 0.25))
+    groups = survivor_maps(student, torch.randn(2, 3, 64, 64), *AS_IS)["sources"]
+    assert [group and len(set(group[0])) for group in groups] == [None, 8, 4]
+
+
+def test_long_titles_stay_above_their_own_column() -> None:
+    columns = [torch.zeros(1, 3, 80, 80)] * 2
+    names = "blue LearnedQuery with Absorb, orange ClassTokenAttention with Absorb"
+    drawn = np.asarray(grid(columns, [names, ""]).convert("L"))
+    header = len(drawn) - _TILE - 2 * _GAP
+    assert header == _HEADER + 2 * _LINE
+    written = (drawn[:header] < 128).any(axis=0)
+    assert written[:_TILE].any()
+    assert not written[_GAP + _TILE :].any()

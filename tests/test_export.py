@@ -22,7 +22,6 @@ CASES = [
     ("vit", "dynamicvit", ".pt2"),
     ("lvvit", "dynamicvit", ".onnx"),
     ("swin", "asymmetric", ".onnx"),
-    ("swin", "asymmetric", ".pt2"),
     ("convnext", "query_paths", ".onnx"),
 ]
 

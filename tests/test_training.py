@@ -296,8 +296,14 @@ class TestCommandLine:
             "logger=[csv,wandb]",
             "logger.wandb.offline=true",
             "trainer.max_epochs=1",
+            "method=query_absorb",
             f"hydra.run.dir={tmp_path}",
         )
         assert result.returncode == 0, result.stderr
+        with (tmp_path / "csv" / "metrics.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        kept = [float(row["keep/8"]) for row in rows if row["keep/8"]]
+        assert kept == pytest.approx([0.34] * 4)
+        assert any(float(row["train/auxiliary"] or 0) > 0 for row in rows)
         run = next((tmp_path / "wandb").glob("offline-run-*"))
         assert list((run / "files" / "media" / "images").glob("token_maps*.png"))

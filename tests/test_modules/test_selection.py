@@ -34,6 +34,8 @@ from src.modules.methods.selectors.query import LearnedQuery
 from src.modules.methods.selectors.representation_shift import RepresentationShift
 from src.modules.methods.selectors.value_attention import ClassTokenValue
 from src.modules.schedules import geometric
+from tests.combinations import make_network, shaken
+from tests.combinations import make_student as make_small
 
 PATCHES = 49
 
@@ -67,7 +69,9 @@ def network():
 
 def make_student(network, selector, disposal, rho=0.7):
     family = family_of(network)
-    method = Selection(geometric(rho, (1, 3, 4)), family.geometry(network), selector, disposal())
+    geometry = family.geometry(network)
+    locations = family.natural_locations(geometry.depth, 3)
+    method = Selection(geometric(rho, locations), geometry, selector, disposal())
     return family(network, method).eval()
 
 
@@ -77,19 +81,40 @@ def test_all_are_found():
 
 
 @pytest.mark.parametrize(
+    ("method", "name"),
+    [("query_absorb", "LearnedQuery with Absorb"), ("evit", "EViT"), ("tome", "ToMe")],
+)
+def test_a_name_says_what_a_method_is_made_of(method, name):
+    assert make_small("vit", method).method.name == name
+
+
+def test_a_refusal_names_the_parts():
+    with pytest.raises(InputError, match="merged by LearnedQuery with Absorb: choose"):
+        make_small("eva", "query_absorb")
+
+
+@pytest.mark.parametrize("name", ["vit", "eva", "lvvit"])
+@pytest.mark.parametrize(
     ("selector", "disposal"), [pair for pair in PAIRS if not pair[0].draws_masks]
 )
-def test_training_computes_what_inference_computes(network, selector, disposal):
-    student = make_student(network, selector, disposal)
-    images = torch.randn(2, 3, 112, 112)
+def test_training_computes_what_inference_computes(name, selector, disposal):
+    network = make_network(name).eval()
+    if disposal.merges and not family_of(network).geometry(network).mergeable:
+        with pytest.raises(InputError, match=f"{selector.__name__} with {disposal.__name__}"):
+            make_student(network, selector, disposal)
+        return
+    student = shaken(make_student(network, selector, disposal))
+    images = torch.randn(2, 3, 64, 64)
     torch.manual_seed(3)
     with torch.no_grad():
         inference = student(images)
+    student.method.train()  # alone: LV-ViT gives other logits in training
     torch.manual_seed(3)
-    training = student.train()(images)
+    training = student(images)
     torch.testing.assert_close(training.logits, inference.logits, atol=1e-6, rtol=0)
-    for own, other in zip(training.decisions, inference.decisions, strict=True):
-        assert torch.equal(own, other)
+    assert len(training.decisions) == 3
+    for kind in ("decisions", "counts", "sources"):
+        assert all(map(torch.equal, getattr(training, kind), getattr(inference, kind)))
     training.logits.square().sum().backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in student.parameters())
 

@@ -27,7 +27,9 @@ class ATS(TokenReduction):
             return tokens
         read = sample(significance(tokens, attended), count)
         drawn = torch.zeros_like(tokens.patches[..., 0]).scatter(1, read, 1.0)  # (B, N)
-        index = drawn.argsort(dim=1, descending=True, stable=True)[:, :count]
+        places = torch.arange(drawn.shape[1], device=drawn.device)
+        # Drawn ones first, each in its order: a stable sort, which ONNX lacks.
+        index = (drawn.long() * drawn.shape[1] - places).topk(count, dim=1).indices
         return tokens.select(index).mask(drawn.gather(1, index))
 
 
@@ -44,6 +46,6 @@ def significance(tokens: Tokens, attended: Attended) -> Tensor:
 def sample(scores: Tensor, count: int) -> Tensor:
     """Indices `(B, count)` where the cumulated `scores (B, N)` pass the middles of equal steps."""
     steps = (torch.arange(count, device=scores.device, dtype=scores.dtype) + 0.5) / count
-    cumulated = scores.cumsum(dim=1).contiguous()
-    index = torch.searchsorted(cumulated, steps.expand(scores.shape[0], -1).contiguous())
+    cumulated = scores.cumsum(dim=1).unsqueeze(1)  # (B, 1, N)
+    index = (cumulated < steps.unsqueeze(1)).sum(dim=2)  # as searchsorted, which ONNX lacks
     return index.clamp(max=scores.shape[1] - 1)

@@ -101,6 +101,12 @@ def suits(backbone: str, method: str) -> bool:
     return issubclass(hydra.utils.get_object(target), kind)
 
 
+def learns_by_summaries(method: str) -> bool:
+    settings = OmegaConf.to_container(OmegaConf.load(CONF / "method" / f"{method}.yaml"))
+    kinds = (hydra.utils.get_object(node["_target_"]) for node in targets(settings))
+    return any(getattr(kind, "learns_by_summaries", False) for kind in kinds)
+
+
 @pytest.mark.parametrize(("backbone", "method", "schedule"), STUDENTS)
 def test_every_student_builds_and_classifies(backbone: str, method: str, schedule: str) -> None:
     overrides = (f"backbone={backbone}", f"method={method}", f"schedule={schedule}")

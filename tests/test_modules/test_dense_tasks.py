@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from src.modules.heads.base import EveryPosition
 from src.modules.heads.pyramid import STRIDES, Pyramid
 from src.modules.losses import PixelClassification, PixelDistillation, TeacherOutput
 from tests.test_bad_inputs import one_process, run, sentence_in
+from tests.test_configs import learns_by_summaries, names, suits
 
 ROOT = Path(__file__).resolve().parents[2]
 MICRO = ("convnext_micro", "swin_micro", "vit_micro")
@@ -47,6 +49,15 @@ COMBINATIONS = [
     ("upernet", "swin_micro"),
     ("faster_rcnn", "convnext_micro"),
     ("mask_rcnn", "vit_micro"),
+]
+SUMMARIZING = [
+    (head, backbone, method)
+    for head, *backbones in (
+        ("semantic_fpn", "vit_micro", "convnext_micro"),
+        ("retinanet", "vit_micro", "swin_micro"),
+    )
+    for backbone, method in product(backbones, filter(learns_by_summaries, names("method")))
+    if suits(backbone, method)
 ]
 
 
@@ -182,6 +193,28 @@ def test_training_with_all_that_watches_it(
         columns = 3 + len(module.student.method.schedule.locations)
         assert picture.size == (columns * 164 + 4, 2 * 164 + 20)
     assert (tmp_path / "tokens" / "epoch_000.png").is_file()
+
+
+@pytest.mark.parametrize(("head", "backbone", "method"), SUMMARIZING)
+@pytest.mark.filterwarnings("ignore")
+def test_queries_learn_from_the_teachers_features(
+    head: str, backbone: str, method: str, tmp_path: Path
+) -> None:
+    module = make_module(head, backbone, f"method={method}")
+    module.check_trainable()
+    queries = module.student.method.selector.queries
+    start = queries.clone()
+    trainer = make_trainer(tmp_path, limit_train_batches=1, limit_val_batches=0)
+    trainer.fit(module, make_data())
+    assert (queries != start).any(dim=1).all()
+    assert trainer.logged_metrics["train/auxiliary"] > 0
+    assert "train/keep_ratio" not in trainer.logged_metrics
+
+
+def test_methods_that_learn_by_summaries_are_found() -> None:
+    found = {(head, method) for head, _, method in SUMMARIZING}
+    methods = ("query_absorb", "cropr", "query_paths")
+    assert set(product(("semantic_fpn", "retinanet"), methods)) <= found
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def looks(name: str) -> Callable[[dict[str, Path]], object]:
 
 @cache
 def student() -> SparseBackbone:
-    return create_student("vit_micro")
+    return create_student("vit_micro", method="dynamicvit")
 
 
 def loads(name: str) -> Callable[[dict[str, Path]], object]:
@@ -631,7 +631,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     half.write_bytes(half.read_bytes()[:600])
     named |= write_odd_photos(root) | write_odd_targets(root)
 
-    student = create_student("vit_micro")
+    student = create_student("vit_micro", method="dynamicvit")
     dense = student.backbone.state_dict()
     heads = {
         f"score_predictor.{k}": v

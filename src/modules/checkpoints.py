@@ -196,6 +196,7 @@ def _check_keys(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], path: 
         for key, value in own.items()
         if key in common and not _converts(weights[key].dtype, value.dtype)
     ]
+    strange = own.keys() ^ weights.keys()
     problems = [
         f"{label} {some(keys)}"
         for label, keys in (

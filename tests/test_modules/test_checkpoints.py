@@ -17,7 +17,7 @@ PREDICTORS = re.compile(r"^method\.selector\.predictors\.")
 
 @pytest.fixture
 def student():
-    return create_student("vit_micro")
+    return create_student("vit_micro", method="dynamicvit")
 
 
 def released_names(student):
@@ -28,7 +28,7 @@ def released_names(student):
 
 
 def other_weights():
-    return create_student("vit_micro").state_dict()
+    return create_student("vit_micro", method="dynamicvit").state_dict()
 
 
 def assert_same(student, weights):
@@ -39,7 +39,7 @@ def assert_same(student, weights):
 @pytest.mark.parametrize("wrapper", [None, "model", "state_dict"])
 @pytest.mark.parametrize("ddp", [False, True])
 def test_released_dynamicvit(student, tmp_path, wrapper, ddp):
-    source = create_student("vit_micro")
+    source = create_student("vit_micro", method="dynamicvit")
     weights = released_names(source)
     if ddp:
         weights = {f"module.{key}": value for key, value in weights.items()}
@@ -88,9 +88,15 @@ def test_keys_that_do_not_fit_are_named(student, tmp_path):
     assert "backbone.head.weight is (7, 96) instead of (10, 96)" in sentence
 
 
+def test_the_weights_of_another_method_name_their_own(student, tmp_path):
+    torch.save(released_names(student), tmp_path / "released.pth")
+    with pytest.raises(InputError, match=r"missing method\.selector\.queries; .*method=dynamicvit"):
+        load_weights(create_student("vit_micro"), tmp_path / "released.pth")
+
+
 def test_nothing_is_loaded_from_a_file_that_does_not_fit(student, tmp_path):
     before = {k: v.clone() for k, v in student.state_dict().items()}
-    weights = released_names(create_student("vit_micro"))
+    weights = released_names(create_student("vit_micro", method="dynamicvit"))
     del weights["norm.weight"]
     torch.save(weights, tmp_path / "bad.pth")
     with pytest.raises(InputError):

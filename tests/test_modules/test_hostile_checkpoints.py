@@ -334,7 +334,7 @@ def recorded():
         words = ["paths.run=run", "paths.assets=assets", "paths.name=name"]
         config, trained = compose("eval", words), compose("train", words)
     weights = {f"student.{k}": v for k, v in create_student("vit_micro").state_dict().items()}
-    choices = {"task": "classification", "backbone": "vit_micro", "method": "dynamicvit"}
+    choices = {"task": "classification", "backbone": "vit_micro", "method": "query_absorb"}
     choices |= {"schedule": "geometric", "datamodule": "digits", "loss": "dynamicvit"}
     return config, OmegaConf.to_container(trained), choices, weights
 

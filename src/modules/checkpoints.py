@@ -196,7 +196,6 @@ def _check_keys(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], path: 
         for key, value in own.items()
         if key in common and not _converts(weights[key].dtype, value.dtype)
     ]
-    strange = own.keys() ^ weights.keys()
     problems = [
         f"{label} {some(keys)}"
         for label, keys in (
@@ -208,12 +207,11 @@ def _check_keys(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], path: 
         if keys
     ]
     if problems:
-        foreign = any(key.startswith("method.") for key in weights.keys() - own.keys())
-        remedy = "and choose the method that was trained (a released DynamicViT: method=dynamicvit)"
-        raise InputError(
-            f"{path} does not fit this student: {'; '.join(problems)}; give weights of the same "
-            f"network, resolution and number of classes{', ' + remedy if foreign else ''}."
-        )
+        remedy = "give weights of the same network, resolution and number of classes."
+        unknown = weights.keys() - own.keys()
+        if unknown and all(key.startswith("method.") for key in unknown):
+            remedy = "choose the method that wrote them, as method=dynamicvit for predictors."
+        raise InputError(f"{path} does not fit this student: {'; '.join(problems)}; {remedy}")
     broken = [key for key, value in own.items() if not _finite(weights[key], value.dtype)]
     if broken:
         raise InputError(

@@ -333,7 +333,8 @@ def recorded():
     with initialize_config_dir(str(CONF), version_base="1.3"):
         words = ["paths.run=run", "paths.assets=assets", "paths.name=name"]
         config, trained = compose("eval", words), compose("train", words)
-    weights = {f"student.{k}": v for k, v in create_student("vit_micro").state_dict().items()}
+    student = create_student("vit_micro", method="query_absorb")
+    weights = {f"student.{k}": v for k, v in student.state_dict().items()}
     choices = {"task": "classification", "backbone": "vit_micro", "method": "query_absorb"}
     choices |= {"schedule": "geometric", "datamodule": "digits", "loss": "dynamicvit"}
     return config, OmegaConf.to_container(trained), choices, weights

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from src.callbacks.keep_ratio import KeepRatioLogger
 from src.datamodules.digits import Digits
-from src.modules.methods import dynamicvit
+from src.modules.methods.selectors import predictor
 from tests.test_training import make_module, make_trainer
 
 BATCH, IMAGES = 8, 1001
@@ -39,10 +39,13 @@ if __name__ == "__main__":
     processes, folder = int(sys.argv[1]), Path(sys.argv[2])
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    dynamicvit.gumbel_keep = keep_likely
+    predictor.gumbel_keep = keep_likely
     # A step so small that the validation sees equal weights.
     module = make_module(
-        "loss.keep_ratio.batch_mean=true", "optimizer.lr=1e-30", "optimizer.min_lr=0"
+        "method=dynamicvit",
+        "loss.keep_ratio.batch_mean=true",
+        "optimizer.lr=1e-30",
+        "optimizer.min_lr=0",
     )
     for head in module.student.method.selector.predictors:  # as if trained: images' shares differ
         torch.nn.init.normal_(head.out_conv[-2].weight)

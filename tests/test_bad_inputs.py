@@ -459,7 +459,7 @@ CASES = [
     ),
     case(
         "eval without a predictor",
-        "eval.py ckpt_path={released} backbone=vit_micro",
+        "eval.py ckpt_path={released} backbone=vit_micro method=dynamicvit",
         "missing method.selector.predictors.2",
     ),
     case(

@@ -90,7 +90,7 @@ def test_targets_exist_and_take_the_settings(path: Path) -> None:
         parameters = inspect.signature(hydra.utils.get_object(node["_target_"])).parameters
         if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
             continue  # they go on to a base class
-        weight = {"weight"} if path.parent.name == "loss" else set()
+        weight = {"weight"} if path.parent.name in ("loss", "ablation") else set()
         settings = {key for key in node if not key.startswith("_")} - weight
         assert settings <= parameters.keys(), node["_target_"]
 

@@ -49,7 +49,7 @@ def test_pixels_of_the_margin_change_nothing(network):
 def test_pictures_show_what_patches_cover(network):
     """The patch in the last row and column, kept alone, lies at pixels 28 to 41."""
     student = sparsify(network, ratios=(1 / 9,), locations=(1,), method="static").eval()
-    student.method.scores.data.zero_()[0, 8] = 1.0
+    student.method.selector.scores.data.zero_()[0, 8] = 1.0
     images = torch.ones(1, 3, 48, 48)
     output = student(images)
     assert output.covered == (42, 42)

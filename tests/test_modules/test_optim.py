@@ -5,7 +5,7 @@ from src.modules.optim import parameter_groups, scaled_lr, warmup_cosine
 
 
 def test_groups():
-    student = create_student("vit_micro")
+    student = create_student("vit_micro", method="dynamicvit")
     groups = {g["name"]: g for g in parameter_groups(student, 1e-3, 0.01, 0.05)}
     assert groups.keys() == {
         "backbone/decay",

@@ -294,7 +294,7 @@ class TestCommandLine:
             compared = list(csv.DictReader(file))
         assert all(0 < float(line["common_8"]) < 1 for line in compared)
         with Image.open(tmp_path / "disagreement.png") as picture:
-            assert picture.size == (4 * 164 + 4, 4 * 164 + 20)
+            assert picture.size == (4 * 164 + 4, 4 * 164 + 20 + 12)  # a name takes two lines
         with predictions.open() as file:
             lines = list(csv.DictReader(file))
         assert len(lines) == 4  # the run's own number of validation images

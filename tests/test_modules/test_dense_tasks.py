@@ -61,6 +61,10 @@ SUMMARIZING = [
 ]
 
 
+def papers_method(backbone: str) -> list[str]:
+    return ["method=dynamicvit"] if backbone == "vit_micro" else []
+
+
 def make_module(head: str, backbone: str, *overrides: str) -> DenseModule:
     words = [f"task={HEADS[head]}", f"head={head}", "head.channels=32", f"backbone={backbone}"]
     words += ["backbone.weights=null", *overrides]
@@ -96,7 +100,7 @@ def batch_of(size: int, number: int) -> tuple[torch.Tensor, list[dict[str, torch
 
 @pytest.mark.parametrize(("head", "backbone"), COMBINATIONS)
 def test_every_head_reads_every_backbone(head: str, backbone: str) -> None:
-    module = make_module(head, backbone)
+    module = make_module(head, backbone, *papers_method(backbone))
     for number, size in ((1, 80), (2, 96), (3, 80)):  # not the size of the backbone's yaml alone
         module.train()
         images, targets = batch_of(size, number)
@@ -172,7 +176,7 @@ def test_the_teacher_is_the_dense_network_with_the_same_head() -> None:
 def test_training_with_all_that_watches_it(
     head: str, backbone: str, metrics: set[str], tmp_path: Path
 ) -> None:
-    module = make_module(head, backbone)
+    module = make_module(head, backbone, *papers_method(backbone))
     watching = [
         KeepRatioLogger(),
         TokenMaps(str(tmp_path / "tokens"), images=2),

@@ -339,8 +339,8 @@ CASES = [
     ),
     case(
         "a loss from which the method cannot learn",
-        "train.py method=random ~loss.classification ~loss.keep_ratio ~loss.logit_distillation "
-        "~loss.token_distillation",
+        "train.py method=random loss.classification=null loss.keep_ratio=null "
+        "loss.logit_distillation=null loss.token_distillation=null",
         "The loss is auxiliary alone",
         "loss=dynamicvit",
     ),

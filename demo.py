@@ -64,7 +64,10 @@ def main(config: DictConfig) -> None:
 
 if __name__ == "__main__":
     from src.errors import one_sentence_errors
+    from src.shell import for_hydra
+    from src.sweep.name import name_run
 
-    sys.argv[1:1] = ["experiment=demo"]
     with one_sentence_errors():
+        name_run()
+        sys.argv[1:] = for_hydra(["experiment=demo", *sys.argv[1:]])
         main()

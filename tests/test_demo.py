@@ -1,0 +1,15 @@
+"""`make demo` starts: its settings resolve without what train.py does for its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_its_settings_resolve():
+    command = [sys.executable, "demo.py", "--cfg", "job", "--resolve", "rho=0.5"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "rho: 0.5" in result.stdout
+    assert "tokenthrift.cell" not in result.stdout

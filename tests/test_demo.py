@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_its_settings_resolve():
-    command = [sys.executable, "demo.py", "--cfg", "job", "--resolve", "rho=0.5"]
+    command = [sys.executable, "demo.py", "rho=0.5", "--cfg", "job", "--resolve"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "rho: 0.5" in result.stdout

@@ -29,7 +29,7 @@ sweep: install ## Eight methods at four ratios on embedded data; table, picture 
 	$(BIN)/python eval.py -m $(DIGITS) $(RATIOS) method=random,attention,evit,attention_absorb,tome,ats,mctf
 	$(BIN)/python eval.py -m $(DIGITS) method=dense,structural
 	test -f $(SWEEP)/trained/checkpoints/last.ckpt || \
-		$(BIN)/python train.py experiment=demo method=dynamicvit callbacks.progress=null hydra.run.dir=$(SWEEP)/trained
+		$(BIN)/python train.py experiment=demo callbacks.progress=null hydra.run.dir=$(SWEEP)/trained
 	$(BIN)/python eval.py -m $(DIGITS) $(RATIOS) ckpt_path=$(SWEEP)/trained/checkpoints/last.ckpt
 
 test: install ## Run the tests

@@ -64,7 +64,7 @@ def steps(
     """
     place = torch.device(device)
 
-    def student_of(method: str) -> SparseBackbone:
+    def student_of(method: str | None) -> SparseBackbone:
         student = create_student(backbone, rho=rho, image_size=image_size, method=method)
         return student.to(place).train()
 
@@ -74,8 +74,8 @@ def steps(
         loss.prepare(student, classes)
         return loss.to(place)
 
-    plain_sequence = isinstance(student_of("dense"), SequenceBackbone)
-    student = student_of("dynamicvit" if plain_sequence else "asymmetric")
+    student = student_of(None)  # the papers' method
+    plain_sequence = isinstance(student, SequenceBackbone)
     removing = student_of("query_absorb" if plain_sequence else "query_paths")
     teacher, plain = Teacher(student, precision, compiled), Teacher(student)
     images = torch.randn(batch_size, 3, image_size, image_size, device=place)

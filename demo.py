@@ -1,6 +1,5 @@
 """Sparsify a small vision transformer on embedded data and show what it saves: `make demo`."""
 
-import sys
 from pathlib import Path
 
 import hydra
@@ -15,13 +14,15 @@ def main(config: DictConfig) -> None:
     """Fine-tune, compare with the dense network, draw what survives."""
     from hydra.core.hydra_config import HydraConfig
 
-    from src.callbacks.token_maps import inspect, spread_images
-    from src.evaluation import cost_and_speed, print_table, test_accuracy, write_csv
-    from src.modules.build import compose_config, instantiate
+    from src.config import compose_config, instantiate
     from src.pictures import draw_token_maps
-    from train import fit
+    from src.pictures.samples import inspect, spread_images
+    from src.reports.tables import print_table, write_csv
+    from src.runs.cost import cost_and_speed
+    from src.runs.evaluation import test_accuracy
+    from src.runs.training import fit
 
-    _trainer, module, data = fit(config)
+    _, module, data, _ = fit(config)
     settings = OmegaConf.to_container(config, resolve=True)
     task = settings["task"] | compose_config(["method=dense"], ["method"])
     dense = instantiate(task, num_classes=data.num_classes)
@@ -52,9 +53,8 @@ def main(config: DictConfig) -> None:
     ]
     write_csv(rows, REPORT / "results.csv", COLUMNS)
     images = spread_images(data.val_dataset(), 8)
-    normalization = data.input_config["mean"], data.input_config["std"]
-    output, locations = inspect(student, images), student.method.schedule.locations
-    draw_token_maps(images, output, locations, *normalization).save(REPORT / "tokens.png")
+    picture = draw_token_maps(images, inspect(student, images), data.normalization)
+    picture.save(REPORT / "tokens.png")
     print_table(rows, COLUMNS)
     print(
         f"{data.val_images} validation images; images/s at batch 32, {measured['threads']} threads"
@@ -63,11 +63,6 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    from src.errors import one_sentence_errors
-    from src.shell import for_hydra
-    from src.sweep.name import name_run
+    from src.runs.command import start
 
-    with one_sentence_errors():
-        name_run()
-        sys.argv[1:] = for_hydra(["experiment=demo", *sys.argv[1:]])
-        main()
+    start("train", main, "experiment=demo")

@@ -21,11 +21,11 @@ from torch.nn import functional as F
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from src.config import compose_config, instantiate  # noqa: E402
 from src.datamodules.digits import Scene  # noqa: E402
 from src.modules import create_student  # noqa: E402
 from src.modules.backbones.spatial import ROUTED  # noqa: E402
-from src.modules.build import compose_config, instantiate  # noqa: E402
-from src.modules.checkpoints import save_dense  # noqa: E402
+from src.modules.weights import save_dense  # noqa: E402
 
 BATCH, STEPS, PEAK_RATE = 32, 1200, 2e-3
 BACKGROUND, BACKGROUND_WEIGHT = 10, 0.2

@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from src.datamodules.digits import Digits  # noqa: E402
 from src.modules import sparsify  # noqa: E402
-from src.modules.checkpoints import save_dense  # noqa: E402
+from src.modules.weights import save_dense  # noqa: E402
 
 NETWORK = "vit_micro_patch8_80"
 START = ROOT / "logs" / "digits_start.safetensors"

@@ -13,8 +13,9 @@ import torch
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from src.modules.build import build_student, compose_config  # noqa: E402
-from src.modules.complexity import count_gmacs, count_params_m  # noqa: E402
+from src.config import compose_config  # noqa: E402
+from src.measure.complexity import count_gmacs, count_params_m  # noqa: E402
+from src.modules.student import build_student  # noqa: E402
 
 PAGE = ROOT / "docs" / "zoo.md"
 RECIPES = ROOT / "conf" / "experiment"

@@ -3,16 +3,49 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .modules import compile_for_inference, create_student, load_weights, sparsify
+    from .errors import InputError
+    from .modules.backbones.base import SparseBackbone, SparseOutput
+    from .modules.compiled import compile_for_inference
+    from .modules.methods.base import Method
+    from .modules.schedules import KeepSchedule
+    from .modules.student import create_student, sparsify
+    from .modules.weights import Loaded, load_weights
 
-__all__ = ["compile_for_inference", "create_student", "load_weights", "sparsify"]
 __version__ = "0.1.0"
+# Public names and the modules that have them, imported only when they are asked for.
+_HOMES = {
+    "InputError": ".errors",
+    "KeepSchedule": ".modules.schedules",
+    "Loaded": ".modules.weights",
+    "Method": ".modules.methods.base",
+    "SparseBackbone": ".modules.backbones.base",
+    "SparseOutput": ".modules.backbones.base",
+    "compile_for_inference": ".modules.compiled",
+    "create_student": ".modules.student",
+    "load_weights": ".modules.weights",
+    "sparsify": ".modules.student",
+}
+__all__ = [
+    "InputError",
+    "KeepSchedule",
+    "Loaded",
+    "Method",
+    "SparseBackbone",
+    "SparseOutput",
+    "compile_for_inference",
+    "create_student",
+    "load_weights",
+    "sparsify",
+]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the networks only when they are asked for, so that `--help` stays light."""
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import modules
+    from importlib import import_module
 
-    return getattr(modules, name)
+    return getattr(import_module(_HOMES[name], __name__), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

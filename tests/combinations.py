@@ -15,7 +15,7 @@ from torch import nn
 from src.errors import InputError
 from src.modules.backbones import SparseBackbone, family_of
 from src.modules.backbones.sequence import SequenceBackbone
-from src.modules.build import attach
+from src.modules.student import attach
 
 FILES = Path(__file__).parents[1] / "conf" / "method"
 METHODS: dict[str, dict[str, Any]] = {

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from src.config import compose_config
 from src.modules import create_student, load_weights
 from src.modules.backbones import SparseBackbone
-from src.modules.build import build_loss, compose_config
 from src.modules.teacher import Teacher
+from src.modules.weighted_loss import build_loss
 from tests.released import Reference
 
 PREDICTORS = re.compile(r"^method\.(selector\.)?predictors\.")

@@ -29,9 +29,9 @@ from PIL import Image
 from safetensors.torch import save
 
 from src import create_student, load_weights, sparsify
-from src.errors import one_sentence_errors
+from src.config import compose_config, instantiate
 from src.modules.backbones import SparseBackbone
-from src.modules.build import compose_config, instantiate
+from src.shell.program import one_sentence_errors
 
 ROOT = Path(__file__).parents[1]
 # Before the case's own words: the smallest network, few steps, nothing that takes time.

@@ -9,9 +9,9 @@ import torch
 from src.bench import __main__ as inference
 from src.bench import data, training
 from src.errors import InputError
-from src.modules import throughput
+from src.measure import throughput
+from src.measure.throughput import Speed
 from src.modules.teacher import Teacher
-from src.modules.throughput import Speed
 
 
 def rows_of(folder):

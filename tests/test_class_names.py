@@ -10,10 +10,11 @@ from PIL import Image
 
 from src import create_student
 from src.callbacks.run_record import RunRecord
-from src.class_names import check_same_classes, match_classes, names_in, warn_of_other_classes
+from src.checkpoints.checkpoint import Checkpoint
+from src.config import compose_config, instantiate
 from src.datamodules.imagenet import ImageNet
 from src.errors import InputError
-from src.modules.build import compose_config, instantiate
+from src.runs.class_names import check_same_classes, match_classes, warn_of_other_classes
 
 WNIDS = ("n01440764", "n02102040", "n03888257")  # ImageNet's outputs 0, 217 and 701
 
@@ -50,7 +51,7 @@ def labels(data: ImageNet) -> dict[str, int]:
 
 def test_the_same_names_in_another_order(tmp_path: Path) -> None:
     data = data_of(tmp_path, "ant", "bee", "cow")
-    match_classes(data, stored(tmp_path / "a.ckpt", "cow", "ant", "bee"))
+    match_classes(data, Checkpoint.read(stored(tmp_path / "a.ckpt", "cow", "ant", "bee")))
     assert labels(data) == {"ant": 1, "bee": 2, "cow": 0}
     assert (data.num_classes, data.present_classes) == (3, None)
     assert data.class_names == ("cow", "ant", "bee")
@@ -59,32 +60,32 @@ def test_the_same_names_in_another_order(tmp_path: Path) -> None:
 
 def test_a_subset_is_scored_on_the_networks_outputs(tmp_path: Path) -> None:
     data = data_of(tmp_path, "cow", "ant")
-    match_classes(data, stored(tmp_path / "a.ckpt", "ant", "bee", "cow"))
+    match_classes(data, Checkpoint.read(stored(tmp_path / "a.ckpt", "ant", "bee", "cow")))
     assert labels(data) == {"ant": 0, "cow": 2}
     assert (data.num_classes, data.present_classes) == (3, (0, 2))
 
 
 def test_wnids_are_scored_on_outputs_of_their_own(tmp_path: Path) -> None:
     data = data_of(tmp_path, *WNIDS)
-    match_classes(data, stored(tmp_path / "a.ckpt", *WNIDS))
+    match_classes(data, Checkpoint.read(stored(tmp_path / "a.ckpt", *WNIDS)))
     assert labels(data) == {name: output for output, name in enumerate(WNIDS)}
     assert (data.num_classes, data.present_classes) == (3, None)
 
 
 def test_a_subset_of_a_run_whose_number_of_classes_was_given(tmp_path: Path) -> None:
     data = data_of(tmp_path, *WNIDS[1:], num_classes=3)
-    match_classes(data, stored(tmp_path / "a.ckpt", *WNIDS))
+    match_classes(data, Checkpoint.read(stored(tmp_path / "a.ckpt", *WNIDS)))
     assert labels(data) == {WNIDS[1]: 1, WNIDS[2]: 2}
 
 
 def test_wnids_without_names_in_the_file_name_the_way_out(tmp_path: Path) -> None:
     file = stored(tmp_path / "a.ckpt", outputs=3)
     with pytest.raises(InputError, match=r"for 3 classes.* has 1000.*datamodule\.num_classes=3"):
-        match_classes(data_of(tmp_path, *WNIDS), file)
+        match_classes(data_of(tmp_path, *WNIDS), Checkpoint.read(file))
     with pytest.raises(InputError, match=r"for 3 classes.*has 2: evaluate on the data.*for.$"):
-        match_classes(data_of(tmp_path / "b", "ant", "bee"), file)
+        match_classes(data_of(tmp_path / "b", "ant", "bee"), Checkpoint.read(file))
     data = data_of(tmp_path, *WNIDS, num_classes=3)
-    match_classes(data, file)
+    match_classes(data, Checkpoint.read(file))
     assert labels(data) == {name: output for output, name in enumerate(WNIDS)}
 
 
@@ -100,14 +101,14 @@ def test_wnids_without_names_in_the_file_name_the_way_out(tmp_path: Path) -> Non
 def test_unknown_names_are_refused(tmp_path: Path, names: tuple[str, ...], said: str) -> None:
     file = stored(tmp_path / "a.ckpt", "ant", "bee")
     with pytest.raises(InputError, match=said) as caught:
-        match_classes(data_of(tmp_path, *names), file)
+        match_classes(data_of(tmp_path, *names), Checkpoint.read(file))
     assert ". " not in str(caught.value)
 
 
 @pytest.mark.parametrize("names", ["ant", [1, 2], [], ["ant", "ant"], {"ant": 0}])
 def test_damaged_names_are_refused(names: object) -> None:
     with pytest.raises(InputError, match="class_names that are no list of different texts"):
-        names_in({"class_names": names}, "a.ckpt")
+        assert not Checkpoint(Path("a.ckpt"), {"class_names": names}).class_names
 
 
 def test_a_run_stores_its_names() -> None:
@@ -120,19 +121,19 @@ def test_a_run_stores_its_names() -> None:
 
 def test_a_training_goes_on_with_its_own_classes(tmp_path: Path) -> None:
     data = data_of(tmp_path, "ant", "bee")
-    check_same_classes(data, stored(tmp_path / "a.ckpt", "ant", "bee"))
-    check_same_classes(data, stored(tmp_path / "b.ckpt", outputs=2))
+    check_same_classes(data, Checkpoint.read(stored(tmp_path / "a.ckpt", "ant", "bee")))
+    check_same_classes(data, Checkpoint.read(stored(tmp_path / "b.ckpt", outputs=2)))
     for names in (("bee", "ant"), ("ant", "cow"), ("ant", "bee", "cow")):
         with pytest.raises(InputError, match=r"was trained for .*resume on the data"):
-            check_same_classes(data, stored(tmp_path / "c.ckpt", *names))
+            check_same_classes(data, Checkpoint.read(stored(tmp_path / "c.ckpt", *names)))
 
 
 def test_a_head_for_other_names_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = data_of(tmp_path, "ant", "bee")
-    warn_of_other_classes(data, stored(tmp_path / "a.ckpt", "ant", "bee"))
+    warn_of_other_classes(data, Checkpoint.read(stored(tmp_path / "a.ckpt", "ant", "bee")))
     assert not caplog.messages
     with caplog.at_level(logging.WARNING):
-        warn_of_other_classes(data, stored(tmp_path / "b.ckpt", "ant", "cow"))
+        warn_of_other_classes(data, Checkpoint.read(stored(tmp_path / "b.ckpt", "ant", "cow")))
     assert "as cow at output 1 where the data has bee" in caplog.messages[0]
 
 

@@ -16,15 +16,15 @@ import wandb
 from hydra.utils import get_class
 
 from src.callbacks.position_map import PositionMap
-from src.dashboard.images import masked_images
+from src.datamodules.normalization import Normalization
 from src.modules import methods
 from src.modules.backbones import SparseOutput
-from src.modules.base import kept_shares
 from src.modules.methods.base import SpatialRouting, TokenReduction
 from src.modules.schedules import KeepSchedule
 from src.pictures import draw_token_maps
+from src.pictures.masks import masked_images
+from src.pictures.survivors import survivor_maps
 from src.pictures.tokens import _FADE, _GAP, _HEADER, _LINE, _TILE, grid
-from src.sweep.maps import survivor_maps
 from tests.combinations import CASES, METHODS, NETWORKS, make_student, shaken, students_of
 
 DECIDING = [case for case in CASES if case[1] != "dense"]
@@ -34,7 +34,7 @@ DRAWING = [
     if hasattr(module := importlib.import_module(found.name), "gumbel_keep")
 ]
 PLAIN = [case for case in CASES if case[0] in ("vit", "eva", "lvvit")]
-AS_IS = (0.0,) * 3, (1.0,) * 3  # mean and deviation of images that are shown as they are
+AS_IS = Normalization((0.0,) * 3, (1.0,) * 3)  # of images that are shown as they are
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -81,7 +81,8 @@ def test_training_computes_what_inference_computes(
     torch.testing.assert_close(training.maps, inference.maps, **close)
     if not drawn:
         torch.testing.assert_close(training.features, inference.features, **close)
-        torch.testing.assert_close(training.sources, inference.sources)
+        for one, other in zip(training.steps, inference.steps, strict=True):
+            torch.testing.assert_close(one.source, other.source)
         assert torch.equal(training.size, inference.size)
     learns = student.method.learns_by_summaries
     assert len(training.summaries) == (locations if learns else 0)
@@ -104,7 +105,7 @@ def test_maps_show_each_patch_the_token_that_stands_for_it(name: str, method: st
 
 def expected_shares(output: SparseOutput, number: int) -> list[list[float]]:
     """For each image and patch one over the patches that have the same token, 0 without one."""
-    source = output.sources[number] if output.sources else None
+    source = output.steps[number].source
     if source is None:
         return output.decisions[number].tolist()
     shares = []
@@ -126,21 +127,21 @@ def test_pictures_and_callbacks_show_what_became_of_each_patch(
     torch.manual_seed(3)
     output = student(images)
     torch.manual_seed(3)
-    maps = survivor_maps(student, images, *AS_IS)
+    maps = survivor_maps(student, images, AS_IS)
     locations = student.method.schedule.locations
-    picture = draw_token_maps(images, output, locations, *AS_IS)
+    picture = draw_token_maps(images, output, AS_IS)
     monkeypatch.setattr(wandb, "Image", lambda pixels, masks: masks)
-    masks: Any = masked_images(images, output, locations, *AS_IS)
+    masks: Any = masked_images(images, output, AS_IS)
     positions = PositionMap("positions.png")
     positions.on_test_start(Mock(), Mock())
     batch = images, torch.tensor([0, 1])
     positions.on_test_batch_end(Mock(), Mock(), {"output": output}, batch, 0)
     for number, location in enumerate(locations):
         expected = torch.tensor(expected_shares(output, number))  # (B, patches)
-        torch.testing.assert_close(output.shares(number), expected)
+        torch.testing.assert_close(output.steps[number].shares(), expected)
         torch.testing.assert_close(positions.mean()[number].flatten(), expected.double().mean(0))
-        torch.testing.assert_close(16 * kept_shares(output)[number], output.counts[number])
-        source = output.sources[number] if output.sources else None
+        torch.testing.assert_close(16 * output.kept_shares()[number], output.counts[number])
+        source = output.steps[number].source
         if maps["sources"] is not None:
             assert maps["sources"][number] == (None if source is None else source.tolist())
         for image, patch in product(range(2), range(16)):
@@ -162,7 +163,7 @@ def test_pictures_and_callbacks_show_what_became_of_each_patch(
 def test_a_location_that_keeps_all_has_no_groups_in_a_report() -> None:
     student = shaken(make_student("vit", "query_absorb"))
     student.method.schedule = KeepSchedule(student.method.schedule.locations, (1.0, 0.5, 0.25))
-    groups = survivor_maps(student, torch.randn(2, 3, 64, 64), *AS_IS)["sources"]
+    groups = survivor_maps(student, torch.randn(2, 3, 64, 64), AS_IS)["sources"]
     assert [group and len(set(group[0])) for group in groups] == [None, 8, 4]
 
 

@@ -19,9 +19,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from src.errors import InputError
-from src.modules.build import build_loss, build_student
 from src.modules.methods.base import SpatialRouting, TokenReduction
-from src.validation import check_config
+from src.modules.student import build_student
+from src.modules.weighted_loss import build_loss
+from src.runs.settings import check_config
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"

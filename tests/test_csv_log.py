@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from src.callbacks.csv_log import ContinuedCSVLogger
-from src.errors import sentences_of
+from src.loggers.csv import ContinuedCSVLogger
+from src.shell.program import sentences_of
 
 OLD = b"a,b,step\r\n1.5,,0\r\n,2.5,1\r\n3.5,,2\r\n"
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from src.datamodules.resumable import EpochSampler, ShareSampler
-from src.sweep.name import name_run
+from src.runs.folders import name_run
 
 ROOT = Path(__file__).resolve().parents[1]
 # Eight steps of two processes on the smallest network.

@@ -8,7 +8,8 @@ import logging
 import pytest
 import torch
 
-from src.errors import InputError, PrintableFormatter, one_sentence_errors, printable, sentences_of
+from src.errors import InputError, printable
+from src.shell.program import PrintableFormatter, one_sentence_errors, sentences_of
 
 WORKER = "Caught RuntimeError in DataLoader worker process 0.\nOriginal Traceback:\nRuntimeError: "
 SHARED = ("/dev/shm", "--shm-size", "datamodule.num_workers=0")

@@ -11,11 +11,11 @@ import pytest
 from filelock import FileLock
 
 from src.errors import InputError
-from src.lock import only_training_in
+from src.runs.lock import only_training_in
 from tests.test_bad_inputs import ROOT, SMALL, one_process, run, sentence_in
 
 HOLD = (
-    "import sys, time; from pathlib import Path; from src.lock import only_training_in\n"
+    "import sys, time; from pathlib import Path; from src.runs.lock import only_training_in\n"
     "with only_training_in(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"
 )
 
@@ -32,7 +32,7 @@ def holder(tmp_path):
 
 
 def test_a_second_training_is_refused_in_one_sentence(holder, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr("src.lock.only_training_in", partial(only_training_in, patience=0))
+    monkeypatch.setattr("src.runs.lock.only_training_in", partial(only_training_in, patience=0))
     with one_process(tmp_path):
         assert run([ROOT / "train.py", *SMALL.split(), f"hydra.run.dir={tmp_path}"]) == 2
     sentence = sentence_in(capfd.readouterr().err)

@@ -9,10 +9,10 @@ import pytest
 from lightning.pytorch.loggers import Logger
 from omegaconf import OmegaConf
 
-from src.callbacks.wandb_log import ContinuedWandbLogger
+from src.config import instantiate
 from src.errors import InputError
-from src.modules.build import instantiate
-from src.validation import config_faults
+from src.loggers.wandb import ContinuedWandbLogger
+from src.runs.settings import config_faults
 from tests.test_configs import composed, names
 
 PARTS = [(group, name) for group in ("logger", "callbacks") for name in names(group)]

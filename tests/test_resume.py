@@ -19,12 +19,12 @@ from PIL import Image
 
 from src.callbacks.freeze_backbone import FreezeBackbone
 from src.callbacks.step_checkpoint import StepCheckpoint
-from src.callbacks.wandb_log import ContinuedWandbLogger
-from src.callbacks.whole_files import WholeFiles
+from src.checkpoints.atomic_io import AtomicCheckpointIO
+from src.config import compose_config, instantiate
 from src.datamodules.digits import Digits
 from src.datamodules.resumable import drawn_from, seed_all
-from src.errors import sentences_of
-from src.modules.build import compose_config, instantiate
+from src.loggers.wandb import ContinuedWandbLogger
+from src.shell.program import sentences_of
 
 ROOT = Path(__file__).parents[1]
 NETWORK = {"network": "vit_micro_patch8_80", "image_size": 80}
@@ -240,9 +240,9 @@ def full_disk():
 
 def test_a_full_disk_leaves_the_older_file_whole(tmp_path, full_disk):
     path = tmp_path / "last.ckpt"
-    WholeFiles().save_checkpoint({"weights": torch.ones(3)}, path)
+    AtomicCheckpointIO().save_checkpoint({"weights": torch.ones(3)}, path)
     with pytest.raises(OSError, match="File too large") as full:
-        WholeFiles().save_checkpoint({"weights": torch.ones(10**6)}, path)
+        AtomicCheckpointIO().save_checkpoint({"weights": torch.ones(10**6)}, path)
     assert sentences_of(full.value) == [f"{path} cannot be written or read: File too large."]
     assert torch.equal(torch.load(path)["weights"], torch.ones(3))
     assert list(tmp_path.iterdir()) == [path]

@@ -6,10 +6,10 @@ import os
 import pytest
 import torch
 
+from src.checkpoints.checkpoint import Checkpoint, newest_checkpoint
 from src.errors import InputError
 from src.modules import create_student
-from src.modules.checkpoints import check_resumable, newest_checkpoint
-from src.resumed import differing_settings
+from src.runs.resuming import check_resumable, differing_settings
 
 
 @pytest.fixture(scope="module")
@@ -55,20 +55,22 @@ def test_the_checkpoint_with_most_steps_is_resumed_whatever_its_time(training, t
         path = tmp_path / f"{name}.ckpt"
         torch.save(changed(training, "global_step", value=step), path)
         os.utime(path, (time, time))
-    assert newest_checkpoint(tmp_path) == tmp_path / "last.ckpt"
+    assert newest_checkpoint(tmp_path).path == tmp_path / "last.ckpt"
     assert not caplog.messages
     (tmp_path / "dangling.ckpt").symlink_to(tmp_path / "nowhere")
     (tmp_path / "folder.ckpt").mkdir()
     (tmp_path / "text.ckpt").write_text("no checkpoint")
-    assert newest_checkpoint(tmp_path) == tmp_path / "last.ckpt"
+    assert newest_checkpoint(tmp_path).path == tmp_path / "last.ckpt"
     assert len(caplog.messages) == 3
     assert all(message.endswith(".") and ". " not in message for message in caplog.messages)
 
 
 def test_a_whole_training_goes_on(student, training, tmp_path):
     torch.save(training, tmp_path / "last.ckpt")
-    check_resumable(student, tmp_path / "last.ckpt", 5)
-    assert differing_settings(tmp_path / "last.ckpt", training["run"]["config"]) == []
+    check_resumable(student, Checkpoint.read(tmp_path / "last.ckpt"), 5)
+    assert (
+        differing_settings(Checkpoint.read(tmp_path / "last.ckpt"), training["run"]["config"]) == []
+    )
 
 
 NAN = torch.full((1, 1, 96), torch.nan)
@@ -98,7 +100,7 @@ def test_a_state_that_no_training_can_go_on_from(name, student, training, tmp_pa
     keys, value, fragment = FAULTS[name]
     torch.save(changed(training, *keys, value=value), tmp_path / "last.ckpt")
     with pytest.raises(InputError) as refused:
-        check_resumable(student, tmp_path / "last.ckpt", 5)
+        check_resumable(student, Checkpoint.read(tmp_path / "last.ckpt"), 5)
     assert fragment in str(refused.value)
     assert ". " not in str(refused.value)
 
@@ -112,7 +114,7 @@ def test_other_settings_are_named_with_both_values(training, tmp_path):
         "paths": {"run": "elsewhere"},
         "callbacks": {"progress": None},
     }
-    assert differing_settings(tmp_path / "last.ckpt", now) == [
+    assert differing_settings(Checkpoint.read(tmp_path / "last.ckpt"), now) == [
         "rho was 0.7 and is 0.5",
         "datamodule.batch_size was 32 and is 64",
         "datamodule.hflip was not set and is null",

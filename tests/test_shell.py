@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from src.errors import InputError
-from src.shell import for_hydra, is_path, parsed, texts
+from src.shell.arguments import for_hydra, is_path, parsed, texts
 
 CONF = Path(__file__).parents[1] / "conf"
 NASTY = (

@@ -17,9 +17,17 @@ import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
 
-from src import stopping
-from src.errors import one_sentence_errors
-from src.stopping import Stopped, end, how_to_resume, note, raise_if_asked, stop_wins, take_over
+from src.shell.arguments import stopping
+from src.shell.program import one_sentence_errors
+from src.shell.stopping import (
+    Stopped,
+    end,
+    how_to_resume,
+    note,
+    raise_if_asked,
+    stop_wins,
+    take_over,
+)
 
 ROOT = Path(__file__).parents[1]
 TRAIN = (
@@ -115,7 +123,7 @@ def test_no_cell_of_a_sweep_starts_after_a_signal(tmp_path, monkeypatch, capfd):
         measured.append(1)
         interrupted_in_a_bar()
 
-    monkeypatch.setattr("src.evaluation.compare_speed", compare_speed)
+    monkeypatch.setattr("src.runs.evaluation.compare_speed", compare_speed)
     monkeypatch.chdir(ROOT)
     GlobalHydra.instance().clear()
     small = "trainer=cpu datamodule.val_images=4 datamodule.batch_size=2 callbacks.progress=null"

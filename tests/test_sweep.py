@@ -19,15 +19,15 @@ from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 from wandb.proto import wandb_internal_pb2
 
-import src.evaluation
-from src.dashboard.runs import LOGGED
-from src.dashboard.workspace import main as workspace_main
-from src.dashboard.workspace import make_workspace
+import src.runs.evaluation
 from src.errors import InputError
-from src.modules.throughput import Speed
-from src.sweep.cell import METRICS
-from src.sweep.name import name_sweep, sweep_name
-from src.sweep.report import front, read_rows, write_report
+from src.measure.throughput import Speed
+from src.reports.pareto import front, read_rows, write_report
+from src.reports.rows import METRICS
+from src.reports.wandb import LOGGED
+from src.reports.workspace import main as workspace_main
+from src.reports.workspace import make_workspace
+from src.runs.folders import name_sweep, sweep_name
 
 ROOT = Path(__file__).parents[1]
 QUICK = (
@@ -49,7 +49,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         runs.append(type(networks["sparse"].method).__name__)
         return {name: Speed((90.0, 100.0 + len(runs), 110.0)) for name in networks}
 
-    monkeypatch.setattr(src.evaluation, "compare_speed", compare_speed)
+    monkeypatch.setattr(src.runs.evaluation, "compare_speed", compare_speed)
     return runs
 
 

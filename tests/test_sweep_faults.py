@@ -13,13 +13,15 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from eval import add_recorded_choices
-from src.callbacks.wandb_log import ContinuedWandbLogger
+from src.checkpoints.checkpoint import Checkpoint
 from src.errors import InputError
-from src.lock import only_cell_in
-from src.sweep import cell, name
-from src.sweep.cell import metric_label, metric_of, read_row
-from src.sweep.report import read_rows, write_report
+from src.loggers.wandb import ContinuedWandbLogger
+from src.reports.pareto import read_rows, write_report
+from src.reports.rows import metric_label, metric_of, read_row
+from src.runs import cell
+from src.runs import folders as name
+from src.runs.lock import only_cell_in
+from src.runs.record import add_recorded_choices
 from tests.test_sweep import Sweep, measured, sweep  # noqa: F401  (fixtures)
 
 ROW = {
@@ -222,7 +224,10 @@ def test_a_stopped_training_goes_on_under_its_settings(
 
 def test_checkpoints_of_a_sweep_must_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     recorded = {"/a": {"backbone": "x", "task": "t"}, "/b": {"backbone": "y", "task": "t"}}
-    monkeypatch.setattr("src.recorded.recorded_choices", recorded.__getitem__)
+    monkeypatch.setattr(Checkpoint, "read", lambda path: Checkpoint(Path(path), {}))
+    monkeypatch.setattr(
+        "src.runs.record.recorded_choices", lambda checkpoint: recorded[str(checkpoint.path)]
+    )
     with pytest.raises(InputError, match="/a has backbone=x and /b backbone=y: evaluate"):
         add_recorded_choices(["-m", "ckpt_path=/a,/b"])
     words = ["-m", "ckpt_path=/a,/b", "backbone=z"]

@@ -13,8 +13,8 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from PIL import Image
 
 from src.callbacks.freeze_backbone import FreezeBackbone
+from src.config import compose_config, instantiate
 from src.datamodules.digits import Digits
-from src.modules.build import compose_config, instantiate
 from src.modules.classification import SparseClassifier
 from src.modules.teacher import Teacher
 
@@ -139,7 +139,7 @@ def test_training_moves_decisions_to_the_schedule(tmp_path):
         with torch.no_grad():
             output = module.student(next(iter(data.train_dataloader()))[0])
         shares = torch.stack([d.mean() for d in output.decisions])
-        return (shares - torch.tensor(output.ratios)).abs().max().item()
+        return (shares - torch.tensor([step.ratio for step in output.steps])).abs().max().item()
 
     data.setup("fit")
     before = distance()

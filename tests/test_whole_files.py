@@ -16,11 +16,11 @@ import torch
 
 from src.callbacks.position_map import ClassMap
 from src.callbacks.predictions import PredictionWriter
-from src.errors import sentences_of
-from src.evaluation import write_csv
 from src.export.graph import export, quantize
+from src.files import atomic_file, naming
 from src.modules import sparsify
-from src.whole import naming, whole_file
+from src.reports.tables import write_csv
+from src.shell.program import sentences_of
 
 
 def torn(*arguments: Any, **_: Any) -> None:
@@ -34,14 +34,14 @@ def full_disk() -> None:
 
 
 def not_a_place(path: Path) -> None:
-    with whole_file(path):
+    with atomic_file(path):
         pytest.fail("a folder is no file")
 
 
 def test_a_whole_file_replaces_the_older_one(tmp_path):
     path = tmp_path / "new" / "a.png"
     for text in ("first", "second"):
-        with whole_file(path) as partial:
+        with atomic_file(path) as partial:
             assert partial.suffix == ".png"
             partial.write_text(text)
         assert path.read_text() == text
@@ -54,7 +54,7 @@ def test_a_block_that_fails_leaves_the_older_file(fault, tmp_path):
     path.write_text("older")
 
     def fail() -> None:
-        with whole_file(path) as partial:
+        with atomic_file(path) as partial:
             partial.write_text("half")
             raise fault
 
@@ -67,11 +67,11 @@ def test_a_block_that_fails_leaves_the_older_file(fault, tmp_path):
 def test_links_and_devices_are_written_through(tmp_path):
     target, link = tmp_path / "target", tmp_path / "link"
     link.symlink_to(target)
-    with whole_file(link) as partial:
+    with atomic_file(link) as partial:
         partial.write_text("through")
     assert link.is_symlink()
     assert target.read_text() == "through"
-    with whole_file("/dev/null") as partial:
+    with atomic_file("/dev/null") as partial:
         assert partial == Path("/dev/null")
     assert not Path("/dev/null").is_file()
 
@@ -84,7 +84,7 @@ def test_what_a_killed_process_left_goes_after_a_day(tmp_path):
         folder.mkdir()
     for folder in (old, other):
         os.utime(folder, (0, time.time() - 10**5))
-    with whole_file(tmp_path / "a.csv") as partial:
+    with atomic_file(tmp_path / "a.csv") as partial:
         partial.touch()
     assert not old.exists()
     assert new.exists()

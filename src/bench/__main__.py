@@ -11,11 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import InputError, one_sentence_errors
+from ..errors import InputError
+from ..measure.complexity import count_gmacs
+from ..measure.memory import peak_memory_mb
+from ..measure.throughput import compare_speed
 from ..modules import compile_for_inference, create_student
-from ..modules.complexity import count_gmacs
-from ..modules.throughput import compare_speed
-from .memory import peak_memory_mb
+from ..shell.program import one_sentence_errors
 from .report import draw_speedups, native_size, write
 
 SHOWN = (

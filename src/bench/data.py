@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 
-from ..errors import InputError, one_sentence_errors
-from ..modules.build import compose_config, instantiate
-from ..modules.throughput import take_turns
+from ..config import compose_config, instantiate
+from ..errors import InputError
+from ..measure.throughput import take_turns
+from ..shell.program import one_sentence_errors
 from .report import write
 from .training import steps
 

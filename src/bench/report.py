@@ -14,8 +14,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from ..evaluation import write_csv
-from ..modules.build import compose_config
+from ..config import compose_config
+from ..reports.tables import write_csv
 
 
 def environment(device: torch.device) -> dict[str, Any]:

@@ -14,18 +14,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import InputError, one_sentence_errors
+from ..config import compose_config
+from ..errors import InputError
+from ..measure.memory import peak_memory_mb
+from ..measure.throughput import take_turns
 from ..modules import create_student
 from ..modules.backbones import vit
 from ..modules.backbones.base import SparseBackbone
 from ..modules.backbones.sequence import SequenceBackbone
-from ..modules.build import build_loss, compose_config
 from ..modules.layers import attention
 from ..modules.losses import TeacherOutput
 from ..modules.teacher import PRECISIONS, Teacher
-from ..modules.throughput import take_turns
-from ..modules.weighted_loss import WeightedLoss
-from .memory import peak_memory_mb
+from ..modules.weighted_loss import WeightedLoss, build_loss
+from ..shell.program import one_sentence_errors
 from .report import native_size, write
 
 SHOWN = (

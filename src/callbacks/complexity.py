@@ -7,7 +7,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_info
 
-from ..modules.complexity import count_gmacs, count_params_m
+from ..measure.complexity import count_gmacs, count_params_m
 
 
 class ComplexityLogger(L.Callback):

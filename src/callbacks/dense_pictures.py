@@ -9,9 +9,9 @@ import lightning as L
 import torch
 
 from ..datamodules.targets import collate
+from ..files import atomic_file
+from ..loggers.pictures import log_picture
 from ..pictures.dense import draw_dense
-from ..pictures.loggers import log_picture
-from ..whole import whole_file
 
 
 class DensePictures(L.Callback):
@@ -45,9 +45,7 @@ class DensePictures(L.Callback):
         batch = collate([dataset[i * len(dataset) // count] for i in range(count)])
         images = batch[0].to(pl_module.device)
         output = pl_module(images)
-        locations = pl_module.student.method.schedule.locations
-        config = data.input_config
-        picture = draw_dense(images, batch[1], output, locations, config["mean"], config["std"])
-        with whole_file(self.folder / name) as partial:
+        picture = draw_dense(images, batch[1], output, data.normalization)
+        with atomic_file(self.folder / name) as partial:
             picture.save(partial)
         log_picture(trainer.loggers, "pictures", picture, trainer.global_step)

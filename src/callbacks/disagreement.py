@@ -12,11 +12,11 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from ..errors import InputError
+from ..files import atomic_file
 from ..modules.backbones.base import SparseBackbone, SparseOutput
 from ..pictures import draw_disagreement
 from ..pictures.tokens import overlaps, seen
-from ..tables import TableWriter
-from ..whole import whole_file
+from ..reports.tables import TableWriter
 
 _DRAWN = 8  # images
 
@@ -65,8 +65,8 @@ class Disagreement(L.Callback):
         second: SparseOutput = self.other(images)
         predictions = [output.logits.argmax(dim=1).tolist() for output in (first, second)]
         self._rows += list(zip(labels.tolist(), *predictions, strict=True))
-        numbers = range(len(first.decisions))
-        pair = [torch.stack([o.shares(i) for i in numbers], dim=1) for o in (first, second)]
+        numbers = range(len(first.steps))
+        pair = [torch.stack([s.shares() for s in o.steps], dim=1) for o in (first, second)]
         shares = torch.stack(pair, dim=1).float()
         common = [overlaps(shares[:, 0, i], shares[:, 1, i]) for i in numbers]
         self._overlaps.append(torch.stack(common, dim=1).cpu())
@@ -79,19 +79,17 @@ class Disagreement(L.Callback):
         if not trainer.is_global_zero:
             return
         locations = pl_module.student.method.schedule.locations
-        config = trainer.datamodule.input_config  # type: ignore[attr-defined]
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
         images, shares = self._images[0], self._shares[0]
         first, second = (list(shares[:, i].unbind(dim=1)) for i in (0, 1))
         names = (pl_module.student.method.name, self.other.method.name)
-        picture = draw_disagreement(
-            images, first, second, names, locations, config["mean"], config["std"]
-        )
-        with whole_file(self.path) as partial:
+        picture = draw_disagreement(images, first, second, names, locations, data.normalization)
+        with atomic_file(self.path) as partial:
             picture.save(partial)
         common = torch.cat(self._overlaps)
         called = list(self.names) if self.names else range(len(common))
         with (
-            whole_file(self.path.with_suffix(".csv")) as partial,
+            atomic_file(self.path.with_suffix(".csv")) as partial,
             partial.open("w", newline="", encoding="utf-8") as file,
         ):
             table = TableWriter(file)

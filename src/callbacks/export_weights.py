@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning as L
 
-from ..modules.checkpoints import save_dense
+from ..modules.weights import save_dense
 
 
 class ExportWeights(L.Callback):

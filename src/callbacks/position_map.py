@@ -11,9 +11,9 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from ..files import atomic_file
 from ..pictures import draw_class_maps, draw_position_map
-from ..tables import TableWriter
-from ..whole import whole_file
+from ..reports.tables import TableWriter
 
 _DRAWN = 8  # classes
 
@@ -46,10 +46,9 @@ class PositionMap(L.Callback):
     ) -> None:
         """Count a batch."""
         output = outputs["output"]
-        if not output.decisions:
+        if not output.steps:
             return
-        numbers = range(len(output.decisions))
-        shares = torch.stack([output.shares(i) for i in numbers]).double().cpu()
+        shares = torch.stack([step.shares() for step in output.steps]).double().cpu()
         labels = batch[1].cpu()
         for label in labels.unique().tolist():
             mine = labels == label
@@ -77,7 +76,7 @@ class PositionMap(L.Callback):
     def write_numbers(self, maps: dict[str, Tensor], locations: tuple[int, ...]) -> None:
         """Write the csv beside the picture."""
         with (
-            whole_file(self.path.with_suffix(".csv")) as partial,
+            atomic_file(self.path.with_suffix(".csv")) as partial,
             partial.open("w", newline="", encoding="utf-8") as file,
         ):
             table = TableWriter(file)

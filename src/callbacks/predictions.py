@@ -9,8 +9,8 @@ from typing import Any
 
 import lightning as L
 
-from ..tables import TableWriter
-from ..whole import naming, whole_file
+from ..files import atomic_file, naming
+from ..reports.tables import TableWriter
 
 
 class PredictionWriter(L.Callback):
@@ -27,7 +27,7 @@ class PredictionWriter(L.Callback):
 
     def on_test_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Begin the file."""
-        partial = self._open.enter_context(whole_file(self.path))
+        partial = self._open.enter_context(atomic_file(self.path))
         file = self._open.enter_context(partial.open("w", newline="", encoding="utf-8"))
         self._table = TableWriter(file)
         self._table.write(["image", "label", "prediction", "confidence"])

@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning as L
 
-from ..class_names import KEY
+from ..checkpoints.checkpoint import CLASS_NAMES, RUN
 
 
 class RunRecord(L.Callback):
@@ -28,8 +28,8 @@ class RunRecord(L.Callback):
         self, trainer: L.Trainer, pl_module: Any, checkpoint: dict[str, Any]
     ) -> None:
         """Add the record, and what the outputs stand for where the data says it."""
-        checkpoint["run"] = self.record
+        checkpoint[RUN] = self.record
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         names = data.class_names if data is not None else None
         if names is not None:
-            checkpoint[KEY] = list(names)
+            checkpoint[CLASS_NAMES] = list(names)

@@ -7,14 +7,14 @@ from typing import Any, final
 import lightning as L
 import torch
 
-from ..stopping import end, name_of, note, remember, say, take_over
+from ..shell.stopping import end, name_of, note, remember, say, take_over
 
 
 @final
 class StopAtSignal(L.Callback):
     """At a signal to any process all of them stop behind the same batch, and can save.
 
-    The signals are those of `src.stopping`. Lightning's own handler, which this one replaces,
+    The signals are those of `src.shell.stopping`. Lightning's own handler, which this one replaces,
     communicates from within the signal, whatever the processes are exchanging at that moment. A
     validation is finished first. A second Ctrl-C, and any signal in a test, ends at once.
     """

@@ -8,7 +8,7 @@ from typing import Any
 import lightning as L
 import torch
 
-from ..modules.throughput import compare_speed
+from ..measure.throughput import compare_speed
 
 
 class ThroughputLogger(L.Callback):

@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning as L
 
-from ..modules.dense import whole_cost, whole_speed
+from ..modules.heads.base import whole_cost, whole_speed
 
 
 class WholeNetworkLogger(L.Callback):

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ..errors import InputError, one_sentence, some
-from ..stopping import follow_parent_alone
+from ..shell.stopping import follow_parent_alone
+from .normalization import Normalization
 from .readable import ReadableImages, ReadableLoader, collate
 from .resumable import EpochDraws, EpochSampler, ResumableLoader, ShareSampler, drawn_from, seed_all
 
@@ -85,6 +86,11 @@ class ImageDataModule(L.LightningDataModule, ABC):
         self.seed = seed
         self._start = {"epoch": 0, "batch": 0}
         self._mixup_options = mixup
+
+    @property
+    def normalization(self) -> Normalization:
+        """By what images are normalized."""
+        return Normalization(tuple(self.input_config["mean"]), tuple(self.input_config["std"]))
 
     @property
     @abstractmethod

@@ -7,16 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor
 
-from ..class_names import match_classes
+from ..checkpoints.checkpoint import taken
+from ..config import instantiate, locate
 from ..errors import InputError
-from ..modules.build import build_student, instantiate, locate
-from ..modules.checkpoints import classes_in, read_file
+from ..measure.throughput import Speed, take_turns
 from ..modules.dense import DenseModule
-from ..modules.throughput import Speed, take_turns
+from ..modules.networks.create import own_classes
+from ..modules.student import build_student
+from ..runs.class_names import match_classes
 from .graph import Deployed, export, largest_difference, load, quantize
 
 
@@ -36,8 +37,13 @@ def export_and_check(settings: dict[str, Any]) -> list[dict[str, Any]]:
     """
     _check_task(settings)
     backbone, path = settings["backbone"], Path(settings["file"])
+    checkpoint = taken(backbone["weights"]) if backbone["weights"] else None
     student = build_student(
-        backbone, settings["method"], settings["schedule"], _num_classes(backbone)
+        backbone,
+        settings["method"],
+        settings["schedule"],
+        (checkpoint and checkpoint.num_classes) or own_classes(backbone["network"]),
+        checkpoint=checkpoint,
     ).eval()
     size, batch = backbone["image_size"], settings["throughput_batch"]
     export(student, path, size, settings["survivors"])
@@ -76,8 +82,8 @@ def export_and_check(settings: dict[str, Any]) -> list[dict[str, Any]]:
     if settings["int8"]:
         data = instantiate(settings["datamodule"])
         data.check("test")
-        if settings["backbone"]["weights"]:
-            match_classes(data, settings["backbone"]["weights"])
+        if checkpoint:
+            match_classes(data, checkpoint)
         for one in rows:
             one["acc1"] = accuracy(load(Path(one["file"])), data)
     return rows
@@ -100,12 +106,6 @@ def _check_task(settings: dict[str, Any]) -> None:
             f"ckpt_path={settings['ckpt_path']} with the task {task.__name__} cannot be exported "
             "yet: give a classifier's, of task=classification."
         )
-
-
-def _num_classes(backbone: dict[str, Any]) -> int:
-    file = backbone["weights"]
-    stored = classes_in(read_file(file), file) if file else None
-    return stored or int(timm.get_pretrained_cfg_value(backbone["network"], "num_classes") or 1000)
 
 
 def _bound(run: Callable[[Tensor], Any], images: Tensor) -> Callable[[], Any]:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..files import atomic_file
 from ..modules.backbones.base import SparseBackbone, SparseOutput
-from ..whole import whole_file
 
 FORMATS = (".onnx", ".pt2")
 Outputs = tuple[Tensor, ...]
@@ -59,12 +59,12 @@ def export(student: SparseBackbone, path: Path, image_size: int, survivors: bool
     with torch.no_grad():
         program = torch.export.export(model, (images,), dynamic_shapes=({0: batch},), strict=True)
     if path.suffix == ".pt2":
-        with whole_file(path) as partial:
+        with atomic_file(path) as partial:
             torch.export.save(program, partial)
         return
     names = ["logits", "survivors"][: 1 + survivors]
     try:
-        with whole_file(path) as partial, warnings.catch_warnings():
+        with atomic_file(path) as partial, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the exporter's own calls
             torch.onnx.export(
                 program,
@@ -118,7 +118,7 @@ def quantize(path: Path, quantized: Path) -> None:
     model = onnx.load(path)
     model.graph.ClearField("value_info")  # shapes of before, which the quantizer trips over
     kinds = ["MatMul", "Gemm"]
-    with whole_file(quantized) as partial:
+    with atomic_file(quantized) as partial:
         quantize_dynamic(model, partial, op_types_to_quantize=kinds, weight_type=QuantType.QInt8)
 
 

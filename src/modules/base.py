@@ -1,35 +1,52 @@
-"""What every task shares: student, frozen teacher, weighted loss, optimizer."""
+"""Defines what every task shares: student, frozen teacher, loss, metrics, optimizer."""
 
 from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import lightning as L
-import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
+from typing_extensions import override
 
+from ..checkpoints.checkpoint import Checkpoint
+from ..config import instantiate
 from ..errors import InputError
 from .backbones.base import SparseOutput
-from .build import build_loss, build_student, instantiate
+from .heads.base import DenseOutput, of_student
 from .losses import TeacherOutput
 from .optim import parameter_groups, scaled_lr, warmup_cosine
+from .student import build_student
 from .teacher import Teacher, Teaching
+from .weighted_loss import build_loss
 
 log = logging.getLogger(__name__)
 
 
+class Metric(NamedTuple):
+    """A number in percent by which a task is judged: its name in logs, and its label on an axis."""
+
+    name: str
+    label: str
+
+
 class SparseModule(L.LightningModule, ABC):
-    """Trains a student. All arguments are plain, so that a checkpoint describes itself.
+    """Trains and evaluates a student on one task. A task is a subclass and a file in `conf/task`.
 
     `target` names what the task learns from, one of a data module's `targets`; `target_words` says
-    what that is, where the name does not. `natural_loss` is the option of `conf/loss` that has all
-    of the task's terms.
+    what that is, where the name does not. `judged_by` is the metric by which reports compare
+    students. `natural_loss` is the option of `conf/loss` that has all of the task's terms.
+
+    Validation and test log `val/<name>` and `test/<name>` for each of `metric_names`. All arguments
+    but the checkpoint are plain, so that a checkpoint describes itself.
     """
+
+    judged_by: ClassVar[Metric]
 
     target: ClassVar[str] = "label"
     target_words: ClassVar[dict[str, str]] = {"label": "a class for each image"}
@@ -44,8 +61,10 @@ class SparseModule(L.LightningModule, ABC):
         loss: dict[str, Any],
         optimizer: dict[str, Any],
         num_classes: int,
+        present_classes: Sequence[int] | None = None,
         any_size: bool = False,
         teacher: dict[str, Any] | None = None,
+        checkpoint: Checkpoint | None = None,
     ) -> None:
         """Build student and loss.
 
@@ -56,12 +75,16 @@ class SparseModule(L.LightningModule, ABC):
             loss: As in `conf/loss`.
             optimizer: As in `conf/optimizer`.
             num_classes: Outputs of the network; 0 for no classifier.
+            present_classes: Outputs that occur in the data; None for all.
             any_size: Make the network for images of any size.
             teacher: As in `conf/task`: a target and its arguments beside the student.
+            checkpoint: The file `backbone["weights"]`, if it has been read already.
         """
         super().__init__()
+        self.present_classes = present_classes
+        self.metrics = nn.ModuleDict()
         self.teacher_options = teacher or {"_target_": "src.modules.teacher.Teacher"}
-        self.student = build_student(backbone, method, schedule, num_classes, any_size)
+        self.student = build_student(backbone, method, schedule, num_classes, any_size, checkpoint)
         self.head: Any = None
         self.loss = build_loss(loss)
         self.loss.prepare(self.student, num_classes)
@@ -108,14 +131,10 @@ class SparseModule(L.LightningModule, ABC):
         """Of what the teacher is made."""
         return self.student
 
-    def forward(self, images: Tensor, target: Any = None) -> SparseOutput:
+    def forward(self, images: Tensor, target: Any = None) -> SparseOutput | DenseOutput:
         """The student's output on `images (B, 3, S, S)`."""
         output: SparseOutput = self.student(images)
         return output
-
-    @abstractmethod
-    def validation_metrics(self) -> list[str]:
-        """Names logged at validation, by one of which checkpoints may be chosen."""
 
     @abstractmethod
     def images_and_target(self, batch: Any) -> tuple[Tensor, Any]:
@@ -124,16 +143,66 @@ class SparseModule(L.LightningModule, ABC):
     def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """Loss of one batch, its terms, and the share of patches kept `(S, B)` at each location."""
         images, target = self.images_and_target(batch)
-        output: SparseOutput = self(images, target)
-        if self.teacher is None:
-            teacher = TeacherOutput(output.logits.detach(), output.features.detach())
-        else:
-            teacher = self.teacher(images)
+        output: SparseOutput | DenseOutput = self(images, target)
+        # Without a teacher no term asks for what it says.
+        teacher = TeacherOutput.of(output) if self.teacher is None else self.teacher(images)
         total, terms = self.loss(output, teacher, target)
         self.log("train/loss", total, prog_bar=True, sync_dist=True)
         self.log_dict({f"train/{name}": value for name, value in terms.items()}, sync_dist=True)
         terms = {name: value.detach() for name, value in terms.items()}
-        return {"loss": total, "terms": terms, "kept": kept_shares(output)}
+        return {"loss": total, "terms": terms, "kept": of_student(output).kept_shares()}
+
+    @abstractmethod
+    def metric_names(self) -> list[str]:
+        """What is logged at validation, without the split; `judged_by` is among them."""
+
+    @abstractmethod
+    def make_metrics(self) -> nn.Module:
+        """Make the torchmetrics of one split; they have a `reset`."""
+
+    @abstractmethod
+    def update_metrics(self, metrics: Any, output: Any, target: Any) -> None:
+        """Count one batch."""
+
+    @abstractmethod
+    def percentages(self, metrics: Any) -> dict[str, Tensor]:
+        """What is logged, by name without the split."""
+
+    def prepare_metrics(self) -> None:
+        """Make the metrics of both splits; subclasses call it when they are built."""
+        self.metrics.update({f"{split}_split": self.make_metrics() for split in ("val", "test")})
+
+    def validation_metrics(self) -> list[str]:
+        """Logged names, by one of which checkpoints may be chosen."""
+        return [f"val/{name}" for name in self.metric_names()]
+
+    @override
+    def validation_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+        return self._evaluate("val", batch)
+
+    @override
+    def test_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+        return self._evaluate("test", batch)
+
+    def _evaluate(self, split: str, batch: Any) -> dict[str, Any]:
+        images, target = self.images_and_target(batch)
+        output: SparseOutput | DenseOutput = self(images)
+        self.update_metrics(self.metrics[f"{split}_split"], output, target)
+        return {"output": output, "kept": of_student(output).kept_shares()}
+
+    @override
+    def on_validation_epoch_end(self) -> None:
+        self._log_percentages("val")
+
+    @override
+    def on_test_epoch_end(self) -> None:
+        self._log_percentages("test")
+
+    def _log_percentages(self, split: str) -> None:
+        metrics: Any = self.metrics[f"{split}_split"]
+        values = self.percentages(metrics)
+        self.log_dict({f"{split}/{name}": value for name, value in values.items()}, prog_bar=True)
+        metrics.reset()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW; warm-up and cosine for each group, by step."""
@@ -164,11 +233,3 @@ class SparseModule(L.LightningModule, ABC):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": lr_schedule, "interval": "step"},
         }
-
-
-def kept_shares(output: SparseOutput) -> Tensor:
-    """Patch tokens that go on over patches of the image, `(S, B)`, without gradients."""
-    if not output.counts:
-        return output.logits.new_zeros(0, len(output.logits))
-    patches = output.decisions[0].shape[1]
-    return torch.stack(output.counts).detach() / patches

@@ -6,8 +6,10 @@ from importlib.util import find_spec
 from typing import Any, final
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..errors import InputError
+from .base import Metric
 from .dense import DenseModule
 from .heads.base import DenseOutput
 
@@ -22,15 +24,13 @@ class SparseDetector(DenseModule):
 
     target = "boxes"
     natural_loss = "detection"
+    judged_by = Metric("box_ap", "box AP (%)")
 
-    def __init__(
-        self, *, num_classes: int, present_classes: list[int] | None = None, **parts: Any
-    ) -> None:
-        """As the base.
+    def __init__(self, *, num_classes: int, **parts: Any) -> None:
+        """Build as the base does.
 
         Args:
             num_classes: With the background, class 0.
-            present_classes: Not read.
             **parts: `head`, `backbone`, `method`, `schedule`, `loss`, `optimizer`, `teacher`.
         """
         if not find_spec("pycocotools"):
@@ -39,15 +39,15 @@ class SparseDetector(DenseModule):
                 "pip install 'tokenthrift[dense]'."
             )
         super().__init__(num_classes=num_classes, **parts)
-        self.save_hyperparameters()
+        self.save_hyperparameters(ignore=["checkpoint"])
 
-    def validation_metrics(self) -> list[str]:
-        """Those of boxes, and of masks where there are any."""
+    @override
+    def metric_names(self) -> list[str]:
         kinds = ("box", "mask") if self.head.has_masks else ("box",)
-        return [f"val/{kind}_{name}" for kind in kinds for name in ("ap", "ap50")]
+        return [f"{kind}_{name}" for kind in kinds for name in ("ap", "ap50")]
 
+    @override
     def images_and_target(self, batch: Any) -> tuple[Tensor, list[dict[str, Tensor]]]:
-        """Images and, for each, boxes, labels and masks."""
         images, targets = batch
         return images, targets
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from ..datamodules.targets import IGNORED
 from .backbones.base import SparseBackbone, SparseOutput
-from .heads.base import DenseOutput
+from .heads.base import DenseOutput, of_student
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,13 @@ class TeacherOutput:
     features: Tensor
     token_logits: Tensor | None = None
 
+    @classmethod
+    def of(cls, output: SparseOutput | DenseOutput) -> TeacherOutput:
+        """Take from a dense network's output what students learn from."""
+        own = of_student(output)
+        logits = own.logits if output.logits is None else output.logits
+        return cls(logits.detach(), own.features.detach(), own.token_logits)
+
 
 class LossTerm(nn.Module, ABC):
     """One term: student, teacher and labels to a scalar.
@@ -34,12 +41,14 @@ class LossTerm(nn.Module, ABC):
         needs_token_logits: Compare what the network says of each token.
         teaches_selectors: Teach the scores of methods that learn by summaries.
         holds_ratio: Hold decisions that are drawn in training to the schedule's ratios.
+        reads_head: Read what a head says of the student's maps instead of the student's output.
     """
 
     needs_teacher: ClassVar[bool] = False
     needs_token_logits: ClassVar[bool] = False
     teaches_selectors: ClassVar[bool] = False
     holds_ratio: ClassVar[bool] = False
+    reads_head: ClassVar[bool] = False
 
     def applies(self, student: SparseBackbone) -> bool:
         """Return whether `student` can learn from the term; one that cannot is left out."""
@@ -49,8 +58,14 @@ class LossTerm(nn.Module, ABC):
         """Make the term's own parameters for a student of `num_classes`; most terms have none."""
 
     @abstractmethod
-    def forward(self, output: SparseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
-        """The term's value, without its weight."""
+    def forward(self, output: Any, teacher: TeacherOutput, target: Tensor) -> Tensor:
+        """Return the term's value, without its weight.
+
+        Args:
+            output: A `SparseOutput`; a `DenseOutput` where the term reads a head.
+            teacher: Of the same images.
+            target: What the task learns from.
+        """
 
 
 class Classification(LossTerm):
@@ -88,13 +103,13 @@ class KeepRatio(LossTerm):
 
     def forward(self, output: SparseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
         """0 where nothing is decided."""
-        if not output.decisions:
+        if not output.steps:
             return output.logits.new_zeros(())
-        kept = torch.stack([decision.mean(dim=1) for decision in output.decisions])  # (S, B)
+        kept = torch.stack([step.keep.mean(dim=1) for step in output.steps])  # (S, B)
         if self.batch_mean:
             kept = kept.mean(dim=1, keepdim=True)
             kept = kept + (mean_of_processes(kept.detach()) - kept.detach())
-        asked = kept.new_tensor(output.ratios)[:, None]
+        asked = kept.new_tensor([step.ratio for step in output.steps])[:, None]
         return (kept - asked).square().mean()
 
 
@@ -149,8 +164,12 @@ class TokenLogitDistillation(LossTerm):
 class PixelClassification(LossTerm):
     """Cross-entropy of each pixel against masks `(B, H, W)`; `IGNORED` ones do not count."""
 
-    def forward(self, output: SparseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
+    reads_head = True
+
+    @override
+    def forward(self, output: DenseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
         """Mean over the pixels; 0 if none counts."""
+        assert output.logits is not None
         loss = F.cross_entropy(output.logits.float(), target, ignore_index=IGNORED, reduction="sum")
         return loss / (target != IGNORED).sum().clamp(min=1)
 
@@ -159,18 +178,23 @@ class PixelDistillation(LossTerm):
     """KL(teacher || student) of each pixel's class distribution; for a head that has learned."""
 
     needs_teacher = True
+    reads_head = True
 
-    def forward(self, output: SparseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
+    @override
+    def forward(self, output: DenseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
         """Mean over all pixels."""
+        assert output.logits is not None
         return kl_divergence(teacher.logits.movedim(1, -1), output.logits.movedim(1, -1)).mean()
 
 
 class Detection(LossTerm):
     """What the detector itself asks for: the sum of its own losses."""
 
-    def forward(self, output: SparseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
+    reads_head = True
+
+    @override
+    def forward(self, output: DenseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
         """As torchvision's detectors weigh them."""
-        assert isinstance(output, DenseOutput)
         return torch.stack(list(output.losses.values())).sum()
 
 

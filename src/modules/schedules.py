@@ -1,10 +1,11 @@
-"""Where a network drops tokens and how many stay: data, apart from the weights."""
+"""Says where a network drops tokens and how many stay: data, apart from the weights."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 
 from ..errors import InputError
 
@@ -16,10 +17,14 @@ class KeepSchedule:
     Attributes:
         locations: Ascending indices of the blocks before (or in) which a decision is taken.
         ratios: Share of the image's patches kept from there on, each in (0, 1].
+        rho: The base keep ratio that they follow from; None for ratios that were listed.
+        rule: How they follow from another rho and these locations.
     """
 
     locations: tuple[int, ...]
     ratios: tuple[float, ...]
+    rho: float | None = field(default=None, compare=False, repr=False)
+    rule: Callable[..., KeepSchedule] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for location in self.locations:
@@ -44,6 +49,19 @@ class KeepSchedule:
                     "choose a larger rho or list schedule.ratios yourself (schedule=explicit)."
                 )
 
+    def at(self, rho: float) -> KeepSchedule:
+        """Return the schedule that follows from another rho by the same rule.
+
+        Raises:
+            InputError: If the ratios were listed, or `rho` is not in (0, 1].
+        """
+        if self.rule is None:
+            raise InputError(
+                f"rho={_shown(rho)} cannot be set, for the ratios {list(self.ratios)} were listed: "
+                "set student.method.schedule to another KeepSchedule."
+            )
+        return self.rule(rho, self.locations)
+
     def num_keep(self, number: int, num_patches: int) -> int:
         """Patches kept after the decision `number`: rounded down, at least one.
 
@@ -55,13 +73,15 @@ class KeepSchedule:
 def geometric(rho: float, locations: Sequence[int]) -> KeepSchedule:
     """rho, rho^2, rho^3, ... (paper A, section 4)."""
     _check_rho(rho)
-    return KeepSchedule(tuple(locations), tuple(rho ** (i + 1) for i in range(len(locations))))
+    ratios = tuple(rho ** (i + 1) for i in range(len(locations)))
+    return KeepSchedule(tuple(locations), ratios, rho, geometric)
 
 
 def arithmetic(rho: float, locations: Sequence[int], step: float = 0.2) -> KeepSchedule:
     """rho, rho - step, rho - 2 step, ...: the hierarchical networks' schedule (paper B)."""
     _check_rho(rho)
-    return KeepSchedule(tuple(locations), tuple(rho - step * i for i in range(len(locations))))
+    ratios = tuple(rho - step * i for i in range(len(locations)))
+    return KeepSchedule(tuple(locations), ratios, rho, partial(arithmetic, step=step))
 
 
 def linear(rho: float, locations: Sequence[int]) -> KeepSchedule:
@@ -69,13 +89,13 @@ def linear(rho: float, locations: Sequence[int]) -> KeepSchedule:
     _check_rho(rho)
     count = len(locations)
     ratios = tuple(1 - (1 - rho) * (i + 1) / count for i in range(count))
-    return KeepSchedule(tuple(locations), ratios)
+    return KeepSchedule(tuple(locations), ratios, rho, linear)
 
 
 def constant(rho: float, locations: Sequence[int]) -> KeepSchedule:
     """Rho at every location: all is dropped at the first, later ones may only choose anew."""
     _check_rho(rho)
-    return KeepSchedule(tuple(locations), (float(rho),) * len(locations))
+    return KeepSchedule(tuple(locations), (float(rho),) * len(locations), rho, constant)
 
 
 def explicit(ratios: Sequence[float], locations: Sequence[int]) -> KeepSchedule:

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
+from typing_extensions import override
 
 from ..datamodules.targets import IGNORED
 from ..errors import InputError
+from .base import Metric
 from .dense import DenseModule
 from .heads.base import DenseOutput, WholeNetwork
 
@@ -26,15 +28,13 @@ class SparseSegmenter(DenseModule):
     target = "mask"
     target_words = {"mask": "a class for each pixel"}
     natural_loss = "segmentation"
+    judged_by = Metric("miou", "mIoU (%)")
 
-    def __init__(
-        self, *, num_classes: int, present_classes: list[int] | None = None, **parts: Any
-    ) -> None:
-        """As the base; classes that do not occur count for nothing in the mean.
+    def __init__(self, *, num_classes: int, **parts: Any) -> None:
+        """Build as the base does; classes that do not occur count for nothing in the mean.
 
         Args:
             num_classes: Outputs for each pixel.
-            present_classes: Not read.
             **parts: `head`, `backbone`, `method`, `schedule`, `loss`, `optimizer`, `teacher`.
 
         Raises:
@@ -47,23 +47,23 @@ class SparseSegmenter(DenseModule):
             )
         self.num_classes = num_classes
         super().__init__(num_classes=num_classes, **parts)
-        self.save_hyperparameters()
+        self.save_hyperparameters(ignore=["checkpoint"])
 
     def teaching(self) -> WholeNetwork:
         """The dense network with the same head."""
         return self.whole
 
-    def validation_metrics(self) -> list[str]:
-        """Both."""
-        return ["val/miou", "val/pixel_acc"]
+    @override
+    def metric_names(self) -> list[str]:
+        return ["miou", "pixel_acc"]
 
     def images_and_target(self, batch: Any) -> tuple[Tensor, Tensor]:
         """Images and masks `(B, S, S)`."""
         images, targets = batch
         return images, torch.stack([target["mask"] for target in targets])
 
+    @override
     def make_metrics(self) -> MetricCollection:
-        """Over all pixels of the data set."""
         options: dict[str, Any] = {"num_classes": self.num_classes, "ignore_index": IGNORED}
         return MetricCollection(
             {
@@ -73,10 +73,11 @@ class SparseSegmenter(DenseModule):
             compute_groups=False,
         )
 
+    @override
     def update_metrics(self, metrics: Any, output: DenseOutput, target: Tensor) -> None:
-        """Count pixels."""
+        assert output.logits is not None
         metrics.update(output.logits.argmax(dim=1), target)
 
+    @override
     def percentages(self, metrics: Any) -> dict[str, Tensor]:
-        """Both."""
         return {name: 100 * value for name, value in metrics.compute().items()}

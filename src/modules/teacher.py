@@ -64,4 +64,4 @@ class Teacher:
         else:
             with torch.autocast(images.device.type, self.dtype):
                 output = self._run(images)
-        return TeacherOutput(output.logits, output.features, output.token_logits)
+        return TeacherOutput.of(output)

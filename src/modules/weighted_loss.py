@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..config import instantiate
 from ..errors import InputError
 from .backbones.base import SparseBackbone, SparseOutput
+from .heads.base import DenseOutput, of_student
 from .losses import LossTerm, TeacherOutput
 
 
@@ -80,9 +82,22 @@ class WeightedLoss(nn.Module):
         return self.terms.values()
 
     def forward(
-        self, output: SparseOutput, teacher: TeacherOutput, target: Tensor
+        self, output: SparseOutput | DenseOutput, teacher: TeacherOutput, target: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted sum, and each term without its weight."""
-        values = {name: term(output, teacher, target) for name, term in self.terms.items()}
+        """Return the weighted sum, and each term without its weight."""
+        own, terms = of_student(output), self.terms.items()
+        values = {
+            name: term(output if term.reads_head else own, teacher, target) for name, term in terms
+        }
         total = torch.stack([self.weights[name] * value for name, value in values.items()]).sum()
         return total, values
+
+
+def build_loss(loss: dict[str, dict[str, Any]]) -> WeightedLoss:
+    """Build the named terms of `conf/loss/*.yaml`, each a target with a weight."""
+    loss = {name: term for name, term in loss.items() if term}  # null switches a term off
+    terms = {
+        name: instantiate({key: value for key, value in term.items() if key != "weight"})
+        for name, term in loss.items()
+    }
+    return WeightedLoss(terms, {name: term["weight"] for name, term in loss.items()})

@@ -1,4 +1,4 @@
-"""Images beside their truth, what was predicted, and where the slow path was taken."""
+"""Draws images beside their truth, what was predicted, and where the slow path was taken."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from PIL import Image
 from torch import Tensor
 from torchvision.utils import draw_bounding_boxes
 
+from ..datamodules.normalization import Normalization
 from ..datamodules.targets import IGNORED, Target
 from ..modules.heads.base import DenseOutput
-from .tokens import denormalized, faded, grid
+from .tokens import faded, grid
 
 _SHOWN = 0.3  # least score of a detection
 _TINT = 0.65  # of a class's color over the image
@@ -22,34 +23,31 @@ def draw_dense(
     images: Tensor,
     targets: Sequence[Target],
     output: DenseOutput,
-    locations: Sequence[int],
-    mean: Sequence[float],
-    std: Sequence[float],
+    normalization: Normalization,
 ) -> Image.Image:
-    """One row an image: input, truth, prediction, then what each location keeps.
+    """Draw one row an image: input, truth, prediction, then what each location keeps.
 
     Detections with a score from 0.3 are drawn; what has no class is left as it is.
 
     Args:
-        images: `(B, 3, S, S)`, normalized by `mean` and `std`.
+        images: `(B, 3, S, S)`, normalized.
         targets: Of each image.
         output: At inference, of a detector if it has detections, else of a segmentation.
-        locations: Written above the last columns.
-        mean: Per channel.
-        std: Per channel.
+        normalization: Of the images.
     """
-    pixels = denormalized(images, mean, std).cpu()
+    pixels = normalization.undo(images).cpu()
     if output.detections:
         truth = [_boxed(image, target) for image, target in zip(pixels, targets, strict=True)]
         found = [_boxed(image, one) for image, one in zip(pixels, output.detections, strict=True)]
         columns = [pixels, torch.stack(truth), torch.stack(found)]
     else:
+        assert output.logits is not None
         masks = torch.stack([target["mask"] for target in targets]).cpu()
         columns = [pixels, _tinted(pixels, masks), _tinted(pixels, output.logits.argmax(1).cpu())]
     titles = ["input", "truth", "prediction"]
-    for decision, location in zip(output.decisions, locations, strict=True):
-        columns.append(faded(pixels, decision.to(pixels)))
-        titles.append(f"block {location}: {100 * decision.float().mean():.0f} %")
+    for step in output.backbone.steps:
+        columns.append(faded(pixels, step.keep.to(pixels)))
+        titles.append(f"block {step.location}: {100 * step.keep.float().mean():.0f} %")
     return grid(columns, titles)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..whole import whole_file
+from ..files import atomic_file
 
 
 def draw_position_map(shares: Sequence[Tensor], locations: Sequence[int], path: Path) -> None:
@@ -54,5 +54,5 @@ def _draw(
     for panel, share, location in zip(panels[0], rows[0], locations, strict=True):
         panel.set_title(f"block {location}: {100 * share.mean():.0f} %", fontsize=10)
     figure.colorbar(shown, ax=list(panels.flat), label="mean share of a token", aspect=40)
-    with whole_file(path) as partial:
+    with atomic_file(path) as partial:
         figure.savefig(partial, dpi=90)

@@ -1,4 +1,4 @@
-"""Images beside what a method leaves of them."""
+"""Draws images beside what a method leaves of them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..datamodules.normalization import Normalization
 from ..modules.backbones.base import SparseOutput
 
 _GAP = 4
@@ -24,29 +25,26 @@ _FIRST, _SECOND = (0.13, 0.35, 0.8), (0.9, 0.4, 0.05)  # blue and orange
 def draw_token_maps(
     images: Tensor,
     output: SparseOutput,
-    locations: Sequence[int],
-    mean: Sequence[float],
-    std: Sequence[float],
+    normalization: Normalization,
 ) -> Image.Image:
-    """One row an image: the input, then what each location leaves of it.
+    """Draw one row an image: the input, then what each location leaves of it.
 
     Dropped patches are faded; patches that merged show their common color.
 
     Args:
-        images: `(B, 3, S, S)`, normalized by `mean` and `std`.
+        images: `(B, 3, S, S)`, normalized.
         output: The student's, at inference.
-        locations: Written above the columns.
-        mean: Per channel.
-        std: Per channel.
+        normalization: Of the images.
     """
-    pixels = denormalized(seen(images, output), mean, std)
+    pixels = normalization.undo(seen(images, output))
     columns, titles = [pixels], ["input"]
-    for number, location in enumerate(locations):
-        share = output.shares(number).to(pixels)
-        source = output.sources[number] if output.sources else None
-        shown = pixels if source is None else _merged(pixels, source.to(pixels.device), share)
-        columns.append(faded(shown, output.decisions[number].to(pixels)))
-        titles.append(f"block {location}: {100 * share.float().mean():.0f} %")
+    for step in output.steps:
+        share = step.shares().to(pixels)
+        shown = pixels
+        if step.source is not None:
+            shown = _merged(pixels, step.source.to(pixels.device), share)
+        columns.append(faded(shown, step.keep.to(pixels)))
+        titles.append(f"block {step.location}: {100 * share.float().mean():.0f} %")
     return grid(columns, titles)
 
 
@@ -56,23 +54,21 @@ def draw_disagreement(
     second: Sequence[Tensor],
     names: tuple[str, str],
     locations: Sequence[int],
-    mean: Sequence[float],
-    std: Sequence[float],
+    normalization: Normalization,
 ) -> Image.Image:
-    """One row an image: what both methods keep is plain, what neither keeps is faded.
+    """Draw one row an image: what both methods keep is plain, what neither keeps is faded.
 
     Blue is what the first keeps more of, orange what the second does.
 
     Args:
-        images: `(B, 3, S, S)`, normalized by `mean` and `std`.
-        first: For each location the shares `(B, patches)` of one method, `SparseOutput.shares`.
+        images: `(B, 3, S, S)`, normalized.
+        first: For each location the shares `(B, patches)` of one method, `Step.shares`.
         second: Likewise of the other.
         names: Of both methods.
         locations: Written above the columns.
-        mean: Per channel.
-        std: Per channel.
+        normalization: Of the images.
     """
-    pixels = denormalized(images, mean, std)
+    pixels = normalization.undo(images)
     columns, titles = [pixels], [f"blue {names[0]}, orange {names[1]}"]
     for one, other, location in zip(first, second, locations, strict=True):
         mine, theirs = (enlarged(share, pixels) for share in (one, other))
@@ -103,13 +99,6 @@ def seen(images: Tensor, output: SparseOutput) -> Tensor:
         return images
     height, width = output.covered
     return images[..., :height, :width]
-
-
-def denormalized(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Images normalized by `mean` and `std` back in 0..1."""
-    scale = images.new_tensor(std)[:, None, None]
-    shift = images.new_tensor(mean)[:, None, None]
-    return (images * scale + shift).clamp(0, 1)
 
 
 def grid(columns: Sequence[Tensor], titles: Sequence[str]) -> Image.Image:

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from rich.progress import Progress
 
-from src.modules.checkpoints import read_file
+from src.checkpoints.reading import read_file
 
 ROOT = Path(__file__).parents[2]
 EPOCHS, STEPS = 6, 40  # steps of an epoch

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from src.config import compose_config, instantiate
 from src.datamodules.coco import Coco
 from src.errors import InputError
-from src.modules.build import compose_config, instantiate
 
 FACTS = {"network": "resnet18", "image_size": 64, "batch_size": 2, "num_workers": 0}
 SPLITS = ("train2017", "val2017")

@@ -19,7 +19,8 @@ from torchvision.transforms import RandomErasing, RandomHorizontalFlip
 
 from src.datamodules import named
 from src.datamodules.imagenet import ImageNet
-from src.errors import InputError, one_sentence_errors
+from src.errors import InputError
+from src.shell.program import one_sentence_errors
 
 YAML = Path(__file__).parents[2] / "conf" / "datamodule" / "imagenet.yaml"
 # ImageNet's order is that of the names, but a subset's positions are not its outputs.

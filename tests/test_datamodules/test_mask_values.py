@@ -13,12 +13,12 @@ import pytest
 import torch
 from PIL import Image
 
+from src.config import compose_config, instantiate
 from src.datamodules.masks import Masks, read_pixels
 from src.datamodules.pairs import find_pairs
 from src.datamodules.pixel_values import MOST, PixelValues
 from src.datamodules.targets import IGNORED
 from src.errors import InputError
-from src.modules.build import compose_config, instantiate
 from src.modules.segmentation import SparseSegmenter
 
 SIDE = 32

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from src.callbacks.predictions import PredictionWriter
+from src.config import compose_config, instantiate
 from src.datamodules.resumable import drawn_from
 from src.errors import InputError
-from src.modules.build import compose_config, instantiate
 
 SIDE = 80
 

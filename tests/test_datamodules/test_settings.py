@@ -2,8 +2,8 @@
 
 import pytest
 
+from src.config import compose_config, instantiate
 from src.errors import InputError
-from src.modules.build import compose_config, instantiate
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
-from src.callbacks.token_maps import spread_images
+from src.config import compose_config, instantiate
 from src.datamodules.imagenet import ImageNet
 from src.datamodules.shards import samples_of
 from src.errors import InputError
-from src.evaluation import numbered_images
-from src.modules.build import compose_config, instantiate
+from src.pictures.samples import spread_images
+from src.runs.evaluation import numbered_images
 
 pytest.importorskip("webdataset")
 

@@ -158,7 +158,7 @@ def test_output_has_one_shape_in_every_mode(case):
         assert output.logits.shape == (2, network.num_classes or network.num_features)
         assert [d.shape for d in output.decisions] == [(2, patches)] * 3
         assert [c.shape for c in output.counts] == [(2,)] * 3
-        assert output.ratios == pytest.approx((0.7, 0.49, 0.343))
+        assert [step.ratio for step in output.steps] == pytest.approx((0.7, 0.49, 0.343))
         assert output.size.shape == output.features.shape[:2]
     assert training.features.shape[1] == patches
     assert network.num_prefix_tokens == case.prefix

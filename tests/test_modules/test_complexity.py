@@ -5,8 +5,8 @@ import timm
 import torch
 from torch import nn
 
+from src.measure.complexity import count_gmacs, count_params_m
 from src.modules import create_student
-from src.modules.complexity import count_gmacs, count_params_m
 from src.modules.methods.base import TokenReduction
 from src.modules.schedules import arithmetic, geometric
 

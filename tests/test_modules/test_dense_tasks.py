@@ -21,17 +21,18 @@ from src.callbacks.keep_ratio import KeepRatioLogger
 from src.callbacks.throughput import ThroughputLogger
 from src.callbacks.token_maps import TokenMaps
 from src.callbacks.whole_network import WholeNetworkLogger
+from src.checkpoints.reading import read_file
+from src.config import compose_config, instantiate
 from src.datamodules.scenes import CrowdedDigits
 from src.datamodules.targets import IGNORED
 from src.errors import InputError
+from src.measure.complexity import count_gmacs
 from src.modules import heads
-from src.modules.build import compose_config, instantiate
-from src.modules.checkpoints import read_file
-from src.modules.complexity import count_gmacs
-from src.modules.dense import DenseModule, whole_cost
+from src.modules.dense import DenseModule
 from src.modules.heads.base import EveryPosition
 from src.modules.heads.pyramid import STRIDES, Pyramid
 from src.modules.losses import PixelClassification, PixelDistillation, TeacherOutput
+from src.runs.cost import whole_cost
 from tests.test_bad_inputs import one_process, run, sentence_in
 from tests.test_configs import learns_by_summaries, names, suits
 

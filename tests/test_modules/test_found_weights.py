@@ -11,10 +11,12 @@ import torch
 from omegaconf import OmegaConf
 from timm.layers import resample_abs_pos_embed
 
+from src.checkpoints.checkpoint import Checkpoint
+from src.config import compose_config
 from src.errors import InputError
-from src.modules import create_student, load_weights
-from src.modules.build import build_student, compose_config
-from src.modules.checkpoints import classes_in, head_in, read_file
+from src.modules import create_student
+from src.modules.student import build_student
+from src.modules.weights import load_weights
 
 NETWORK = "vit_micro_patch8_80"
 
@@ -36,7 +38,7 @@ def named(prefix, weights):
 def loaded(content, folder, **options):
     torch.save(content, folder / "file.pth")
     student = create_student("vit_micro", num_classes=7, **options)
-    return student.backbone.state_dict(), load_weights(student, folder / "file.pth")
+    return student.backbone.state_dict(), str(load_weights(student, folder / "file.pth"))
 
 
 def assert_same(weights, wanted):
@@ -64,7 +66,7 @@ def test_names_within_others(prefix, outer, raw, tmp_path):
     taken, story = loaded({outer: weights, "epoch": 3} if outer else weights, tmp_path)
     assert_same(taken, raw)
     assert "1 other tensors are left out" in story
-    assert classes_in(read_file(tmp_path / "file.pth"), tmp_path / "file.pth") == 7
+    assert Checkpoint.read(tmp_path / "file.pth").num_classes == 7
 
 
 @pytest.mark.parametrize(
@@ -142,7 +144,7 @@ def test_tables_of_relative_positions_are_resampled_as_timm_does(tmp_path):
     name = "layers.2.blocks.0.attn.relative_position_bias_table"
     for file in ("wide.pth", "dense.pth"):
         student = create_student("swin_micro", num_classes=10)
-        story = load_weights(student, tmp_path / file)
+        story = str(load_weights(student, tmp_path / file))
         table = timm.layers.resize_rel_pos_bias_table(
             source.backbone.state_dict()[name],
             (5, 5),
@@ -210,7 +212,7 @@ def test_a_head_on_maps_is_that_beside_a_student(outer, raw, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     weights = named(f"{outer}student.backbone.", raw) | {f"{outer}head.conv.weight": torch.ones(2)}
     torch.save({"state_dict": weights}, tmp_path / "file.ckpt")
-    head = head_in(read_file(tmp_path / "file.ckpt"), tmp_path / "file.ckpt")
+    head = Checkpoint.read(tmp_path / "file.ckpt").head
     assert list(head) == ["conv.weight"]
     torch.save({"state_dict": raw}, tmp_path / "dense.pth")
-    assert head_in(read_file(tmp_path / "dense.pth"), tmp_path / "dense.pth") == {}
+    assert Checkpoint.read(tmp_path / "dense.pth").head == {}

@@ -16,12 +16,13 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from src.checkpoints.checkpoint import Checkpoint
+from src.checkpoints.plain_pickle import Unplain
+from src.checkpoints.reading import read_file
+from src.config import CONF
 from src.errors import InputError
 from src.modules import create_student
-from src.modules.build import CONF
-from src.modules.plain_pickle import Unplain
-from src.modules.safe_reading import read_file
-from src.recorded import recorded_choices, with_recorded_run
+from src.runs.record import recorded_choices, with_recorded_run
 
 WEIGHTS = {"norm.weight": torch.arange(6.0), "head.weight": torch.arange(4000.0).reshape(40, 100)}
 OLD = {"_use_new_zipfile_serialization": False}
@@ -264,7 +265,7 @@ MEASURE = """
 import os, resource, sys
 from pathlib import Path
 from src.errors import InputError
-from src.modules.safe_reading import read_file
+from src.checkpoints.reading import read_file
 room = 64 * 2**20
 for path in sorted(Path(sys.argv[1]).iterdir()):
     child = os.fork()
@@ -357,8 +358,9 @@ def evaluated(recorded, path, changes, typed=()):
     for word in typed:
         key, _, value = word.partition("=")
         OmegaConf.update(config, key, value)
-    recorded_choices(str(path))
-    merged = with_recorded_run(config, list(typed))
+    checkpoint = Checkpoint.read(path)
+    recorded_choices(checkpoint)
+    merged = with_recorded_run(config, list(typed), checkpoint)
     return OmegaConf.to_container(merged, resolve=True)
 
 

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from src.errors import InputError
 from src.modules.backbones import SparseOutput
+from src.modules.backbones.base import Step
 from src.modules.losses import (
     Classification,
     KeepRatio,
@@ -22,9 +23,10 @@ def make_output(decisions=(), ratios=(), size=None):
         logits=torch.randn(2, 5),
         features=features,
         size=torch.ones(2, 4) if size is None else size,
-        decisions=list(decisions),
-        counts=[d.sum(1) for d in decisions],
-        ratios=tuple(ratios),
+        steps=tuple(
+            Step(i, ratio, keep, keep.sum(1))
+            for i, (keep, ratio) in enumerate(zip(decisions, ratios, strict=True))
+        ),
     )
 
 

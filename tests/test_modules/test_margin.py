@@ -6,12 +6,14 @@ import pytest
 import timm
 import torch
 
+from src.datamodules.normalization import Normalization
 from src.errors import InputError
 from src.modules import sparsify
-from src.modules.build import build_network, build_student
+from src.modules.networks.create import build_network
+from src.modules.student import build_student
 from src.pictures import draw_token_maps
+from src.pictures.survivors import survivor_maps
 from src.pictures.tokens import _GAP, _HEADER, seen
-from src.sweep.maps import survivor_maps
 
 SMALL = {"embed_dim": 64, "num_heads": 4, "depth": 4, "num_classes": 5}
 NETWORKS = {"vit": "vit_base_patch14_reg4_dinov2", "eva": "eva02_tiny_patch14_224"}
@@ -54,8 +56,8 @@ def test_pictures_show_what_patches_cover(network):
     output = student(images)
     assert output.covered == (42, 42)
     assert seen(images, output).shape[-2:] == (42, 42)
-    mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
-    picture = draw_token_maps(-images, output, (1,), mean, std)  # black, dropped patches are pale
+    halves = Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    picture = draw_token_maps(-images, output, halves)  # black, dropped patches are pale
     side = (picture.width - 3 * _GAP) // 2
 
     def shown(pixel):
@@ -63,7 +65,7 @@ def test_pictures_show_what_patches_cover(network):
         return picture.getpixel((2 * _GAP + side + at, _HEADER + _GAP + at))[0]
 
     assert [shown(pixel) > 100 for pixel in (0, 27, 28, 41)] == [True, True, False, False]
-    maps = survivor_maps(student, images, mean, std)
+    maps = survivor_maps(student, images, halves)
     assert maps["decisions"] == [["000000001"]]
 
 

@@ -379,7 +379,7 @@ def test_distillation_sees_the_tokens_that_are_left(network, method):
 def test_shares_are_of_whole_tokens(network, method):
     output = make_student(network, method, rho=0.5)(make_images(3))
     for number, count in enumerate(output.counts):
-        shares = output.shares(number)
+        shares = output.steps[number].shares()
         assert shares.shape == (3, PATCHES)
         torch.testing.assert_close(shares.sum(dim=1), count)
 
@@ -388,7 +388,9 @@ def test_shares_are_of_whole_tokens(network, method):
 def test_a_share_is_one_over_the_size(network):
     output = make_student(network, "tome", rho=0.5)(make_images())
     sizes = output.size.gather(1, output.source)
-    torch.testing.assert_close(output.shares(2)[sizes == 1], torch.ones(int((sizes == 1).sum())))
+    torch.testing.assert_close(
+        output.steps[2].shares()[sizes == 1], torch.ones(int((sizes == 1).sum()))
+    )
     assert (sizes > 1).any()
 
 

@@ -10,9 +10,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from src.checkpoints.checkpoint import Checkpoint, newest_checkpoint
+from src.checkpoints.reading import read_file
 from src.errors import InputError
 from src.modules import create_student, load_weights
-from src.modules.checkpoints import check_resumable, newest_checkpoint, read_file
+from src.runs.resuming import check_resumable
 
 SEEDS = range(40)  # of each format
 
@@ -80,6 +82,10 @@ def outcome(call, *arguments) -> str:
     return "read"
 
 
+def resume(student, path):
+    check_resumable(student, Checkpoint.read(path), 5)
+
+
 @pytest.mark.parametrize("name", ["new.ckpt", "old.pth", "weights.safetensors"])
 def test_a_damaged_file_is_refused_or_harmless(name, originals, student, tmp_path):
     path = tmp_path / name
@@ -91,7 +97,7 @@ def test_a_damaged_file_is_refused_or_harmless(name, originals, student, tmp_pat
             warnings.simplefilter("ignore")
             loaded = copy.deepcopy(student)
             outcomes += [outcome(read_file, path), outcome(load_weights, loaded, path)]
-            outcome(check_resumable, loaded, path, 5)
+            outcome(resume, loaded, path)
         for key, value in loaded.state_dict().items():
             assert value.shape == shapes[key]
             assert torch.isfinite(value).all()
@@ -102,8 +108,8 @@ def test_whole_files_pass(originals, student, tmp_path):
     for name, content in originals.items():
         (tmp_path / name).write_bytes(content)
         load_weights(student, tmp_path / name)
-    check_resumable(student, tmp_path / "new.ckpt", 5)
-    check_resumable(student, tmp_path / "old.pth", 5)
+    check_resumable(student, Checkpoint.read(tmp_path / "new.ckpt"), 5)
+    check_resumable(student, Checkpoint.read(tmp_path / "old.pth"), 5)
 
 
 def test_any_flipped_bit_of_a_checkpoints_tensors_is_noticed(originals, tmp_path):
@@ -128,6 +134,6 @@ def test_the_newest_checkpoint_is_looked_for_among_good_ones(originals, tmp_path
     (tmp_path / "good.ckpt").write_bytes(originals["new.ckpt"])
     torch.save({"state_dict": Evil(tmp_path / "marker")}, tmp_path / "last.ckpt")
     os.utime(tmp_path / "good.ckpt", (0, 0))  # a clock's tick may hold both
-    assert newest_checkpoint(tmp_path) == tmp_path / "good.ckpt"
+    assert newest_checkpoint(tmp_path).path == tmp_path / "good.ckpt"
     assert "last.ckpt is refused" in caplog.text
     assert not (tmp_path / "marker").exists()

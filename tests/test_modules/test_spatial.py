@@ -162,7 +162,7 @@ def test_output_has_one_shape_in_every_mode(case):
         assert output.logits.shape == (2, 7)
         assert [d.shape for d in output.decisions] == [(2, case.positions)] * 3
         assert [c.shape for c in output.counts] == [(2,)] * 3
-        assert output.ratios == pytest.approx((0.7, 0.5, 0.3))
+        assert [step.ratio for step in output.steps] == pytest.approx((0.7, 0.5, 0.3))
         assert output.size.shape == output.features.shape[:2]
         assert torch.equal(output.size, torch.ones_like(output.size))
     assert [c.tolist() for c in output.counts] == [
@@ -189,7 +189,8 @@ def test_the_slow_path_takes_the_top_of_the_scores():
 
 @pytest.mark.parametrize("fast_path", ["identity", "linear", "mlp"])
 def test_fast_paths(fast_path):
-    from src.modules.build import attach, compose_config
+    from src.config import compose_config
+    from src.modules.student import attach
 
     config = compose_config(
         ["backbone=convnext_micro", f"method.fast_path={fast_path}"], ["method", "schedule"]

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from src.callbacks.position_map import ClassMap, distinct
+from src.config import compose_config
 from src.datamodules.digits import Digits
 from src.errors import InputError
-from src.evaluation import _check_outputs
-from src.modules.build import compose_config
 from src.modules.classification import SparseClassifier
 from src.modules.segmentation import SparseSegmenter
-from src.validation import check_target
+from src.runs.evaluation import _check_outputs
+from src.runs.settings import check_target
 
 
 def refusal(module, data):
@@ -101,4 +101,4 @@ def test_one_class_is_always_right_and_said(caplog):
     assert "The data has one class" in caplog.text
     assert module.validation_metrics() == ["val/acc1"]
     module.eval()._evaluate("val", (torch.randn(3, 3, 80, 80), torch.zeros(3, dtype=torch.long)))
-    assert module.metrics["val_split"].compute() == {"val/acc1": 1.0}
+    assert module.metrics["val_split"].compute() == {"acc1": 1.0}

@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from src.config import compose_config
 from src.errors import InputError
 from src.modules import schedules
 from src.modules.backbones import SparseBackbone
-from src.modules.build import attach, build_loss, compose_config
 from src.modules.layers.attention import Attended, attend, explicit
 from src.modules.layers.fused_attention import by_columns, fused
 from src.modules.layers.paths import Blended, Gathered
@@ -31,7 +31,9 @@ from src.modules.methods.base import TokenReduction
 from src.modules.methods.mctf import fuse
 from src.modules.methods.selectors import position, predictor
 from src.modules.methods.tome import merges_per_block
+from src.modules.student import attach
 from src.modules.teacher import Teacher
+from src.modules.weighted_loss import build_loss
 
 EXTREME = 1e4  # the largest logit drawn
 PRECISIONS = [torch.float64, torch.float32, torch.bfloat16, torch.float16]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import replace
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from torch import Tensor, nn
 
@@ -13,16 +13,8 @@ from ..layers.attention import Attended
 from ..layers.tokens import Tokens
 from ..methods.base import Method, TokenReduction
 from ..schedules import evenly_spaced
-from .base import Level, SparseBackbone, SparseOutput
+from .base import Level, SparseBackbone, SparseOutput, Step
 from .departures import Departures, Hooks
-
-
-class Trace(NamedTuple):
-    """What a walk leaves behind at each location."""
-
-    decisions: list[Tensor]
-    counts: list[Tensor]
-    sources: list[Tensor | None]
 
 
 class SequenceBackbone(SparseBackbone):
@@ -108,16 +100,16 @@ class SequenceBackbone(SparseBackbone):
         The map is normed.
         """
         departures = Departures(self.method)
-        tokens, trace = self._walk(images, departures)
+        tokens, steps = self._walk(images, departures)
         net: Any = self.backbone
         whole = net.norm(departures.whole(tokens))  # (B, patches, C)
         assert tokens.grid is not None
-        return self._output(tokens, trace, (whole.transpose(1, 2).unflatten(2, tokens.grid),))
+        return self._output(tokens, steps, (whole.transpose(1, 2).unflatten(2, tokens.grid),))
 
-    def _walk(self, images: Tensor, method: Hooks) -> tuple[Tokens, Trace]:
+    def _walk(self, images: Tensor, method: Hooks) -> tuple[Tokens, tuple[Step, ...]]:
         grid = cast(Any, self.backbone).patch_embed.dynamic_feat_size(images.shape[-2:])
         tokens = replace(self.embed(images), grid=grid)
-        trace = Trace([], [], [])
+        steps: list[Step] = []
         for layer, block in enumerate(self.blocks()):
             tokens = method.before_block(layer, tokens)
             branch, attended = self.attention(block, tokens)
@@ -125,25 +117,25 @@ class SequenceBackbone(SparseBackbone):
             tokens = method.after_attention(layer, tokens, attended)
             moved = self.mlp(block, tokens.x)
             tokens = tokens.with_x(tokens.x + moved)
-            if layer in self.method.schedule.locations:
-                trace.decisions.append(tokens.survivors())
-                trace.counts.append(tokens.count())
-                trace.sources.append(tokens.source)
+            number = self.method.number_at(layer)
+            if number is not None:
+                ratio = self.method.schedule.ratios[number]
+                kept, count = tokens.survivors(), tokens.count()
+                steps.append(Step(layer, ratio, kept, count, tokens.source))
             tokens = method.after_mlp(layer, tokens, moved)
-        return tokens, trace
+        return tokens, tuple(steps)
 
-    def _output(self, tokens: Tokens, trace: Trace, maps: tuple[Tensor, ...] = ()) -> SparseOutput:
+    def _output(
+        self, tokens: Tokens, steps: tuple[Step, ...], maps: tuple[Tensor, ...] = ()
+    ) -> SparseOutput:
         logits, features, token_logits = self.classify(tokens)
         size = tokens.patch_size
         return SparseOutput(
             logits=logits,
             features=features,
             size=features.new_ones(features.shape[:2]) if size is None else size,
-            decisions=trace.decisions,
-            counts=trace.counts,
-            ratios=self.method.schedule.ratios,
+            steps=steps,
             source=tokens.source,
-            sources=tuple(trace.sources),
             token_logits=token_logits,
             maps=maps,
             covered=self._covered(),

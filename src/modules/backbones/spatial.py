@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ...errors import InputError
 from ..layers.paths import Path, TwoPaths
 from ..methods.base import Method, SpatialRouting
-from .base import Level, SparseBackbone, SparseOutput
+from .base import Level, SparseBackbone, SparseOutput, Step
 
 ROUTED = 2  # the third resolution stage holds most of the blocks and of the cost
 
@@ -79,13 +79,16 @@ class SpatialBackbone(SparseBackbone):
     def _walk(self, images: Tensor, *, collect: bool) -> SparseOutput:
         x = self.stem(images)
         decided: list[TwoPaths] = []
+        steps: list[Step] = []
         maps: list[Tensor] = []
         for index, stage in enumerate(self.stages()):
             x = stage.downsample(x)
             for layer, block in enumerate(stage.blocks):
                 if index == ROUTED:
                     decision = self.method.route(layer, self.positions(x))
-                    decided += [decision] if decision is not None else []
+                    if decision is not None:
+                        decided.append(decision)
+                        steps.append(self._step(layer, decision.decision))
                 if index == ROUTED and decided:
                     x = self.routed(block, x, decided[-1], partial(self.method.fast, layer))
                 else:
@@ -93,14 +96,16 @@ class SpatialBackbone(SparseBackbone):
             if collect:
                 maps.append(self.as_map(x))
         logits, features = self.tail(x)
-        decisions = [paths.decision for paths in decided]
         return SparseOutput(
             logits=logits,
             features=features,
             size=features.new_ones(features.shape[:2]),
-            decisions=decisions,
-            counts=[decision.detach().sum(dim=1) for decision in decisions],
-            ratios=self.method.schedule.ratios,
+            steps=tuple(steps),
             maps=tuple(maps),
             summaries=tuple(p.summary for p in decided if p.summary is not None),
         )
+
+    def _step(self, layer: int, keep: Tensor) -> Step:
+        number = self.method.number_at(layer)
+        assert number is not None
+        return Step(layer, self.method.schedule.ratios[number], keep, keep.detach().sum(dim=1))

@@ -1,4 +1,4 @@
-"""What every head on a student's maps is, and a student with one as a single network."""
+"""Defines heads on a student's maps, and a student with its head as a single network."""
 
 from __future__ import annotations
 
@@ -7,25 +7,36 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from ...measure.complexity import count_gmacs, count_params_m
+from ...measure.throughput import compare_speed
 from ..backbones.base import SparseBackbone, SparseOutput
 
 
 @dataclass(frozen=True)
-class DenseOutput(SparseOutput):
-    """A student's output with what a head says of its maps.
+class DenseOutput:
+    """What a head says of a student's maps.
 
     Attributes:
-        logits: `(B, classes, H, W)` of a segmentation, at the images' resolution; a detector
-            leaves the backbone's own.
+        backbone: The student's own output.
+        logits: `(B, classes, H, W)` of a segmentation, at the images' resolution; None of a
+            detector.
         losses: Of a detector in training, by name.
         detections: Of a detector at inference, for each image `boxes (D, 4)` as left, top, right,
             bottom in pixels, `scores (D,)`, `labels (D,)` and, of Mask R-CNN, `masks (D, 1, H, W)`.
     """
 
+    backbone: SparseOutput
+    logits: Tensor | None = None
     losses: dict[str, Tensor] = field(default_factory=dict)
     detections: tuple[dict[str, Tensor], ...] = ()
+
+
+def of_student(output: SparseOutput | DenseOutput) -> SparseOutput:
+    """Return the student's own part of an output, with or without a head on its maps."""
+    return output.backbone if isinstance(output, DenseOutput) else output
 
 
 class Head(nn.Module, ABC):
@@ -81,3 +92,37 @@ class EveryPosition(nn.Module):
     def forward(self, images: Tensor) -> Any:
         """All that costs on `images (B, 3, H, W)`."""
         return self.whole.head.every_position(self.whole.student.with_maps(images).maps)
+
+
+def whole_cost(whole: WholeNetwork, image_size: int) -> dict[str, float]:
+    """`whole_gmacs`, `whole_gmacs_share` of dense, and `whole_params_m`.
+
+    Args:
+        whole: Student and head.
+        image_size: Side of the square input, in pixels.
+    """
+    sparse = count_gmacs(EveryPosition(whole), image_size)
+    dense = count_gmacs(EveryPosition(whole.dense_copy()), image_size)
+    params = count_params_m(whole)
+    return {"whole_gmacs": sparse, "whole_gmacs_share": sparse / dense, "whole_params_m": params}
+
+
+def whole_speed(
+    whole: WholeNetwork, image_size: int, batch_size: int, **turns: Any
+) -> dict[str, float]:
+    """`whole_images_per_s` and `whole_speedup` over dense, timed in turns.
+
+    Args:
+        whole: Student and head, on the device to time on.
+        image_size: Side of the square input, in pixels.
+        batch_size: Images in the timed batch.
+        **turns: As `compare_speed` takes them.
+    """
+    device = next(whole.parameters()).device
+    images = torch.randn(batch_size, 3, image_size, image_size, device=device)
+    networks: dict[str, nn.Module] = {"sparse": whole, "dense": whole.dense_copy()}
+    speed = compare_speed(networks, [images], **turns)
+    return {
+        "whole_images_per_s": speed["sparse"].images_per_s,
+        "whole_speedup": speed["sparse"].over(speed["dense"])[0],
+    }

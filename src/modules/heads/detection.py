@@ -9,7 +9,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -71,8 +70,7 @@ class DetectionHead(Head):
         size = (images.shape[-2], images.shape[-1])
         features = self.detector.backbone(output.maps)
         losses, found = self.detect(features, ImageList(images, [size] * len(images)), target)
-        own = {f.name: getattr(output, f.name) for f in fields(output)}
-        return DenseOutput(**own, losses=losses, detections=found)
+        return DenseOutput(output, losses=losses, detections=found)
 
     @abstractmethod
     def detect(self, features: dict[str, Tensor], images: ImageList, target: Any) -> Found:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any
 
 from torch import Tensor, nn
@@ -57,8 +56,7 @@ class SegmentationHead(Head):
         """Logits of each pixel."""
         logits = self.every_position(output.maps)
         logits = F.interpolate(logits, images.shape[-2:], mode="bilinear")
-        rest = {f.name: getattr(output, f.name) for f in fields(output) if f.name != "logits"}
-        return DenseOutput(logits=logits, **rest)
+        return DenseOutput(output, logits)
 
 
 class SemanticFPN(SegmentationHead):

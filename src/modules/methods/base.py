@@ -42,13 +42,15 @@ class Method(nn.Module, ABC):
     """Decides and acts at the locations of its schedule.
 
     `schedule` is data outside the weights and may be replaced at any time: one checkpoint runs at
-    any rho. `one_head_per_location` says that there are parameters for each location, `draws_masks`
-    that they learn through decisions drawn in training, which a loss term holds to the schedule's
+    any rho; `ignores_rho` says why its value does not matter, where it does not.
+    `one_head_per_location` says that there are parameters for each location, `draws_masks` that
+    they learn through decisions drawn in training, which a loss term holds to the schedule's
     ratios, `learns_by_summaries` that they need an auxiliary loss (`src.modules.auxiliary`).
     `former_names` are the starts of parameters' names in older and in released checkpoints, with
     what they are now.
     """
 
+    ignores_rho: str = ""
     one_head_per_location: bool = False
     draws_masks: bool = False
     learns_by_summaries: bool = False

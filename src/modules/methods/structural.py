@@ -19,6 +19,7 @@ class Structural(TokenReduction):
     """
 
     merges = True
+    ignores_rho = "method=structural leaves a quarter of the tokens"
 
     def before_block(self, layer: int, tokens: Tokens) -> Tokens:
         """Pool."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch.nn import functional as F
+from typing_extensions import override
 
 from ...errors import InputError
 from ..layers.attention import Attended
@@ -38,6 +39,11 @@ class ToMe(TokenReduction):
             raise InputError(f"method.r={r!r} is not a whole number from 0, as 13, or null.")
         super().__init__(schedule, geometry)
         self.r = r
+
+    @property
+    @override
+    def ignores_rho(self) -> str:  # type: ignore[override]
+        return "" if self.r is None else "method.r says how many tokens merge"
 
     def after_attention(self, layer: int, tokens: Tokens, attended: Attended) -> Tokens:
         """Merge in every block."""

@@ -1,0 +1,1 @@
+"""Reads files of weights safely and once, and writes checkpoints atomically."""

@@ -1,0 +1,39 @@
+"""Writes Lightning's checkpoints atomically and reads them safely."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, final
+
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+
+from ..files import atomic_file
+from .checkpoint import taken
+
+
+@final
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the place and renames, so that a full disk or a kill leaves the file before.
+
+    Lightning's own writes to the temporary folder and moves: between file systems that is a copy,
+    which may end in the middle.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: Mapping[str, Any], path: Any, storage_options: Any | None = None
+    ) -> None:
+        """Write `checkpoint`; addresses as `s3://...` are Lightning's.
+
+        Raises:
+            OSError: If there is no room, or no right to write.
+        """
+        if "://" in str(path):
+            super().save_checkpoint(dict(checkpoint), path, storage_options)
+            return
+        with atomic_file(path) as partial, partial.open("wb") as file:
+            torch.save(checkpoint, file)
+
+    def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
+        """Return what was checked: the file is not read again, or else by our own reader."""
+        return dict(taken(path).content)

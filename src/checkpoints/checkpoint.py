@@ -1,0 +1,134 @@
+"""A checkpoint as a value: its file is read once, and every part of the program shares it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import InputError
+from .found_weights import FoundWeights, find_weights
+from .reading import read_file
+from .resumable_state import progress_of
+
+log = logging.getLogger(__name__)
+
+CLASS_NAMES = "class_names"  # of a checkpoint: a list with one text for each output
+RUN = "run"  # of a checkpoint: the configuration and choices that it was trained under
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The content of a file of weights: our own `.ckpt`, a released one, or bare weights.
+
+    Attributes:
+        path: The file.
+        content: Tensors and plain values; anybody may have written them.
+    """
+
+    path: Path
+    content: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Checkpoint:
+        """Read a file safely: no code in it is run, and no more memory is taken than its size.
+
+        Raises:
+            InputError: See `read_file`.
+        """
+        return cls(Path(path).expanduser(), read_file(path))
+
+    def weights(self, own: frozenset[str] = frozenset()) -> FoundWeights:
+        """Find the weights of one network in the file.
+
+        Args:
+            own: First parts of parameters' names, beside the common ones, that the network has.
+
+        Raises:
+            InputError: If there are none, or one has no plain values.
+        """
+        return find_weights(self.content, self.path, own)
+
+    @cached_property
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor that lies where the weights are, by its name in the file."""
+        return {k: v for k, v in self.weights().all.items() if isinstance(v, Tensor)}
+
+    @cached_property
+    def num_classes(self) -> int | None:
+        """Outputs of the classifier, or None if the file has none that is known by name."""
+        weights = self.weights().network
+        heads = [weights[name] for name in ("head.weight", "head.fc.weight") if name in weights]
+        # Only one that has values in both dimensions bounds its classes by the size of its file.
+        return next((len(head) for head in heads if head.ndim == 2 and head.numel()), None)
+
+    @cached_property
+    def head(self) -> dict[str, Tensor]:
+        """The head on a network's maps that lies beside a student, by the head's own names."""
+        found = self.weights()
+        if found.outer is None:
+            return {}
+        start = f"{found.outer}head."
+        return {k.removeprefix(start): v for k, v in found.all.items() if k.startswith(start)}
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The name of each output's class, or None where the file has none.
+
+        Raises:
+            InputError: If they are no list of different texts.
+        """
+        names = self.content.get(CLASS_NAMES)
+        if names is None:
+            return None
+        texts = isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names)
+        if not texts or not names or len(set(names)) < len(names):
+            raise InputError(
+                f"{self.path} holds {CLASS_NAMES} that are no list of different texts: it is "
+                "damaged."
+            )
+        return tuple(names)
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Optimizer steps and epochs of its training; -1 where the file does not say."""
+        return progress_of(self.content)
+
+    def hand_over(self) -> None:
+        """Keep this value for the job that the command line starts in this process."""
+        _handed_over[self.path.resolve()] = self
+
+
+_handed_over: dict[Path, Checkpoint] = {}
+
+
+def taken(path: str | Path) -> Checkpoint:
+    """Return what was handed over for this file, which is then no longer kept, or read the file.
+
+    Raises:
+        InputError: See `read_file`.
+    """
+    return _handed_over.pop(Path(path).expanduser().resolve(), None) or Checkpoint.read(path)
+
+
+def newest_checkpoint(folder: Path) -> Checkpoint | None:
+    """Find the whole checkpoint in `folder` that has trained longest; None where there is none.
+
+    Files' times decide between equals only: copies and clocks change them.
+    """
+    best: tuple[tuple[int, int, int], Checkpoint] | None = None
+    for path in sorted(folder.glob("*.ckpt")):
+        try:
+            checkpoint = taken(path)
+            progress = *checkpoint.progress, path.stat().st_mtime_ns
+        except (InputError, OSError) as error:
+            log.warning(f"{str(error).removesuffix('.')}: another one is looked for.")
+            continue
+        if best is None or progress > best[0]:
+            best = progress, checkpoint
+    return best and best[1]

@@ -1,0 +1,1 @@
+"""Loggers whose files and runs go on when a training is resumed."""

@@ -1,0 +1,1 @@
+"""Counts GMACs, times networks side by side and records their memory."""

@@ -1,0 +1,43 @@
+"""Counts what a network costs, from outside: multiply-accumulates and parameters."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def count_gmacs(network: nn.Module, image_size: int | tuple[int, int]) -> float:
+    """Count multiply-accumulates of one image at inference, divided by 1e9.
+
+    Convolutions, linear layers and attention count exactly, norms and activations nothing: what
+    the papers print as GFLOPs. Counted on the meta device, because on a CPU PyTorch's counter
+    overlooks fused attention.
+
+    Args:
+        network: Maps images `(1, 3, H, W)` to anything; it is not changed.
+        image_size: Height and width in pixels, or one number for both.
+    """
+    tensors = [*network.parameters(), *network.buffers()]
+    shadow = copy.deepcopy(network, {id(tensor): _shadow(tensor) for tensor in tensors})
+    shadow = shadow.to("meta").eval()
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    images = torch.empty(1, 3, height, width, device="meta")
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        shadow(images)
+    return counter.get_total_flops() / 2 / 1e9
+
+
+def _shadow(tensor: Tensor) -> Tensor:
+    """A tensor without values, so that a network is copied without its weights."""
+    shadow = torch.empty_like(tensor, device="meta")
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(shadow, requires_grad=tensor.requires_grad)
+    return shadow
+
+
+def count_params_m(network: nn.Module) -> float:
+    """Count parameters, in millions."""
+    return sum(parameter.numel() for parameter in network.parameters()) / 1e6

@@ -1,0 +1,95 @@
+"""Creates timm networks as `conf/backbone/*.yaml` describes them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+
+from ...errors import InputError, one_sentence
+from ..backbones import family_of_class
+
+log = logging.getLogger(__name__)
+
+# Through these timm would read weights by itself.
+_READING = {"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"}
+
+
+def build_network(
+    backbone: Mapping[str, Any], num_classes: int, pretrained: bool, any_size: bool = False
+) -> Any:
+    """The timm network that `conf/backbone/*.yaml` describes.
+
+    Args:
+        backbone: As in `conf/backbone`; `image_size` is the one that its weights were made for.
+        num_classes: Outputs; 0 for a network without a classifier.
+        pretrained: Download timm's weights.
+        any_size: Make it take images of any size.
+
+    Raises:
+        InputError: If timm does not know it, or its weights cannot be downloaded.
+    """
+    name, options = backbone["network"], dict(backbone.get("options") or {})
+    if not timm.is_model(name):
+        raise InputError(f"backbone.network={name!r} is not a network that timm knows.")
+    reading = sorted(_READING & options.keys())
+    if reading:
+        raise InputError(
+            f"backbone.options.{reading[0]} would have timm read weights from elsewhere: give "
+            "backbone.weights=FILE instead."
+        )
+    # Networks without positions in their weights (ConvNeXt) take any size and are not told it.
+    if backbone.get("image_size") and timm.get_pretrained_cfg_value(name, "fixed_input_size"):
+        options["img_size"] = backbone["image_size"]
+    try:
+        if any_size:
+            with torch.device("meta"):
+                kind = type(timm.create_model(name, num_classes=num_classes, **options))
+            options |= family_of_class(kind).any_size
+        network = timm.create_model(name, pretrained=pretrained, num_classes=num_classes, **options)
+        _check_margin(network, name, options.get("img_size"))
+        return network
+    except InputError:
+        raise
+    except (TypeError, AssertionError) as error:
+        reason = one_sentence(str(error) or "a check of timm's fails")
+        raise InputError(f"backbone.options={options} do not suit {name}: {reason}") from error
+    except Exception as error:  # whatever the hub's client raises without a connection
+        if not pretrained:
+            raise
+        raise InputError(
+            f"The pretrained weights of {name} cannot be downloaded ({type(error).__name__}): give "
+            "backbone.weights=FILE, or backbone.pretrained=false to start from random weights."
+        ) from error
+
+
+def _check_margin(network: nn.Module, name: str, size: Any) -> None:
+    """Refuse an image size whose margin patches would leave out, unless it is timm's own."""
+    margin = family_of_class(type(network)).margin(network)
+    own = timm.get_pretrained_cfg_value(name, "input_size")
+    if margin and (not own or size != own[-1]):
+        side, patch = margin
+        near = [n for n in (side // patch * patch, (side // patch + 1) * patch) if n]
+        raise InputError(
+            f"backbone.image_size={side} is not a multiple of the patch size {patch}: choose "
+            f"{' or '.join(map(str, near))}."
+        )
+
+
+def own_classes(network: str) -> int:
+    """Return how many classes timm's weights of a network tell apart; 1000 where it has none."""
+    return int(timm.get_pretrained_cfg_value(network, "num_classes") or 1000)
+
+
+def warn_of_margin(network: nn.Module) -> None:
+    """Warn of pixels at the image's border that no patch covers."""
+    if margin := family_of_class(type(network)).margin(network):
+        side, patch = margin
+        log.warning(
+            f"img_size={side} leaves a margin of {side % patch} pixels to patches of {patch}, "
+            "which is dropped, as by timm."
+        )

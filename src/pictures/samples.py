@@ -1,0 +1,56 @@
+"""Picks images of a data set and runs a student on them, for pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset
+
+from ..errors import InputError
+from ..modules.backbones.base import SparseBackbone, SparseOutput
+
+
+@torch.inference_mode()
+def inspect(student: SparseBackbone, images: Tensor) -> SparseOutput:
+    """The student's output at inference, whatever mode it is in."""
+    training = student.training
+    output: SparseOutput = student.eval()(images)
+    student.train(training)
+    return output
+
+
+def spread_images(dataset: Any, count: int) -> Tensor:
+    """Return `count` images `(count, 3, S, S)` at equal distances through `dataset`.
+
+    Fewer where a stream leaves unreadable ones out.
+    """
+    count = min(count, len(dataset))
+    found = _found(dataset, [i * len(dataset) // count for i in range(count)])
+    return torch.stack(list(found.values()))
+
+
+def images_at(dataset: Any, numbers: Sequence[int]) -> Tensor:
+    """Return images `(B, 3, S, S)` by their numbers, of a stream by passing over those before.
+
+    Raises:
+        InputError: If a stream ends before it has come so far.
+    """
+    found = _found(dataset, numbers)
+    missing = [number for number in numbers if number not in found]
+    if missing:
+        raise InputError(
+            f"images={list(numbers)} names image {missing[0]}, but the stream ends before it: "
+            "images that are left out as unreadable have no number."
+        )
+    return torch.stack([found[number] for number in numbers])
+
+
+def _found(dataset: Any, numbers: Sequence[int]) -> dict[int, Tensor]:
+    if not isinstance(dataset, IterableDataset):
+        return {number: dataset[number][0] for number in numbers}
+    passed = enumerate(islice(dataset, max(numbers) + 1))
+    return {number: image for number, (image, _) in passed if number in numbers}

@@ -1,0 +1,73 @@
+"""Shows rows on the terminal and writes them as csv that any program may open."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ..errors import printable
+from ..files import atomic_file
+
+_LABELS = {"speedup": "speedup (median of turns)", "whole_speedup": "whole_speedup (same)"}
+_FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")  # what a spreadsheet computes, wide forms too
+
+
+class TableWriter:
+    r"""Writes csv in which a name stays a name.
+
+    What begins as a spreadsheet's formula gets a `'` in front, and what cannot be printed is
+    written as its escape, as `\x1b`. Numbers stay as they are.
+    """
+
+    def __init__(self, file: IO[str]) -> None:
+        """Write to `file`, opened with `newline=""`."""
+        self._writer = csv.writer(file)
+
+    def write(self, row: Iterable[Any]) -> None:
+        """Write one row."""
+        self._writer.writerow([plain(cell) if isinstance(cell, str) else cell for cell in row])
+
+
+def plain(text: str) -> str:
+    """Return `text` as a spreadsheet shows it and does not compute it."""
+    text = printable(text)
+    return f"'{text}" if text.startswith(_FORMULA) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def print_table(rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> None:
+    """Show `rows` side by side on the terminal, one line for each of `columns`."""
+    table = Table(show_header=False)
+    table.add_column()
+    for _ in rows:
+        table.add_column(justify="right")
+    for column in columns:
+        table.add_row(_LABELS.get(column, column), *(_shown(row.get(column)) for row in rows))
+    Console().print(table)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def write_csv(rows: Sequence[dict[str, Any]], path: Path, columns: Sequence[str]) -> None:
+    """Write `columns` of `rows`."""
+    with atomic_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        table = TableWriter(file)
+        table.write(columns)
+        for row in rows:
+            table.write(row.get(column, "") for column in columns)

@@ -1,0 +1,87 @@
+"""Evaluations and a sweep's report as W&B runs, under the names that training logs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..config import instantiate
+from ..files import shortened
+from ..loggers.wandb import LONGEST_NAME
+from .pareto import AXES, columns_of
+from .rows import metric_label, metric_of
+
+# A row's names under those that a training run logs.
+LOGGED = {
+    "acc1": "val/acc1",
+    "acc5": "val/acc5",
+    "acc1_present": "val/acc1_present",
+    "miou": "val/miou",
+    "pixel_acc": "val/pixel_acc",
+    "box_ap": "val/box_ap",
+    "box_ap50": "val/box_ap50",
+    "mask_ap": "val/mask_ap",
+    "mask_ap50": "val/mask_ap50",
+    "gmacs": "complexity/gmacs",
+    "gmacs_share": "complexity/gmacs_share",
+    "params_m": "complexity/params_m",
+    "images_per_s": "throughput/images_per_s",
+    "speedup": "throughput/speedup",
+}
+
+
+def log_row(row: dict[str, Any], images: Sequence[Any], settings: dict[str, Any]) -> None:
+    """Log an evaluation as a run of its own.
+
+    Args:
+        row: What `result.json` says.
+        images: From `masked_images`.
+        settings: The whole configuration, resolved; `logger.wandb` says where to.
+    """
+    import wandb
+
+    logger = instantiate(settings["logger"]["wandb"], job_type="eval", continues=None)
+    try:
+        choices = {name: row[name] for name in ("backbone", "method")}
+        logger.log_hyperparams(settings | {"choices": choices})
+        metrics = {name: row[key] for key, name in LOGGED.items() if key in row}
+        logger.experiment.log(metrics | {"token_maps": list(images)})
+    finally:
+        wandb.finish()
+
+
+def log_report(rows: Sequence[dict[str, Any]], folder: Path, options: dict[str, Any]) -> None:
+    """Log a sweep's table, a scatter plot for each cost, and the picture with the Pareto front.
+
+    Args:
+        rows: The sweep's cells.
+        folder: The sweep's, where `pareto.png` is.
+        options: `conf/logger/wandb.yaml`'s, resolved.
+    """
+    import wandb
+
+    run = wandb.init(
+        project=options["project"],
+        entity=options["entity"],
+        group=shortened(options["group"] or folder.name, LONGEST_NAME),
+        name="pareto",
+        job_type="report",
+        dir=str(folder),
+        mode="offline" if options["offline"] else None,
+    )
+    metric = str(metric_of(rows[0]))
+    title = metric_label(metric).partition(" (")[0]
+    try:
+        columns = columns_of(rows)
+        cells = [[row.get(name) for name in columns] for row in rows]
+        table = wandb.Table([*columns], cells, allow_mixed_types=True)
+        charts = {
+            f"pareto/{cost}": wandb.plot.scatter(table, cost, metric, f"{title} against {label}")
+            for cost, label in AXES.items()
+        }
+        picture = wandb.Image(str(folder / "pareto.png"))
+        page = wandb.Html((folder / "report.html").read_text(), inject=False)
+        run.log({"pareto/table": table, "pareto/picture": picture, "pareto/page": page, **charts})
+    finally:
+        run.finish()

@@ -1,0 +1,1 @@
+"""Trains, evaluates and sweeps: everything between the entry points and the modules."""

@@ -1,0 +1,130 @@
+"""One job of a sweep: run once, remembered, and kept from stopping the others."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from ..checkpoints.checkpoint import RUN, newest_checkpoint
+from ..reports.rows import FAILURE, MAPS, RESULT, SETTINGS, metric_of, read_json, read_row
+from ..shell.program import sentences_of
+from ..shell.stopping import Stopped, stop_wins
+from .lock import only_cell_in
+
+log = logging.getLogger(__name__)
+
+# Settings that say where and not what.
+_PLACES = ("paths", "hydra", "logger")
+
+
+def run_cell(config: DictConfig, work: Callable[[DictConfig], dict[str, Any]]) -> dict[str, Any]:
+    """Do the job that `config` describes and write its row, `result.json`.
+
+    In a sweep a job that has finished under the same settings is not done again, a training that
+    was stopped goes on from its newest checkpoint, and a job that fails leaves `failure.txt` and an
+    empty row instead of an exception.
+
+    Args:
+        config: The job's configuration.
+        work: Does it; returns a row of the report, with `maps` if there are any.
+
+    Raises:
+        InputError: If another sweep is at work on this cell.
+    """
+    from lightning.pytorch.utilities import rank_zero_only  # late, for the sake of `--help`
+
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
+    if hydra.mode is not RunMode.MULTIRUN:
+        return _finish(folder, work(config), _settings(config), config.monitor)
+    first = getattr(rank_zero_only, "rank", 0) == 0
+    with only_cell_in(folder) if first else nullcontext():
+        return _run_once(folder, config, work)
+
+
+def _run_once(
+    folder: Path, config: DictConfig, work: Callable[[DictConfig], dict[str, Any]]
+) -> dict[str, Any]:
+    settings = _settings(config)
+    finished = read_row(folder)
+    if finished and read_json(folder / SETTINGS) == settings:
+        log.info(f"Finished already: {folder.name}")
+        return finished
+    for name in (RESULT, MAPS, FAILURE):
+        (folder / name).unlink(missing_ok=True)
+    try:
+        if config.ckpt_path is None and _stopped_under(settings, folder / "checkpoints"):
+            config.ckpt_path = "last"
+        with stop_wins():
+            return _finish(folder, work(config), settings, config.monitor)
+    except Stopped as stop:
+        print(f"{stop.sentence} Go on: the same command again", file=sys.stderr)
+        sys.exit(stop.code)
+    except Exception as error:
+        sentence = " ".join(sentences_of(error)) or f"{type(error).__name__}: {error}"
+        (folder / FAILURE).write_text(f"{sentence}\n\n{traceback.format_exc()}")
+        print(f"error: {sentence} ({folder / FAILURE})", file=sys.stderr)
+        return {}
+
+
+def _stopped_under(settings: dict[str, Any], checkpoints: Path) -> bool:
+    """Whether the newest checkpoint is of a training under these very settings."""
+    if not checkpoints.is_dir():
+        return False
+    newest = newest_checkpoint(checkpoints)
+    record = newest.content.get(RUN) if newest else None
+    if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
+        return False
+    of_run = {key: value for key, value in record["config"].items() if key not in _PLACES}
+    if of_run.get("ckpt_path") == "last":  # it had gone on before
+        of_run["ckpt_path"] = None
+    same = bool(json.loads(json.dumps(of_run, default=str)) == settings)
+    if newest and same:
+        newest.hand_over()
+    return same
+
+
+def _finish(
+    folder: Path, row: dict[str, Any], settings: dict[str, Any], monitor: str
+) -> dict[str, Any]:
+    from lightning.pytorch.utilities import rank_zero_only  # late, for the sake of `--help`
+
+    monitored = monitor.rpartition("/")[2]
+    if metric_of(row) is None and monitored in row:
+        row |= {"monitor": monitored}
+    if HydraConfig.get().mode is RunMode.MULTIRUN and metric_of(row) is None:
+        rank_zero_only(log.warning)(
+            f"{folder.name} leaves no metric to report and counts as unfinished: "
+            f"monitor={monitor} should name one that its task logs."
+        )
+    rank_zero_only(_save)(folder, row, settings)
+    return {name: value for name, value in row.items() if name != "maps"}
+
+
+def _save(folder: Path, row: dict[str, Any], settings: dict[str, Any]) -> None:
+    rest = {name: value for name, value in row.items() if name != "maps"}
+    contents = {SETTINGS: settings, MAPS: row.get("maps"), RESULT: rest}  # the row comes last
+    for name, content in contents.items():
+        partial = folder / f"{name}.{os.getpid()}-{threading.get_ident()}.partial"
+        partial.write_text(json.dumps(content, indent=None if name == MAPS else 2) + "\n")
+        partial.replace(folder / name)
+
+
+def _settings(config: DictConfig) -> dict[str, Any]:
+    """What the job does, without where it does it, as json holds it."""
+    kept = {key: config._get_node(key) for key in config if key not in _PLACES}
+    container = OmegaConf.to_container(OmegaConf.create(kept), resolve=False)
+    settings: dict[str, Any] = json.loads(json.dumps(container))
+    return settings

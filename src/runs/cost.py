@@ -1,0 +1,53 @@
+"""Cost and speed of students beside their dense networks, as columns of a row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from ..measure.complexity import count_gmacs, count_params_m
+from ..measure.throughput import compare_speed
+from ..modules.backbones.base import SparseBackbone
+from ..modules.dense import DenseModule
+from ..modules.heads.base import whole_cost, whole_speed
+
+
+def cost_of(module: Any, image_size: int, batch_size: int) -> dict[str, Any]:
+    """`cost_and_speed` of a module's student, and of the whole network where it has a head."""
+    row = cost_and_speed(module.student, image_size, batch_size)
+    if isinstance(module, DenseModule):
+        whole = module.whole.eval()
+        row |= whole_cost(whole, image_size) | whole_speed(whole, image_size, batch_size)
+    return row
+
+
+def cost_and_speed(student: SparseBackbone, image_size: int, batch_size: int) -> dict[str, Any]:
+    """GMACs, parameters and images a second beside the dense network's, timed in turns.
+
+    `speedup` is the median over turns of the ratio within a turn, which noise moves less than the
+    quotient of `images_per_s` and `images_per_s_dense`, each a median by itself.
+
+    Args:
+        student: On the device to time on.
+        image_size: Side in pixels.
+        batch_size: Images in the timed batch.
+    """
+    device = next(student.parameters()).device
+    images = torch.randn(batch_size, 3, image_size, image_size, device=device)
+    speed = compare_speed({"dense": student.backbone, "sparse": student}, [images])
+    gmacs = count_gmacs(student, image_size)
+    dense_gmacs = count_gmacs(student.backbone, image_size)
+    return {
+        "gmacs": gmacs,
+        "gmacs_dense": dense_gmacs,
+        "gmacs_share": gmacs / dense_gmacs,
+        "params_m": count_params_m(student),
+        "images_per_s": speed["sparse"].images_per_s,
+        "images_per_s_dense": speed["dense"].images_per_s,
+        "speedup": speed["sparse"].over(speed["dense"])[0],
+        "batch_size": batch_size,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }

@@ -1,0 +1,106 @@
+"""Checks what a training goes on from, and names the settings in which it differs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from ..checkpoints.checkpoint import RUN, Checkpoint
+from ..checkpoints.resumable_state import check_complete, check_states
+from ..errors import InputError
+from ..modules.backbones.base import SparseBackbone
+from ..modules.weights import check_keys, present_name
+
+log = logging.getLogger(__name__)
+
+# Places, what is shown, what suits a machine, and how long: none of these changes a training.
+_FREE = (
+    "paths",
+    "hydra",
+    "logger",
+    "ckpt_path",
+    "throughput_batch",
+    "callbacks.progress",
+    "datamodule.num_workers",
+    "trainer.max_epochs",
+    "trainer.default_root_dir",
+)
+_ABSENT = object()
+
+
+def check_resumable(student: SparseBackbone, checkpoint: Checkpoint, max_epochs: int) -> None:
+    """See that training can go on from a checkpoint, before Lightning opens it.
+
+    Raises:
+        InputError: If it holds weights alone, those of another student, a state that no training
+            can go on from, or too many epochs.
+    """
+    content, path = checkpoint.content, checkpoint.path
+    epochs = check_states(content, path)
+    state = content.get("state_dict")
+    own = "student."
+    weights = {
+        present_name(student, key.removeprefix(own)): value
+        for key, value in (state.items() if isinstance(state, Mapping) else ())
+        if isinstance(key, str) and key.startswith(own) and isinstance(value, Tensor)
+    }
+    if not weights:
+        raise InputError(f"{path} holds no weights of a student: give a .ckpt of train.py.")
+    check_keys(student.state_dict(), weights, path)
+    if epochs > max_epochs:
+        raise InputError(
+            f"ckpt_path={path} has trained for {epochs} epochs, more than "
+            f"trainer.max_epochs={max_epochs}: give at least {epochs + 1} to go on."
+        )
+    if epochs == max_epochs:
+        log.warning(
+            f"{path} has finished its {epochs} epochs, so that nothing is trained: "
+            "give a larger trainer.max_epochs to go on."
+        )
+
+
+def differing_settings(checkpoint: Checkpoint, current: Mapping[str, Any]) -> list[str]:
+    """Name each setting in which a training differs from the one that it resumes.
+
+    Args:
+        checkpoint: With the record of its run.
+        current: The configuration of now; references in it are as they were written.
+
+    Returns:
+        As `datamodule.batch_size was 32 and is 64`; nothing for a checkpoint without a record.
+
+    Raises:
+        InputError: If the checkpoint lacks what every training writes.
+    """
+    content = checkpoint.content
+    check_complete(content, checkpoint.path)
+    record = content.get(RUN)
+    recorded = record.get("config") if isinstance(record, Mapping) else None
+    if not isinstance(recorded, Mapping):
+        return []
+    before, now = dict(_settings(recorded)), dict(_settings(current))
+    return [
+        f"{key} was {_shown(before.get(key, _ABSENT))} and is {_shown(now.get(key, _ABSENT))}"
+        for key in (now | before)
+        if before.get(key, _ABSENT) != now.get(key, _ABSENT)
+    ]
+
+
+def _settings(values: Mapping[Any, Any], parent: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        key = f"{parent}{name}"
+        if key in _FREE:
+            continue
+        if isinstance(value, Mapping) and value:
+            yield from _settings(value, f"{key}.")
+        else:
+            yield key, list(value) if isinstance(value, (list, tuple)) else value
+
+
+def _shown(value: Any) -> str:
+    if value is _ABSENT:
+        return "not set"
+    return "null" if value is None else str(value)[:80]

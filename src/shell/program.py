@@ -1,0 +1,53 @@
+"""Runs an entry point: bad input becomes a sentence, a signal its exit code."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..errors import InputError, printable
+from .library_errors import library_sentence
+from .stopping import Stopped, ended_by_signals, stop_wins
+
+
+@contextmanager
+def one_sentence_errors() -> Iterator[None]:
+    """Turn bad input into its sentence on stderr and exit code 2, without a traceback.
+
+    A signal that asks the process to end is said too, with the exit code of shells. Anything else
+    keeps its full traceback: it is a fault of the program.
+    """
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra prints and exits by itself
+    logging.raiseExceptions = False  # a log that cannot be written is no fault to trace
+    try:
+        with ended_by_signals(), stop_wins():
+            yield
+    except Stopped as stop:
+        print(stop.sentence, file=sys.stderr)
+        sys.exit(stop.code)
+    except Exception as error:
+        sentences = sentences_of(error)
+        if not sentences:
+            raise
+        for sentence in sentences:
+            print(f"error: {sentence}", file=sys.stderr)
+        sys.exit(2)
+
+
+def sentences_of(error: Exception) -> list[str]:
+    """What is wrong with the input, or nothing if the program is at fault."""
+    if isinstance(error, InputError):
+        return error.sentences
+    sentence = library_sentence(error)
+    return [] if sentence is None else [printable(sentence)]
+
+
+class PrintableFormatter(logging.Formatter):
+    """Formats log lines that a terminal shows and does not obey."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The lines of a record."""
+        return "\n".join(map(printable, super().format(record).split("\n")))

@@ -17,7 +17,7 @@ import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
 
-from src.shell.arguments import stopping
+from src.shell import stopping
 from src.shell.program import one_sentence_errors
 from src.shell.stopping import (
     Stopped,
@@ -123,7 +123,7 @@ def test_no_cell_of_a_sweep_starts_after_a_signal(tmp_path, monkeypatch, capfd):
         measured.append(1)
         interrupted_in_a_bar()
 
-    monkeypatch.setattr("src.runs.evaluation.compare_speed", compare_speed)
+    monkeypatch.setattr("src.runs.cost.compare_speed", compare_speed)
     monkeypatch.chdir(ROOT)
     GlobalHydra.instance().clear()
     small = "trainer=cpu datamodule.val_images=4 datamodule.batch_size=2 callbacks.progress=null"

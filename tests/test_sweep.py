@@ -19,7 +19,7 @@ from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 from wandb.proto import wandb_internal_pb2
 
-import src.runs.evaluation
+import src.runs.cost
 from src.errors import InputError
 from src.measure.throughput import Speed
 from src.reports.pareto import front, read_rows, write_report
@@ -49,7 +49,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         runs.append(type(networks["sparse"].method).__name__)
         return {name: Speed((90.0, 100.0 + len(runs), 110.0)) for name in networks}
 
-    monkeypatch.setattr(src.runs.evaluation, "compare_speed", compare_speed)
+    monkeypatch.setattr(src.runs.cost, "compare_speed", compare_speed)
     return runs
 
 

@@ -1,16 +1,15 @@
-"""What `--help` prints. Hydra's own takes three times as long to look up the options."""
+"""Prints `--help`. Hydra's own takes three times as long to look up the options."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from ..config import CONF
 from .arguments import for_hydra, parsed
 
-_CONF = Path(__file__).resolve().parents[1] / "conf"
 _EXAMPLES = """
   python train.py                                              embedded digits, minutes on a CPU
   python train.py backbone=deit_s rho=0.7 datamodule.root=DIR   the paper's experiment on ImageNet
@@ -38,9 +37,9 @@ def help_if_asked(program: str, arguments: list[str]) -> None:
     words = [word for word in for_hydra(arguments) if not word.startswith("-")]
     read = {word: parsed(word) for word in words}
     overrides = [word for word, one in read.items() if one is None or not one.is_sweep_override()]
-    with initialize_config_dir(str(_CONF), version_base="1.3"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose(program, overrides=overrides)
-    groups = sorted(path for path in _CONF.iterdir() if path.is_dir() and path.name != "hydra")
+    groups = sorted(path for path in CONF.iterdir() if path.is_dir() and path.name != "hydra")
     print(f"tokenthrift {program}: sparse vision networks\n\nExamples{_EXAMPLES}")
     print("Choices (group=option)")
     for group in groups:

@@ -111,11 +111,9 @@ def test_every_head_reads_every_backbone(head: str, backbone: str) -> None:
                 module(images)
             continue
         output = module(images, masks_or_objects)
-        total, _ = module.loss(
-            output, TeacherOutput(output.logits, output.features), masks_or_objects
-        )
+        total, _ = module.loss(output, TeacherOutput.of(output), masks_or_objects)
         assert torch.isfinite(total)
-        assert len(output.decisions) == 3
+        assert len(output.backbone.steps) == 3
         with torch.no_grad():
             output = module.eval()(images)
         if HEADS[head] == "segmentation":
@@ -271,8 +269,8 @@ def test_a_checkpoint_fills_the_head_too(tmp_path: Path) -> None:
         assert torch.equal(again.eval()(images).logits, before.logits)
         # One checkpoint, any keep ratio.
         fewer = make_module("semantic_fpn", "convnext_micro", f"backbone.weights={path}", "rho=0.5")
-        assert fewer.eval()(images).counts[0].max() < before.counts[0].min()
-    with pytest.raises(InputError, match=r"a\.ckpt is another than this one .*choose the head"):
+        assert fewer.eval()(images).backbone.counts[0].max() < before.backbone.counts[0].min()
+    with pytest.raises(InputError, match=r"a\.ckpt does not fit this head: .*; choose the head"):
         make_module("upernet", "convnext_micro", f"backbone.weights={path}")
 
 
@@ -306,7 +304,7 @@ def test_pixels_that_nobody_knows_do_not_count() -> None:
     images, targets = batch_of(80, 2)
     output = module(images)
     masks = torch.stack([target["mask"] for target in targets])
-    teacher = TeacherOutput(output.logits, output.features)
+    teacher = TeacherOutput.of(output)
     term = PixelClassification()
     masks[:, 40:] = IGNORED
     above = torch.nn.functional.cross_entropy(output.logits[:, :, :40], masks[:, :40])

@@ -81,7 +81,7 @@ def test_a_class_map_keeps_classes_of_one_name(tmp_path):
         student=SimpleNamespace(method=SimpleNamespace(schedule=SimpleNamespace(locations=(3,))))
     )
     kept = torch.tensor([[1.0, 0, 0, 0], [0, 1.0, 0, 0], [0, 0, 1.0, 0]])
-    output = SimpleNamespace(decisions=[kept], shares=lambda number: kept)
+    output = SimpleNamespace(steps=[SimpleNamespace(shares=lambda: kept)])
     callback.on_test_start(None, module)
     callback.on_test_batch_end(None, module, {"output": output}, (None, torch.arange(3)), 0)
     callback.on_test_end(SimpleNamespace(is_global_zero=True), module)

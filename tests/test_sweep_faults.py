@@ -16,8 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from src.checkpoints.checkpoint import Checkpoint
 from src.errors import InputError
 from src.loggers.wandb import ContinuedWandbLogger
-from src.reports.pareto import read_rows, write_report
-from src.reports.rows import metric_label, metric_of, read_row
+from src.reports.pareto import columns_of, read_rows, write_report
+from src.reports.rows import label_of, metric_of, read_row
 from src.runs import cell
 from src.runs import folders as name
 from src.runs.lock import only_cell_in
@@ -156,7 +156,11 @@ def test_a_new_tasks_metric_counts(tmp_path: Path) -> None:
     row = {key: value for key, value in ROW.items() if key != "acc1"} | {"map": 40.0}
     assert metric_of(row) is None
     saved(tmp_path / "a", row | {"monitor": "map"})
-    assert metric_of(read_rows(tmp_path)[0]) == metric_label("map") == "map"
+    (read,) = read_rows(tmp_path)
+    assert metric_of(read) == label_of(read) == "map"
+    saved(tmp_path / "a", row | {"task": {"metric": "map", "label": "mAP", "metrics": ["map"]}})
+    (read,) = read_rows(tmp_path)
+    assert (metric_of(read), label_of(read), "map" in columns_of([read])) == ("map", "mAP", True)
     assert write_report(tmp_path)
 
 

@@ -14,25 +14,14 @@ from yaml import YAMLError
 
 from ..errors import some
 from ..shell.arguments import parsed
-from .rows import RESULT, metric_label, metric_of, read_maps, read_row
+from .rows import RESULT, label_of, metric_of, metrics_of, read_maps, read_row
 from .tables import write_csv
 
 log = logging.getLogger(__name__)
 
-# Columns of the csv beside what a sweep varies, and of the page's table as far as they are filled.
-COLUMNS = (
-    "backbone",
-    "method",
-    "rho",
-    "acc1",
-    "acc1_present",
-    "acc5",
-    "miou",
-    "pixel_acc",
-    "box_ap",
-    "box_ap50",
-    "mask_ap",
-    "mask_ap50",
+# Columns of the csv before and after what a sweep varies and what its task measures.
+_FIRST = ("backbone", "method", "rho")
+_LAST = (
     "gmacs",
     "gmacs_share",
     "images_per_s",
@@ -49,7 +38,7 @@ COLUMNS = (
     "seed",
     "cell",
 )
-# The last is what a noisy machine leaves to compare: each cell's speed beside dense in its turns.
+# The last compares cells on a noisy machine: each one's speed beside dense, timed in turns.
 AXES = {"gmacs": "GMACs", "images_per_s": "images/s", "speedup": "times as fast as dense"}
 
 
@@ -74,14 +63,14 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
     varied = {key for one in typed for key in one if any(o.get(key) != one[key] for o in typed)}
     for row, one in zip(rows, typed, strict=True):
         row |= {key: one[key] for key in sorted(varied & one.keys()) if key not in row}
-        row["swept"] = sorted(varied - set(COLUMNS))
+        row["swept"] = sorted(varied - {*_FIRST, *_LAST})
     return rows
 
 
 def columns_of(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """The columns of a report over `rows`: the settings that the sweep varies come after rho."""
-    place = COLUMNS.index("rho") + 1
-    return [*COLUMNS[:place], *rows[0]["swept"], *COLUMNS[place:]]
+    """Return the columns of a report: choices, what the sweep varies, metrics, costs."""
+    metrics = dict.fromkeys(name for row in rows for name in metrics_of(row))
+    return [*dict.fromkeys((*_FIRST, *rows[0]["swept"], *metrics, *_LAST))]
 
 
 def _overrides(file: Path) -> dict[str, Any]:
@@ -141,7 +130,7 @@ def write_report(folder: Path) -> Path | None:
         "columns": columns,
         "axes": AXES,
         "metric": metric,
-        "metric_label": metric_label(str(metric)),
+        "metric_label": label_of(rows[0]),
     }
     text = json.dumps(data).replace("<", "\\u003c")  # no text may end or begin a script
     report = folder / "report.html"
@@ -174,6 +163,6 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
             [rows[i][cost] for i in best], [quality(rows[i]) for i in best], "k--", linewidth=0.8
         )
         panel.set_xlabel(label)
-    panels[0].set_ylabel(metric_label(str(metric_of(rows[0]))))
+    panels[0].set_ylabel(label_of(rows[0]))
     panels[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(path, dpi=120)

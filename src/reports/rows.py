@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 RESULT, MAPS, SETTINGS, FAILURE = "result.json", "maps.json", "settings.json", "failure.txt"
-# What a row's task is judged by, in percent, and how it is called.
-METRICS = {"acc1": "top-1 (%)", "miou": "mIoU (%)", "box_ap": "box AP (%)"}
+_UNNAMED = ("acc1", "miou", "box_ap")  # metrics of rows that were written without a `task`
 # What every report needs of a row, as numbers.
 COSTS = ("gmacs", "images_per_s", "speedup")
 _HUGE = 1e300
@@ -29,16 +29,39 @@ def _is_number(value: Any) -> bool:
     return whole and -_HUGE < value < _HUGE
 
 
-def metric_of(row: dict[str, Any]) -> str | None:
-    """The metric that a row is judged by: of `METRICS`, or what its run was told to monitor."""
-    known = next((name for name in METRICS if name in row), None)
-    monitored = row.get("monitor")
-    return known or (monitored if isinstance(monitored, str) and monitored in row else None)
+def task_entry(metric: str, label: str, metrics: Sequence[str]) -> dict[str, Any]:
+    """Return what a row says of its task, under `task`.
+
+    Args:
+        metric: The one of `metrics` that the row is judged by, in percent.
+        label: Of its axis.
+        metrics: All that the task has measured.
+    """
+    return {"metric": metric, "label": label, "metrics": [*metrics]}
 
 
-def metric_label(metric: str) -> str:
-    """How a report calls a metric."""
-    return METRICS.get(metric, metric)
+def metric_of(row: Mapping[str, Any]) -> str | None:
+    """Return the name of the metric that a row is judged by: its task's, or its run's monitor."""
+    names = (_task(row).get("metric"), row.get("monitor"), *_UNNAMED)
+    return next((name for name in names if isinstance(name, str) and name in row), None)
+
+
+def label_of(row: Mapping[str, Any]) -> str:
+    """Return the label of that metric's axis."""
+    label = _task(row).get("label")
+    return label if isinstance(label, str) else str(metric_of(row))
+
+
+def metrics_of(row: Mapping[str, Any]) -> list[str]:
+    """Return the names of all metrics of a row, the one that it is judged by among them."""
+    names = _task(row).get("metrics")
+    listed = names if isinstance(names, list) else [metric_of(row)]
+    return [name for name in listed if isinstance(name, str) and name in row]
+
+
+def _task(row: Mapping[str, Any]) -> dict[str, Any]:
+    task = row.get("task")
+    return task if isinstance(task, dict) else {}
 
 
 def read_maps(folder: Path) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Evaluations and a sweep's report as W&B runs, under the names that training logs."""
+"""Logs evaluations and a sweep's report as W&B runs, under the names that training logs."""
 
 from __future__ import annotations
 
@@ -10,32 +10,17 @@ from ..config import instantiate
 from ..files import shortened
 from ..loggers.wandb import LONGEST_NAME
 from .pareto import AXES, columns_of
-from .rows import metric_label, metric_of
-
-# A row's names under those that a training run logs.
-LOGGED = {
-    "acc1": "val/acc1",
-    "acc5": "val/acc5",
-    "acc1_present": "val/acc1_present",
-    "miou": "val/miou",
-    "pixel_acc": "val/pixel_acc",
-    "box_ap": "val/box_ap",
-    "box_ap50": "val/box_ap50",
-    "mask_ap": "val/mask_ap",
-    "mask_ap50": "val/mask_ap50",
-    "gmacs": "complexity/gmacs",
-    "gmacs_share": "complexity/gmacs_share",
-    "params_m": "complexity/params_m",
-    "images_per_s": "throughput/images_per_s",
-    "speedup": "throughput/speedup",
-}
+from .rows import label_of, metric_of
 
 
-def log_row(row: dict[str, Any], images: Sequence[Any], settings: dict[str, Any]) -> None:
+def log_row(
+    row: dict[str, Any], metrics: dict[str, Any], images: Sequence[Any], settings: dict[str, Any]
+) -> None:
     """Log an evaluation as a run of its own.
 
     Args:
         row: What `result.json` says.
+        metrics: Its numbers, by the names that a training logs.
         images: From `masked_images`.
         settings: The whole configuration, resolved; `logger.wandb` says where to.
     """
@@ -45,7 +30,6 @@ def log_row(row: dict[str, Any], images: Sequence[Any], settings: dict[str, Any]
     try:
         choices = {name: row[name] for name in ("backbone", "method")}
         logger.log_hyperparams(settings | {"choices": choices})
-        metrics = {name: row[key] for key, name in LOGGED.items() if key in row}
         logger.experiment.log(metrics | {"token_maps": list(images)})
     finally:
         wandb.finish()
@@ -71,7 +55,7 @@ def log_report(rows: Sequence[dict[str, Any]], folder: Path, options: dict[str, 
         mode="offline" if options["offline"] else None,
     )
     metric = str(metric_of(rows[0]))
-    title = metric_label(metric).partition(" (")[0]
+    title = label_of(rows[0]).partition(" (")[0]
     try:
         columns = columns_of(rows)
         cells = [[row.get(name) for name in columns] for row in rows]

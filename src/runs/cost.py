@@ -12,6 +12,17 @@ from ..modules.backbones.base import SparseBackbone
 from ..modules.dense import DenseModule
 from ..modules.heads.base import whole_cost, whole_speed
 
+# Columns under the names that a training logs.
+LOGGED = {
+    f"{whole}{name}": f"{group}/{whole}{name}"
+    for whole in ("", "whole_")
+    for group, names in {
+        "complexity": ("gmacs", "gmacs_share", "params_m"),
+        "throughput": ("images_per_s", "speedup"),
+    }.items()
+    for name in names
+}
+
 
 def cost_of(module: Any, image_size: int, batch_size: int) -> dict[str, Any]:
     """`cost_and_speed` of a module's student, and of the whole network where it has a head."""

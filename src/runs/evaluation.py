@@ -26,11 +26,11 @@ from ..pictures import draw_token_maps
 from ..pictures.masks import masked_images
 from ..pictures.samples import images_at, inspect, spread_images
 from ..pictures.survivors import survivor_maps
-from ..reports.rows import metric_of
+from ..reports.rows import metric_of, task_entry
 from ..reports.tables import print_table
 from .cell import run_cell
 from .class_names import match_classes
-from .cost import cost_of
+from .cost import LOGGED, cost_of
 from .record import with_recorded_run
 from .settings import check_config, check_target
 
@@ -55,7 +55,7 @@ def _row(config: DictConfig) -> dict[str, Any]:
     L.seed_everything(settings["seed"], workers=True, verbose=False)
     choices = {name: hydra.runtime.choices[name] for name in ("backbone", "method")}
     result = evaluate(settings, choices, checkpoint)
-    print_table([result], [name for name in result if name != "maps"])
+    print_table([result], [name for name in result if name not in ("maps", "task")])
     return result
 
 
@@ -112,6 +112,7 @@ def evaluate(
         "rho": settings["rho"],
         "seed": settings["seed"],
         **accuracy,
+        "task": task_entry(module.judged_by.name, module.judged_by.label, list(accuracy)),
         **cost_of(module, datamodule.image_size, settings["throughput_batch"]),
         "maps": maps_of(student, datamodule),
     }
@@ -119,7 +120,9 @@ def evaluate(
         from ..reports.wandb import log_row
 
         masked = masked_images(shown, inspect(student, shown), datamodule.normalization)
-        log_row(row, masked, settings)
+        logged = {f"val/{name}": value for name, value in accuracy.items()}
+        logged |= {name: row[key] for key, name in LOGGED.items() if key in row}
+        log_row(row, logged, masked, settings)
     return row
 
 
@@ -190,6 +193,7 @@ def trained_row(settings: dict[str, Any], trainer: L.Trainer, module: Any, data:
         "rho": settings["rho"],
         "seed": settings["seed"],
         **validated,
+        "task": task_entry(module.judged_by.name, module.judged_by.label, list(validated)),
         **cost_of(module, data.image_size, settings["throughput_batch"]),
         "maps": maps_of(student, data),
     }

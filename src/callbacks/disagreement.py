@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
+from typing_extensions import override
 
 from ..errors import InputError
 from ..files import atomic_file
 from ..modules.backbones.base import SparseBackbone, SparseOutput
+from ..modules.student import attach
 from ..pictures import draw_disagreement
 from ..pictures.tokens import overlaps, seen
 from ..reports.tables import TableWriter
+from .output import LabelOutput
 
 _DRAWN = 8  # images
 
 
-class Disagreement(L.Callback):
+class Disagreement(LabelOutput):
     """Draws the images on which the tested student and another keep the least in common.
 
     Writes a picture and, beside it under the same name, a `.csv` with a line for each image: both
@@ -29,11 +31,35 @@ class Disagreement(L.Callback):
     shares of tokens. Says how often the predictions differ.
     """
 
-    def __init__(self, path: str, other: SparseBackbone, names: Iterable[str] | None) -> None:
-        """Write to `path`, a `.png`; `other` sees each batch too, `names` are the images'."""
-        self.path = Path(path)
-        self.other = other
-        self.names = names
+    setting = "disagreement"
+    other: SparseBackbone
+
+    def __init__(
+        self,
+        path: str,
+        against: Mapping[str, Any] | None = None,
+        schedule: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Choose the other student, which sees each batch too.
+
+        Args:
+            path: Of the picture, a `.png`.
+            against: Settings of its method, as in `conf/method`.
+            schedule: Settings of its schedule, as in `conf/schedule`.
+        """
+        super().__init__(path)
+        self.against, self.schedule = against, schedule
+
+    @override
+    def prepare(self, trainer: L.Trainer, module: Any, data: Any) -> None:
+        super().prepare(trainer, module, data)
+        if not self.against or self.schedule is None:
+            raise InputError(
+                f"disagreement={self.path} compares two methods, and only one is named: add the "
+                "other, as method@against=evit."
+            )
+        self.other = attach(module.student.backbone, self.against, self.schedule)
+        self.names = data.val_filenames()
 
     def on_test_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Start counting."""

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from ..files import atomic_file
 from ..pictures import draw_class_maps, draw_position_map
 from ..reports.tables import TableWriter
+from .output import LabelOutput
 
 _DRAWN = 8  # classes
 
 
-class PositionMap(L.Callback):
+class PositionMap(LabelOutput):
     """Draws the mean share of a token that each position has, for each location.
 
     The share is 1 for a patch that is kept, 0 for one that is dropped, 1/s for one of s merged
@@ -26,9 +27,7 @@ class PositionMap(L.Callback):
     class (or `all`), location, row, column, share.
     """
 
-    def __init__(self, path: str) -> None:
-        """Write to `path`, a `.png`."""
-        self.path = Path(path)
+    setting = "position_map"
 
     def on_test_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Start counting."""
@@ -94,10 +93,17 @@ class ClassMap(PositionMap):
     That is, the eight whose last maps are farthest from the mean; the csv holds every class.
     """
 
-    def __init__(self, path: str, class_name: Callable[[int], str]) -> None:
-        """Write to `path`; `class_name` names a label."""
+    setting = "class_map"
+
+    def __init__(self, path: str, class_name: Callable[[int], str] | None = None) -> None:
+        """Write to `path`; `class_name` names a label, by default as the data does."""
         super().__init__(path)
         self.class_name = class_name
+
+    @override
+    def prepare(self, trainer: L.Trainer, module: Any, data: Any) -> None:
+        super().prepare(trainer, module, data)
+        self.class_name = self.class_name or data.class_name
 
     def write(self, locations: tuple[int, ...]) -> None:
         """Draw and write the mean of each class."""
@@ -106,7 +112,8 @@ class ClassMap(PositionMap):
         distance = {label: float((m[-1] - everyone).square().sum()) for label, m in maps.items()}
         drawn = sorted(maps, key=lambda label: -distance[label])[:_DRAWN]
         rows = [list(maps[label]) for label in drawn]
-        names = distinct({label: self.class_name(label) for label in maps})
+        named = self.class_name or str
+        names = distinct({label: named(label) for label in maps})
         draw_class_maps(rows, [names[label] for label in drawn], locations, self.path)
         self.write_numbers({names[k]: shares for k, shares in maps.items()}, locations)
 

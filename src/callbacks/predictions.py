@@ -4,26 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import lightning as L
+from typing_extensions import override
 
 from ..files import atomic_file, naming
 from ..reports.tables import TableWriter
+from .output import LabelOutput
 
 
-class PredictionWriter(L.Callback):
+class PredictionWriter(LabelOutput):
     """Writes `image,label,prediction,confidence` for every image of a test, in its order.
 
     The file is there when the test has ended well; an image's name is as `TableWriter` has it.
     """
 
-    def __init__(self, path: str, names: Iterable[str] | None) -> None:
-        """Write to `path`; images are called by `names`, or numbered."""
-        self.path = Path(path)
+    setting = "predictions"
+
+    def __init__(self, path: str, names: Iterable[str] | None = None) -> None:
+        """Write to `path`; images are called by `names`, by default as the data calls them."""
+        super().__init__(path)
         self._open = ExitStack()
         self.names: Iterator[Any] | None = iter(names) if names else None
+
+    @override
+    def prepare(self, trainer: L.Trainer, module: Any, data: Any) -> None:
+        super().prepare(trainer, module, data)
+        names = data.val_filenames()
+        self.names = iter(names) if names else None
 
     def on_test_start(self, trainer: L.Trainer, pl_module: Any) -> None:
         """Begin the file."""

@@ -54,3 +54,20 @@ def _found(dataset: Any, numbers: Sequence[int]) -> dict[int, Tensor]:
         return {number: dataset[number][0] for number in numbers}
     passed = enumerate(islice(dataset, max(numbers) + 1))
     return {number: image for number, (image, _) in passed if number in numbers}
+
+
+def numbered_images(data: Any, numbers: Sequence[int] | None) -> Tensor:
+    """Return validation images `(B, 3, S, S)` by their numbers; eight at equal distances for None.
+
+    Raises:
+        InputError: If there is no such image.
+    """
+    dataset = data.val_dataset()
+    if numbers is None:
+        return spread_images(dataset, 8)
+    whole = isinstance(numbers, Sequence) and all(isinstance(n, int) for n in numbers)
+    if not whole or not numbers or not all(0 <= n < len(dataset) for n in numbers):
+        raise InputError(
+            f"images={numbers} must be a list of numbers from 0 to {len(dataset) - 1}, as [0,5]."
+        )
+    return images_at(dataset, numbers)

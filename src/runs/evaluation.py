@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import lightning as L
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
-from PIL import Image
-from torch import Tensor
 
-from ..callbacks.disagreement import Disagreement
-from ..callbacks.position_map import ClassMap, PositionMap
-from ..callbacks.predictions import PredictionWriter
+from ..callbacks.output import EvaluationOutput
 from ..callbacks.stop_at_signal import StopAtSignal
 from ..checkpoints.checkpoint import Checkpoint, taken
-from ..config import instantiate
-from ..errors import InputError
-from ..files import atomic_file
+from ..config import instantiate, locate
 from ..modules.backbones.base import SparseBackbone
-from ..modules.student import attach
-from ..pictures import draw_token_maps
 from ..pictures.masks import masked_images
-from ..pictures.samples import images_at, inspect, spread_images
+from ..pictures.samples import inspect, numbered_images, spread_images
 from ..pictures.survivors import survivor_maps
 from ..reports.rows import metric_of, task_entry
 from ..reports.tables import print_table
@@ -35,7 +25,6 @@ from .record import with_recorded_run
 from .settings import check_config, check_target
 
 _MAPPED = 6  # images in a report's gallery
-_OF_LABELS = ("position_map", "class_map", "predictions", "disagreement")
 
 
 def run_evaluation(config: DictConfig) -> float | None:
@@ -86,27 +75,15 @@ def evaluate(
         checkpoint=checkpoint,
     )
     check_target(module, datamodule)
-    _check_outputs(settings, module)
-    wanted = settings.get("callbacks", {})
-    shown_ones = [wanted[name] for name in ("progress", "dense_pictures") if wanted.get(name)]
-    callbacks = [instantiate(callback) for callback in shown_ones]
-    callbacks.append(StopAtSignal())
+    callbacks = _callbacks(settings)
     shown = numbered_images(datamodule, settings["images"])
-    callbacks += _chosen_outputs(settings, module.student, datamodule)
     trainer = instantiate(settings["trainer"], callbacks=callbacks, logger=False)
-    written = next((name for name in _OF_LABELS if settings[name]), None)
-    if written and trainer.world_size > 1:
-        raise InputError(
-            f"{written}={settings[written]} is written by one process, and this evaluation has "
-            f"{trainer.world_size}: add trainer.devices=1."
-        )
+    for callback in callbacks:
+        if isinstance(callback, EvaluationOutput):
+            callback.prepare(trainer, module, datamodule)
     accuracy = test_accuracy(trainer, module, datamodule)
     device = trainer.strategy.root_device
     student, shown = module.student.to(device).eval(), shown.to(device)
-    if settings["token_maps"]:
-        path = Path(settings["token_maps"])
-        with atomic_file(path) as partial:
-            show_tokens(student, shown, datamodule).save(partial)
     row = {
         **choices,
         "rho": settings["rho"],
@@ -126,59 +103,18 @@ def evaluate(
     return row
 
 
-def _check_outputs(settings: dict[str, Any], module: Any) -> None:
-    asked = next((name for name in _OF_LABELS if settings[name]), None)
-    if asked and module.target != "label":
-        wanted = module.target_words.get(module.target, module.target)
-        raise InputError(
-            f"{asked}={settings[asked]} is for images with one label each, but this task learns "
-            f"from {wanted}: leave it out."
-        )
+def _callbacks(settings: dict[str, Any]) -> list[L.Callback]:
+    """The callbacks that act at test; an output whose `path` is null is not one of them."""
+    parts = [part for part in settings.get("callbacks", {}).values() if part]
+    parts = [part for part in parts if part.get("path", "") is not None]
+    made = [instantiate(part) for part in parts if _acts_at_test(locate(part))]
+    signals = [] if any(isinstance(one, StopAtSignal) for one in made) else [StopAtSignal()]
+    return made + signals
 
 
-def _chosen_outputs(
-    settings: dict[str, Any], student: SparseBackbone, data: Any
-) -> list[L.Callback]:
-    """The callbacks that write what `conf/eval.yaml` was asked for."""
-    chosen: list[L.Callback] = []
-    if settings["position_map"]:
-        chosen.append(PositionMap(settings["position_map"]))
-    if settings["class_map"]:
-        chosen.append(ClassMap(settings["class_map"], data.class_name))
-    if settings["predictions"]:
-        chosen.append(PredictionWriter(settings["predictions"], data.val_filenames()))
-    if settings["disagreement"]:
-        if not settings.get("against"):
-            raise InputError(
-                f"disagreement={settings['disagreement']} compares two methods, and only one is "
-                "named: add the other, as method@against=evit."
-            )
-        other = attach(student.backbone, settings["against"], settings["schedule"])
-        path, names = settings["disagreement"], data.val_filenames()
-        chosen.append(Disagreement(path, other, names))
-    return chosen
-
-
-def numbered_images(data: Any, numbers: Sequence[int] | None) -> Tensor:
-    """Validation images `(B, 3, S, S)` by their numbers; eight at equal distances for None.
-
-    Raises:
-        InputError: If there is no such image.
-    """
-    dataset = data.val_dataset()
-    if numbers is None:
-        return spread_images(dataset, 8)
-    whole = isinstance(numbers, Sequence) and all(isinstance(n, int) for n in numbers)
-    if not whole or not numbers or not all(0 <= n < len(dataset) for n in numbers):
-        raise InputError(
-            f"images={numbers} must be a list of numbers from 0 to {len(dataset) - 1}, as [0,5]."
-        )
-    return images_at(dataset, numbers)
-
-
-def show_tokens(student: SparseBackbone, images: Tensor, data: Any) -> Image.Image:
-    """What each location leaves of `images (B, 3, S, S)`, normalized by `data`'s statistics."""
-    return draw_token_maps(images, inspect(student, images), data.normalization)
+def _acts_at_test(kind: Any) -> bool:
+    hooks = [name for name in dir(L.Callback) if name.startswith("on_test")]
+    return any(getattr(kind, name, None) is not getattr(L.Callback, name) for name in hooks)
 
 
 def trained_row(settings: dict[str, Any], trainer: L.Trainer, module: Any, data: Any) -> dict:

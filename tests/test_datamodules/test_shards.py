@@ -16,8 +16,7 @@ from src.config import compose_config, instantiate
 from src.datamodules.imagenet import ImageNet
 from src.datamodules.shards import samples_of
 from src.errors import InputError
-from src.pictures.samples import spread_images
-from src.runs.evaluation import numbered_images
+from src.pictures.samples import numbered_images, spread_images
 
 pytest.importorskip("webdataset")
 

@@ -7,13 +7,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from src.callbacks.position_map import ClassMap, distinct
+from src.callbacks.disagreement import Disagreement
+from src.callbacks.position_map import ClassMap, PositionMap, distinct
+from src.callbacks.predictions import PredictionWriter
 from src.config import compose_config
 from src.datamodules.digits import Digits
 from src.errors import InputError
 from src.modules.classification import SparseClassifier
 from src.modules.segmentation import SparseSegmenter
-from src.runs.evaluation import _check_outputs
 from src.runs.settings import check_target
 
 
@@ -46,22 +47,20 @@ def test_a_target_from_outside_is_named():
     assert "learns from a class for each pixel" in refusal(SparseSegmenter, Digits)
 
 
-OUTPUTS = ("position_map", "class_map", "predictions", "disagreement")
-
-
-@pytest.mark.parametrize("output", OUTPUTS)
-def test_outputs_by_label_are_refused_for_other_targets(output):
-    settings = dict.fromkeys(OUTPUTS) | {output: "file"}
+@pytest.mark.parametrize("output", [PositionMap, ClassMap, PredictionWriter, Disagreement])
+def test_outputs_by_label_are_refused_for_other_targets_and_several_processes(output):
+    one, two = SimpleNamespace(world_size=1), SimpleNamespace(world_size=2)
     several = SimpleNamespace(target="labels", target_words={"labels": "several classes"})
-    _check_outputs(settings, SparseClassifier)
     for module, words in (
         (SparseSegmenter, "a class for each pixel"),
         (several, "several classes"),
     ):
         with pytest.raises(
-            InputError, match=f"{output}=file is for images with one label.*{words}"
+            InputError, match=f"{output.setting}=file is for images with one label.*{words}"
         ):
-            _check_outputs(settings, module)
+            output("file").prepare(one, module, None)
+    with pytest.raises(InputError, match=f"{output.setting}=file .* add trainer.devices=1"):
+        output("file").prepare(two, SparseClassifier, None)
 
 
 def test_names_that_classes_share_are_told_apart():

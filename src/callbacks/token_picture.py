@@ -1,0 +1,39 @@
+"""Draws what each location leaves of a few validation images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import lightning as L
+from typing_extensions import override
+
+from ..files import atomic_file
+from ..pictures import draw_token_maps
+from ..pictures.samples import inspect, numbered_images
+from .output import EvaluationOutput
+
+
+class TokenPicture(EvaluationOutput):
+    """Writes `token_maps`, a `.png`, at the end of an evaluation."""
+
+    setting = "token_maps"
+
+    def __init__(self, path: str, images: Sequence[int] | None = None) -> None:
+        """Write to `path`; see `numbered_images` for `images`."""
+        super().__init__(path)
+        self.numbers = images
+
+    @override
+    def prepare(self, trainer: L.Trainer, module: Any, data: Any) -> None:
+        self.images = numbered_images(data, self.numbers)
+
+    @override
+    def on_test_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        if not trainer.is_global_zero:
+            return
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        images = self.images.to(pl_module.device)
+        picture = draw_token_maps(images, inspect(pl_module.student, images), data.normalization)
+        with atomic_file(self.path) as partial:
+            picture.save(partial)

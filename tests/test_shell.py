@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from src.errors import InputError
-from src.shell.arguments import for_hydra, is_path, parsed, texts
+from src.shell.arguments import flags_first, for_hydra, is_path, parsed, texts
 
 CONF = Path(__file__).parents[1] / "conf"
 NASTY = (
@@ -96,7 +96,7 @@ def test_what_is_no_path_is_refused() -> None:
 def test_every_path_in_conf_has_a_name_that_says_so() -> None:
     """A value that lies in the run's folder, and what `conf/eval.yaml` writes."""
     outputs = {
-        key for key in OmegaConf.load(CONF / "eval.yaml") if key not in ("defaults", "images")
+        key for key in OmegaConf.load(CONF / "eval.yaml") if key not in ("defaults", "images", "callbacks")
     }
     assert outputs
     missed = {key for key in outputs if not is_path(str(key))}
@@ -111,3 +111,9 @@ def test_every_path_in_conf_has_a_name_that_says_so() -> None:
     for file in CONF.rglob("*.yaml"):
         look(OmegaConf.to_container(OmegaConf.load(file)))
     assert not missed
+
+
+def test_flags_come_in_front_of_overrides() -> None:
+    words = ["rho=0.5", "-m", "--config-dir", "a=b", "~loss.x", "--cfg", "job", "seed=1"]
+    flags = ["-m", "--config-dir", "a=b", "--cfg", "job"]
+    assert flags_first(words) == [*flags, "rho=0.5", "~loss.x", "seed=1"]

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from ..shell.arguments import for_hydra
+from ..shell.arguments import flags_first, for_hydra
 from ..shell.help import help_if_asked
 from ..shell.program import one_sentence_errors
 from .folders import name_run, name_sweep
@@ -33,5 +33,5 @@ def start(program: str, main: Callable[[], Any], *defaults: str) -> None:
             from .record import add_recorded_choices  # late, for the sake of `--help`
 
             arguments = add_recorded_choices(arguments)
-        sys.argv[1:] = for_hydra(name_sweep(arguments))
+        sys.argv[1:] = flags_first(for_hydra(name_sweep(arguments)))
         main()

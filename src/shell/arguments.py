@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString, ValueType
@@ -30,6 +31,11 @@ _WRITTEN_WHOLE = {
     "predictions",
     "token_maps",
 }
+# Hydra's flags that take the next word as their value.
+_WITH_VALUE = {
+    *("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"),
+    *("--package", "-p", "--cfg", "-c", "--experimental-rerun"),
+}
 _OVERRIDE = re.compile(r"(?P<prefix>\+{0,2})(?P<key>[\w./@:$-]+)=(?P<value>.*)", re.DOTALL)
 _ESCAPED = re.compile(r"\\([\\()\[\]{}:=, \t])")
 _FUNCTION = re.compile(r"(choice|shuffle|sort|tag|glob)\(.*\)", re.DOTALL)
@@ -48,6 +54,22 @@ def for_hydra(arguments: list[str]) -> list[str]:
     """
     sweeping = is_sweep(arguments)
     return [_quoted(argument, sweeping) for argument in arguments]
+
+
+def flags_first(arguments: list[str]) -> list[str]:
+    """Return the command line with Hydra's flags, and their values, in front of the overrides.
+
+    Hydra's parser takes overrides in one piece and refuses flags between them.
+    """
+    flags, overrides, rest = [], [], iter(arguments)
+    for argument in rest:
+        if not argument.startswith("-"):
+            overrides.append(argument)
+            continue
+        flags.append(argument)
+        if argument in _WITH_VALUE:
+            flags += list(islice(rest, 1))
+    return flags + overrides
 
 
 def is_sweep(arguments: list[str]) -> bool:

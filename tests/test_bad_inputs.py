@@ -123,7 +123,12 @@ CASES = [
     case("no such callbacks", "train.py callbacks=[default,mine]", "callbacks=mine does not"),
     case("misspelt key", "train.py trainer.epochs=3", "trainer.epochs is not", "mean max_epochs?"),
     case("misspelt group", "train.py backbon=deit_s", "backbon is not a setting", "backbone?"),
-    case("unknown optimizer key", "train.py +optimizer.momentum=1", "optimizer.momentum is", "lr"),
+    case(
+        "unknown optimizer key",
+        "train.py +optimizer.momentum=1",
+        "optimizer.momentum is",
+        "betas, ",
+    ),
     case("unknown backbone key", "train.py +backbone.embed_dim=9", "backbone.embed_dim", "options"),
     case("unknown data key", "train.py +datamodule.tint=1", "Digits has no setting tint"),
     case("unknown trainer key", "train.py +trainer.tint=1", "lightning.Trainer has no", "tint"),

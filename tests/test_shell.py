@@ -96,7 +96,9 @@ def test_what_is_no_path_is_refused() -> None:
 def test_every_path_in_conf_has_a_name_that_says_so() -> None:
     """A value that lies in the run's folder, and what `conf/eval.yaml` writes."""
     outputs = {
-        key for key in OmegaConf.load(CONF / "eval.yaml") if key not in ("defaults", "images", "callbacks")
+        key
+        for key in OmegaConf.load(CONF / "eval.yaml")
+        if key not in ("defaults", "images", "callbacks")
     }
     assert outputs
     missed = {key for key in outputs if not is_path(str(key))}

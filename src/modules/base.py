@@ -10,7 +10,6 @@ from typing import Any, ClassVar, NamedTuple
 import lightning as L
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 from typing_extensions import override
 
@@ -20,7 +19,7 @@ from ..errors import InputError
 from .backbones.base import SparseOutput
 from .heads.base import DenseOutput, of_student
 from .losses import TeacherOutput
-from .optim import parameter_groups, scaled_lr, warmup_cosine
+from .optim import build_optimizer, parameter_groups, scaled_lr
 from .student import build_student
 from .teacher import Teacher, Teaching
 from .weighted_loss import build_loss
@@ -205,7 +204,7 @@ class SparseModule(L.LightningModule, ABC):
         metrics.reset()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW; warm-up and cosine for each group, by step."""
+        """Build the optimizer over parameter groups, and each group's learning rate by step."""
         options, trainer = self.optimizer_options, self.trainer
         batch = trainer.datamodule.batch_size  # type: ignore[attr-defined]
         batch *= trainer.world_size * trainer.accumulate_grad_batches
@@ -217,7 +216,7 @@ class SparseModule(L.LightningModule, ABC):
             options["weight_decay"],
             {"head": self.head, "loss": self.loss},
         )
-        optimizer = AdamW(groups, betas=tuple(options["betas"]))
+        optimizer = build_optimizer(options, groups)
         steps = int(trainer.estimated_stepping_batches)
         steps_per_epoch = trainer.num_training_batches / trainer.accumulate_grad_batches
         asked, longest = int(options["warmup_epochs"] * steps_per_epoch), steps // 3
@@ -227,8 +226,9 @@ class SparseModule(L.LightningModule, ABC):
                 f"training: {longest} of {steps} steps."
             )
         warmup = min(asked, longest)
-        course = [warmup_cosine(g["lr"], options["min_lr"], warmup, steps) for g in groups]
-        lr_schedule = LambdaLR(optimizer, course)
+        course = instantiate(options["lr_schedule"])
+        factors = [course(g["lr"], options["min_lr"], warmup, steps) for g in groups]
+        lr_schedule = LambdaLR(optimizer, factors)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": lr_schedule, "interval": "step"},

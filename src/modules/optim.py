@@ -1,15 +1,41 @@
-"""Parameter groups and the learning rate's course."""
+"""Builds parameter groups, the optimizer and the learning rate's course."""
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
 from torch import nn
+from torch.optim import Optimizer
 
+from ..config import instantiate, locate
 from .backbones.base import SparseBackbone
+
+# Settings of `conf/optimizer` that are ours and not the optimizer class's.
+_OWN = (
+    *("lr", "reference_batch", "backbone_lr_scale", "min_lr", "warmup_epochs", "weight_decay"),
+    "lr_schedule",
+)
+
+
+def build_optimizer(options: Mapping[str, Any], groups: list[dict[str, Any]]) -> Optimizer:
+    """Build the optimizer that `conf/optimizer` names, for parameter groups.
+
+    Raises:
+        InputError: If its class refuses the settings.
+    """
+    settings = {key: value for key, value in options.items() if key not in _OWN}
+    optimizer: Optimizer = instantiate(settings, params=groups)
+    return optimizer
+
+
+def known_settings(options: Mapping[str, Any]) -> set[str]:
+    """Return the settings that an option of `conf/optimizer` may have: ours and its class's."""
+    own_to_class = set(inspect.signature(locate(options)).parameters) - {"params"}
+    return {"_target_", *_OWN, *own_to_class}
 
 
 def parameter_groups(
@@ -43,14 +69,17 @@ def parameter_groups(
 
 
 def scaled_lr(lr: float, effective_batch: int, reference_batch: int) -> float:
-    """The rate for this batch by the linear rule: `lr` is meant for `reference_batch` images."""
+    """Return the rate for this batch by the linear rule.
+
+    `lr` is meant for `reference_batch` images.
+    """
     return lr * effective_batch / reference_batch
 
 
 def warmup_cosine(
     peak: float, minimum: float, warmup_steps: int, total_steps: int
 ) -> Callable[[int], float]:
-    """Factor on `peak` at each step: a linear rise from near 0, then a cosine to `minimum`."""
+    """Return the factor on `peak` at each step: a linear rise, then a cosine to `minimum`."""
     floor = min(1.0, minimum / peak) if peak > 0 else 1.0
 
     def factor(step: int) -> float:

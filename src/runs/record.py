@@ -92,7 +92,7 @@ def with_recorded_run(
         typed = list(_typed(overrides, record["choices"]))
         taken = {
             key: _without(record["config"][key], key, {*typed, *_OF_MACHINES, "backbone.weights"})
-            for key in ("rho", "optimizer", *_groups(record))
+            for key in ("rho", *_groups(record))
         }
         check_values(taken, path)
         check_local(taken, path)

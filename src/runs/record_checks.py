@@ -15,7 +15,7 @@ from ..errors import InputError
 _REFERENCE = re.compile(r"\$\{([A-Za-z_]\w*(?:\.\w+|\[\w+\])*)\}")
 # Addresses, commands (`pipe:`), and names by which timm reads from elsewhere (`hf-hub:`).
 _ELSEWHERE = re.compile(r"://|::|^\s*[A-Za-z][\w+.-]+:(?!\s)")
-_ASIDE = ("seed", "loss")  # the command line's own, which a record refers to
+_ASIDE = ("seed", "loss", "optimizer")  # the command line's own, which a record refers to
 _MOST_NESTED, _MOST_VALUES = 20, 20_000
 _MOST_PIXELS = 4096
 _SIZED = ("backbone.options", "head")  # parts whose numbers the weights must be able to have

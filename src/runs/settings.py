@@ -85,12 +85,8 @@ _OTHERS: dict[str, tuple[type, str]] = {
 _FILES = ("ckpt_path", "backbone.weights")
 _PARTS = ("loss", "callbacks", "logger")  # groups of named parts
 _NEEDED = ("task", "method", "schedule", "loss", "datamodule", "backbone", "optimizer", "trainer")
-# Read key by key, so that a stranger among them would go unnoticed.
-_CLOSED = {
-    "backbone": {"network", "locations", "image_size", "pretrained", "weights", "options"},
-    "optimizer": {key.partition(".")[2] for key in _NUMBERS if key.startswith("optimizer.")}
-    | {"betas"},
-}
+# Read key by key, so that others would go unnoticed.
+_OF_BACKBONE = {"network", "locations", "image_size", "pretrained", "weights", "options"}
 
 
 def check_config(config: DictConfig) -> None:
@@ -109,7 +105,7 @@ def config_faults(config: DictConfig) -> dict[str, str]:
     for checks in (
         (_empty,),  # without these the others have too little to look at
         (_missing,),
-        (_strangers, _numbers, _kinds, _parts, _lists, _betas, _files, _accelerator, _precision),
+        (_unknown, _numbers, _kinds, _parts, _lists, _betas, _files, _accelerator, _precision),
     ):
         for check in checks:
             faults |= dict(check(config))
@@ -208,11 +204,15 @@ def check_target(module: Any, data: Any) -> None:
         )
 
 
-def _strangers(config: DictConfig) -> Faults:
-    for group, known in _CLOSED.items():
+def _unknown(config: DictConfig) -> Faults:
+    from ..modules.optim import known_settings  # late, for the sake of `--help`
+
+    optimizer: Any = OmegaConf.to_container(config.optimizer)
+    for group, known in (("backbone", _OF_BACKBONE), ("optimizer", known_settings(optimizer))):
         for name in sorted(set(map(str, config[group])) - known):
+            names = sorted(one for one in known if not one.startswith("_"))
             key = f"{group}.{name}"
-            yield key, f"{key} is not a setting: {group} has {', '.join(sorted(known))}."
+            yield key, f"{key} is not a setting: {group} has {', '.join(names)}."
 
 
 def _precision(config: DictConfig) -> Faults:

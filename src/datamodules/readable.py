@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from ..errors import InputError, some
-from .folders import ImageInputError, LabelledImages
+from .labelled import ImageInputError, LabelledImages
 
 _MOST = 0.1  # share of a split, above which something else is wrong: a disk, a format
 
@@ -37,8 +37,8 @@ class Unreadable:
                 f" datamodule.on_bad_image=skip leaves out up to {_MOST:.0%} of them."
             )
 
-    def story(self) -> str | None:
-        """How many were left out, and which; None if all could be read."""
+    def summary(self) -> str | None:
+        """Say how many were left out, and which; None if all could be read."""
         names = [self.images.name(i) for i in self.flags.nonzero().flatten().tolist()]
         if not names:
             return None

@@ -17,7 +17,6 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from ..errors import InputError, one_sentence, some
 from ..shell.stopping import follow_parent_alone
 from .normalization import Normalization
-from .readable import ReadableImages, ReadableLoader, collate
 from .resumable import EpochDraws, EpochSampler, ResumableLoader, ShareSampler, drawn_from, seed_all
 
 
@@ -205,8 +204,6 @@ class ImageDataModule(L.LightningDataModule, ABC):
         if isinstance(self._val, IterableDataset):
             return self._loader(self._val)
         share = ShareSampler(self._val, *self._processes)
-        if isinstance(self._val, ReadableImages):
-            return self._loader(self._val, ReadableLoader, sampler=share, collate_fn=collate)
         return self._loader(self._val, sampler=share)
 
     def test_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
@@ -214,10 +211,13 @@ class ImageDataModule(L.LightningDataModule, ABC):
         return self.val_dataloader()
 
     def _loader(
-        self, dataset: Dataset[Any], kind: type[DataLoader[Any]] = DataLoader, **options: Any
+        self, dataset: Dataset[Any], kind: type[DataLoader[Any]] | None = None, **options: Any
     ) -> DataLoader[Any]:
-        return kind(
+        """Load `dataset` by its own `collate` and, unless `kind` is given, `loader_class`."""
+        own: type[DataLoader[Any]] = getattr(dataset, "loader_class", DataLoader)
+        return (kind or own)(
             dataset,
+            collate_fn=getattr(dataset, "collate", None),
             batch_size=self.batch_size,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,

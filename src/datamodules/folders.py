@@ -3,95 +3,25 @@
 from __future__ import annotations
 
 import logging
-import os
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from PIL import Image
 from timm.data import ImageNetInfo
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from ..errors import InputError, some
-from .decoding import (
-    SUFFIXES,
-    check_regular,
-    decode_rgb,
-    is_nearly_black,
-    is_transparent,
-    open_image,
-    reason,
-)
-from .labels import checked_label
+from .decoding import SUFFIXES
+from .labelled import LabelledImages, PhotoFiles, check_headers
+from .photos import PhotoSource
 from .walking import class_folders, find_images, natural_key
 
 log = logging.getLogger(__name__)
 
 _IMAGENET_IMAGES = {True: 1_281_167, False: 50_000}  # training: count
-
-
-class ImageInputError(InputError):
-    """An image that cannot be read, where others beside it may be fine."""
-
-
-class LabelledImages(Dataset[tuple[Tensor, int]]):
-    """The RGB images of a reader; one that cannot be read is named, where timm passes on."""
-
-    def __init__(
-        self,
-        reader: Any,
-        transform: Callable[[Image.Image], Tensor],
-        outputs: Sequence[int] | int | None = None,
-    ) -> None:
-        """Read from `reader`; `outputs` is as in `checked_label`."""
-        self.reader = reader
-        self.transform = transform
-        self._outputs = outputs
-
-    def __len__(self) -> int:
-        return len(self.reader)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        try:
-            file, label = self.reader[index]
-            with file:
-                image = decode_rgb(open_image(file))
-        except Exception as error:  # Pillow's decoders raise whatever they like
-            raise _unreadable(self.name(index), error) from error
-        label = checked_label(label, self._outputs, lambda: self.name(index))
-        return self.transform(image), label
-
-    def name(self, index: int) -> str:
-        """Its file, or its number where images are no files."""
-        return self.reader.filename(index, absolute=True) or f"image {index}"
-
-
-class FolderReader:
-    """The files and labels of a split, in timm's order and with the methods of timm's readers."""
-
-    def __init__(self, root: Path, samples: list[tuple[str, int]]) -> None:
-        self.root = root
-        self.samples = samples
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> tuple[BinaryIO, int]:
-        path, label = self.samples[index]
-        check_regular(path)
-        return open(path, "rb"), label
-
-    def filename(self, index: int, *, absolute: bool = False) -> str:
-        """Its path, or the part below the split's folder."""
-        path = self.samples[index][0]
-        return path if absolute else os.path.relpath(path, self.root)
-
-    def filenames(self) -> list[str]:
-        """Of all images, below the split's folder."""
-        return [self.filename(index) for index in range(len(self))]
 
 
 class Classes(NamedTuple):
@@ -101,7 +31,7 @@ class Classes(NamedTuple):
     names: tuple[str, ...]
 
 
-class ImageFolders:
+class ImageFolders(PhotoSource):
     """`root/train/<class>/*` and `root/val/<class>/*` (or `validation`).
 
     Folders named by WNIDs of ImageNet-1k get ImageNet's own outputs, in whatever number they are;
@@ -131,7 +61,7 @@ class ImageFolders:
         self._skip = skip
         self._given_classes = num_classes
         self._folder_names = {True: [train_split], False: [val_split, "val"]}
-        self._readers: dict[bool, FolderReader] = {}
+        self._readers: dict[bool, PhotoFiles] = {}
         self._adopted: tuple[str, ...] | None = None
 
     @cached_property
@@ -216,10 +146,6 @@ class ImageFolders:
         """How many there are."""
         return len(self._reader(training=True))
 
-    def left_out(self) -> list[str]:
-        """Nothing: `readable` counts what cannot be read of files."""
-        return []
-
     def val_filenames(self) -> list[str]:
         """`<class>/<file>` of every validation image, in the order of evaluation."""
         return self._reader(training=False).filenames()
@@ -248,7 +174,7 @@ class ImageFolders:
         folders = [Path(self.root or "").expanduser() / n for n in self._folder_names[training]]
         return next((folder for folder in folders if folder.is_dir()), None)
 
-    def _reader(self, training: bool) -> FolderReader:
+    def _reader(self, training: bool) -> PhotoFiles:
         """Walk the folders once."""
         if training not in self._readers:
             folder, outputs = self._split_folder(training), self.classes.outputs
@@ -258,7 +184,7 @@ class ImageFolders:
                     f"the class folders of {folder} hold no images ({' '.join(SUFFIXES)})."
                 )
             samples = [(path, outputs[name]) for path, name in found]
-            self._readers[training] = FolderReader(folder, samples)
+            self._readers[training] = PhotoFiles(folder, samples)
         return self._readers[training]
 
     def _check_images(self, training: bool) -> None:
@@ -273,7 +199,7 @@ class ImageFolders:
             raise InputError(
                 f"{folder} has class folders without images ({' '.join(SUFFIXES)}): {some(empty)}."
             )
-        self._check_headers(list(first.values()))
+        check_headers(list(first.values()), skip=self._skip)
         expected = _IMAGENET_IMAGES[training]
         if len(outputs) == len(names) == 1000 and self._is_imagenet and len(samples) != expected:
             warnings.warn(
@@ -290,27 +216,6 @@ class ImageFolders:
             f"{self._split_folder(training=False)}: there are {found}, so give {found} or leave it "
             "null."
         )
-
-    def _check_headers(self, paths: list[str]) -> None:
-        transparent, dark = [], []
-        for path in paths:
-            try:
-                with open_image(path) as image:
-                    transparent += [path] if is_transparent(image) else []
-                    dark += [path] if is_nearly_black(image) else []
-            except Exception as error:
-                if not self._skip:
-                    raise _unreadable(path, error) from error
-        if transparent:
-            log.warning(
-                f"{some(transparent)} can be transparent: such images are laid on a white ground, "
-                "where timm and torchvision show the hidden colors."
-            )
-        if dark:
-            log.warning(
-                f"{some(dark)} have more than 8 bits and no value above 4095: they "
-                "are read as 16 bits and nearly black, so rescale them if they hold 12 bits."
-            )
 
     @property
     def _is_imagenet(self) -> bool:
@@ -334,10 +239,3 @@ class ImageFolders:
                 f"The {len(names)} WNIDs of {self.root} have outputs 0 to {len(names) - 1} of "
                 "their own, in the order of their names."
             )
-
-
-def _unreadable(name: str, error: Exception) -> ImageInputError:
-    return ImageInputError(
-        f"{name} cannot be read as an image ({reason(error)}): replace or remove it, or "
-        "leave such images out with datamodule.on_bad_image=skip."
-    )

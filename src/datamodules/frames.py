@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
@@ -68,6 +68,8 @@ def frame(config: dict[str, Any], *, training: bool) -> v2.Transform:
 class Frames(Dataset[tuple[Tensor, Target]]):
     """Photographs and targets of a split."""
 
+    collate = staticmethod(collate)
+
     def __init__(self, config: dict[str, Any], *, training: bool) -> None:
         """Choose the transform; `config` is `ImageDataModule.input_config`."""
         self._transform = frame(config, training=training)
@@ -93,11 +95,6 @@ class Frames(Dataset[tuple[Tensor, Target]]):
 
 class FramedImages(ImageDataModule):
     """What data modules of photographs with targets share: a batch is images and their targets."""
-
-    def _loader(
-        self, dataset: Dataset[Any], kind: type[DataLoader[Any]] = DataLoader, **options: Any
-    ) -> DataLoader[Any]:
-        return super()._loader(dataset, kind, collate_fn=collate, **options)
 
 
 def open_rgb(path: Path, size: tuple[int, int] | None = None) -> Image.Image:

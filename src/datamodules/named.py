@@ -16,8 +16,9 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from ..errors import InputError, one_sentence
-from .folders import LabelledImages
+from .labelled import LabelledImages
 from .labels import checked_label
+from .photos import PhotoSource
 from .shards import ShardStream, count_samples, shard_files
 
 _PACKAGES = {  # prefix: (module, name for pip)
@@ -74,7 +75,7 @@ class ImageStream(IterableDataset[tuple[Tensor, int]]):
         )
 
 
-class NamedImages:
+class NamedImages(PhotoSource):
     """A data set by timm's one string, `wds/...`, `hfds/...` or `tfds/...`."""
 
     def __init__(
@@ -165,14 +166,6 @@ class NamedImages:
         if isinstance(outputs, int) or len(outputs) == self.num_classes:
             return None
         return tuple(sorted(outputs))
-
-    def val_filenames(self) -> list[str] | None:
-        """None: the images are no files."""
-        return None
-
-    def class_name(self, label: int) -> str:
-        """The data set's name of it, or its number."""
-        return self.class_names[label] if self.class_names else str(label)
 
     def left_out(self) -> list[str]:
         """Say of each split's shards how many images could not be read, if there are any."""

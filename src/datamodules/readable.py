@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from ..errors import InputError, some
-from .folders import ImageInputError, LabelledImages
+from .labelled import ImageInputError, LabelledImages
 
 _MOST = 0.1  # share of a split, above which something else is wrong: a disk, a format
 
@@ -37,8 +37,8 @@ class Unreadable:
                 f" datamodule.on_bad_image=skip leaves out up to {_MOST:.0%} of them."
             )
 
-    def story(self) -> str | None:
-        """How many were left out, and which; None if all could be read."""
+    def summary(self) -> str | None:
+        """Say how many were left out, and which; None if all could be read."""
         names = [self.images.name(i) for i in self.flags.nonzero().flatten().tolist()]
         if not names:
             return None
@@ -50,6 +50,18 @@ class Unreadable:
         return (name for index, name in enumerate(names) if not self.flags[index])
 
 
+class ReadableLoader(DataLoader[Any]):
+    """Passes over a batch of which no image can be read."""
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        return (batch for batch in super().__iter__() if batch is not None)
+
+
+def collate(samples: list[tuple[Tensor, int]]) -> Any:
+    """Images `(B, 3, S, S)` and labels `(B,)`, or None of no samples."""
+    return default_collate(samples) if samples else None
+
+
 class ReadableImages(Dataset[tuple[Tensor, int]]):
     """`LabelledImages` without those that cannot be read.
 
@@ -57,6 +69,9 @@ class ReadableImages(Dataset[tuple[Tensor, int]]):
     that a place gives the same image in every run. Where a batch is asked for at once (evaluation),
     it comes without them, so that no image counts twice.
     """
+
+    loader_class = ReadableLoader
+    collate = staticmethod(collate)
 
     def __init__(self, images: LabelledImages, unreadable: Unreadable) -> None:
         self.images = images
@@ -81,15 +96,3 @@ class ReadableImages(Dataset[tuple[Tensor, int]]):
         except ImageInputError:
             self.unreadable.add(index)
             return None
-
-
-class ReadableLoader(DataLoader[Any]):
-    """Passes over a batch of which no image can be read."""
-
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
-        return (batch for batch in super().__iter__() if batch is not None)
-
-
-def collate(samples: list[tuple[Tensor, int]]) -> Any:
-    """Images `(B, 3, S, S)` and labels `(B,)`, or None of no samples."""
-    return default_collate(samples) if samples else None

@@ -112,6 +112,7 @@ class EpochDraws(Dataset[tuple[Tensor, int]]):
         """Wrap `dataset`, whose images are drawn from Python's, NumPy's and PyTorch's numbers."""
         self.dataset = dataset
         self.seed = seed
+        self.collate = getattr(dataset, "collate", None)
 
     def __len__(self) -> int:
         return len(self.dataset)

@@ -5,12 +5,9 @@ The embedded data of segmentation and detection; nothing is downloaded.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from .digits import Digits, DrawnScenes, blend, enlarge, ink_on
 from .targets import Target, collate
@@ -27,6 +24,8 @@ class CrowdedScenes(DrawnScenes):
     The target has `mask`, 0 for the ground and d + 1 for digit d, and for each digit `boxes`,
     `labels`, `masks` and `iscrowd` (all 0).
     """
+
+    collate = staticmethod(collate)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Target]:
         """The normalized image `(3, S, S)` and its target."""
@@ -99,8 +98,3 @@ class CrowdedDigits(Digits):
     def class_names(self) -> tuple[str, ...]:
         """The ground's, and the numerals."""
         return ("ground", *map(str, range(10)))
-
-    def _loader(
-        self, dataset: Dataset[Any], kind: type[DataLoader[Any]] = DataLoader, **options: Any
-    ) -> DataLoader[Any]:
-        return super()._loader(dataset, kind, collate_fn=collate, **options)

@@ -1,0 +1,224 @@
+"""Photographs with a class each, augmented as DeiT's are, from any source of them."""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+from PIL import Image
+from timm.data import create_transform
+from torch import Tensor
+from torch.utils.data import Dataset
+from typing_extensions import override
+
+from ..errors import InputError
+from .base import ImageDataModule
+from .labelled import LabelledImages
+from .readable import ReadableImages, Unreadable
+
+log = logging.getLogger(__name__)
+
+
+class PhotoSource(Protocol):
+    """Where the photographs of a training and a validation part come from.
+
+    A class that derives from it has defaults: all classes occur, and the images are no files.
+    """
+
+    @property
+    @abstractmethod
+    def class_names(self) -> tuple[str, ...] | None:
+        """Name of each output's class; None where the source does not know them."""
+
+    @property
+    def num_classes(self) -> int:
+        """Outputs that a network for these photographs has."""
+        return len(self.class_names or ())
+
+    @property
+    def present_classes(self) -> tuple[int, ...] | None:
+        """Outputs that occur, ascending; None when all do."""
+        return None
+
+    def class_name(self, label: int) -> str:
+        """Return what to call a class in a picture."""
+        return self.class_names[label] if self.class_names else str(label)
+
+    @abstractmethod
+    def adopt_classes(self, names: Sequence[str]) -> None:
+        """Label images by the outputs of a network whose classes `names` include all of these."""
+
+    @abstractmethod
+    def check(self, training: bool) -> None:
+        """Check the validation part, and the training part if asked for.
+
+        Raises:
+            InputError: One sentence on what is wrong.
+        """
+
+    @abstractmethod
+    def num_train_images(self) -> int:
+        """Return how many training images there are."""
+
+    @abstractmethod
+    def dataset(
+        self, training: bool, transform: Callable[[Image.Image], Tensor]
+    ) -> Dataset[tuple[Tensor, int]]:
+        """Return a part's images in their order, each with the number of its output.
+
+        `LabelledImages` of files can leave out those that cannot be read; any other data set with a
+        length, and an `IterableDataset` that shares itself out among processes, see to it alone.
+
+        Args:
+            training: Which part.
+            transform: Makes the input `(3, S, S)` of a decoded RGB image.
+        """
+
+    def val_filenames(self) -> Sequence[str] | None:
+        """Return the file of each validation image in order; None where images are no files."""
+        return None
+
+    def left_out(self) -> list[str]:
+        """Return sentences on images that the source itself has left out as unreadable."""
+        return []
+
+
+class PhotoModule(ImageDataModule, ABC):
+    """Photographs of a `PhotoSource`: labelled by its outputs, augmented and prepared by timm.
+
+    Photographs are decoded by `decoding.decode_rgb`; their EXIF orientation is not applied, as in
+    timm and torchvision, so that accuracies can be compared.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_bad_image: str,
+        crop_pct: float | None,
+        scale: Sequence[float],
+        hflip: float,
+        color_jitter: float | None,
+        auto_augment: str | None,
+        reprob: float,
+        **common: Any,
+    ) -> None:
+        """Keep the settings; nothing is read before `check`.
+
+        Args:
+            on_bad_image: What to do about an image that cannot be read: "error" or "skip".
+            crop_pct: Share of the resized image's side that evaluation keeps; None for the
+                network's own.
+            scale: Least and greatest share of the image's area in a training crop.
+            hflip: Probability of a flip.
+            color_jitter: Strength; timm leaves it out while `auto_augment` is set.
+            auto_augment: timm's string, or None.
+            reprob: Probability of erasing a rectangle.
+            common: Arguments of `ImageDataModule`.
+        """
+        super().__init__(**common)
+        if on_bad_image not in ("error", "skip"):
+            raise InputError(f"datamodule.on_bad_image={on_bad_image} must be error or skip.")
+        self.skip = on_bad_image == "skip"
+        self._unreadable: dict[bool, Unreadable] = {}
+        if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
+            raise InputError(
+                f"datamodule.scale={list(scale)} is not a range of areas: "
+                "write two numbers as [0.08,1.0]."
+            )
+        if crop_pct is not None:
+            if not 0 < crop_pct <= 1:
+                raise InputError(
+                    f"datamodule.crop_pct={crop_pct} is not a share: give one in (0, 1] or null."
+                )
+            self.input_config["crop_pct"] = crop_pct
+        self._augmentation: dict[str, Any] = {
+            "scale": tuple(scale),
+            "hflip": hflip,
+            "color_jitter": color_jitter,
+            "auto_augment": auto_augment,
+            "re_prob": reprob,
+            "re_mode": "pixel",  # DeiT's
+        }
+
+    @property
+    @abstractmethod
+    def source(self) -> PhotoSource:
+        """The one source of both parts: the same object at every call."""
+
+    @property
+    @override
+    def num_classes(self) -> int:
+        return self.source.num_classes
+
+    @property
+    @override
+    def present_classes(self) -> tuple[int, ...] | None:
+        return self.source.present_classes
+
+    @property
+    @override
+    def class_names(self) -> tuple[str, ...] | None:
+        return self.source.class_names
+
+    @override
+    def adopt_classes(self, names: Sequence[str]) -> None:
+        self.source.adopt_classes(names)
+
+    @override
+    def class_name(self, label: int) -> str:
+        return self.source.class_name(label)
+
+    @override
+    def check(self, stage: str = "fit", processes: int = 1) -> None:
+        training = stage == "fit"
+        self.source.check(training)
+        if not training:
+            return
+        try:
+            self._train_transform()
+        except (AssertionError, KeyError, ValueError) as error:
+            raise InputError(
+                f"datamodule.auto_augment={self._augmentation['auto_augment']} is not known to "
+                "timm: write rand-m9-mstd0.5-inc1 or null."
+            ) from error
+        self.check_batches(self.source.num_train_images(), processes)
+
+    @override
+    def train_dataset(self) -> Dataset[tuple[Tensor, int]]:
+        return self._dataset(True, self._train_transform())
+
+    @override
+    def val_dataset(self) -> Dataset[tuple[Tensor, int]]:
+        return self._dataset(False, create_transform(**self.input_config))
+
+    @override
+    def val_filenames(self) -> Iterable[str] | None:
+        """Return the file of each validation image in order; None where images are no files.
+
+        Those that are left out as unreadable are passed over, when the evaluation has come so far.
+        """
+        names, images = self.source.val_filenames(), self.val_dataset()
+        if names is None or not isinstance(images, ReadableImages):
+            return names
+        return images.unreadable.others(names)
+
+    def teardown(self, stage: str) -> None:
+        """Warn of the images that were left out."""
+        for unreadable in self._unreadable.values():
+            if summary := unreadable.summary():
+                log.warning(summary)
+        for sentence in self.source.left_out():
+            log.warning(sentence)
+
+    def _dataset(self, training: bool, transform: Any) -> Dataset[tuple[Tensor, int]]:
+        images = self.source.dataset(training, transform)
+        if not self.skip or not isinstance(images, LabelledImages):
+            return images
+        if training not in self._unreadable:
+            self._unreadable[training] = Unreadable(images)
+        return ReadableImages(images, self._unreadable[training])
+
+    def _train_transform(self) -> Any:
+        return create_transform(**self.input_config, **self._augmentation, is_training=True)

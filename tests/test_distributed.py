@@ -14,6 +14,8 @@ import torch
 from src.datamodules.resumable import EpochSampler, ShareSampler
 from src.runs.folders import name_run
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 # Eight steps of two processes on the smallest network.
 COMMAND = (

@@ -16,6 +16,8 @@ from src.export.graph import Deployed, export, largest_difference, load
 from src.modules.backbones import SparseBackbone
 from tests.combinations import make_student, shaken, students_of
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 CASES = [
     *(("vit", method, ".onnx") for method in students_of("vit") if method != "dense"),

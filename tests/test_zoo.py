@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 ZOO = runpy.run_path(str(ROOT / "docs" / "zoo.py"))
 ROWS = ZOO["rows"]()

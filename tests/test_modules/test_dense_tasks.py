@@ -36,6 +36,8 @@ from src.runs.cost import whole_cost
 from tests.test_bad_inputs import one_process, run, sentence_in
 from tests.test_configs import learns_by_summaries, names, suits
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 MICRO = ("convnext_micro", "swin_micro", "vit_micro")
 HEADS = {

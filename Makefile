@@ -33,10 +33,10 @@ sweep: install ## Eight methods at four ratios on embedded data; table, picture 
 	$(BIN)/python eval.py -m $(DIGITS) $(RATIOS) ckpt_path=$(SWEEP)/trained/checkpoints/last.ckpt
 
 quick: install ## Run the tests that are not marked slow, in about two minutes
-	$(BIN)/python -m pytest -n auto -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist loadscope -m "not slow"
 
 test: install ## Run all tests
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadscope
 
 stress: install ## Kill and resume a training, train long, train under random settings; many examples
 	$(BIN)/python -m tests.stress.kill_loop --kills 6

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.slow
 
 
 def loaders_of(process: subprocess.Popen) -> list[int]:

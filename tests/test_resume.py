@@ -25,8 +25,8 @@ from src.datamodules.digits import Digits
 from src.datamodules.resumable import drawn_from, seed_all
 from src.loggers.wandb import ContinuedWandbLogger
 from src.shell.program import sentences_of
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).parents[1]
 NETWORK = {"network": "vit_micro_patch8_80", "image_size": 80}
 MIXUP = {"mixup_alpha": 0.8, "cutmix_alpha": 1.0, "label_smoothing": 0.1}
 STEPS = 4  # of an epoch

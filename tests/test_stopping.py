@@ -28,8 +28,8 @@ from src.shell.stopping import (
     stop_wins,
     take_over,
 )
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).parents[1]
 TRAIN = (
     "debug=smoke trainer.max_epochs=3 callbacks.throughput=null callbacks.token_maps=null "
     "callbacks.recent.minutes=null callbacks.recent.steps=1 datamodule.num_workers=1"

@@ -17,8 +17,7 @@ from src.config import compose_config, instantiate
 from src.datamodules.digits import Digits
 from src.modules.classification import SparseClassifier
 from src.modules.teacher import Teacher
-
-ROOT = Path(__file__).resolve().parents[1]
+from tests.helpers import ROOT
 
 
 def make_module(*overrides: str) -> SparseClassifier:

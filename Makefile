@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo sweep test stress check format bench zoo teacher hierarchical wheel clean
+.PHONY: help install demo sweep quick test stress check format bench zoo teacher hierarchical wheel clean
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -32,8 +32,11 @@ sweep: install ## Eight methods at four ratios on embedded data; table, picture 
 		$(BIN)/python train.py experiment=demo callbacks.progress=null hydra.run.dir=$(SWEEP)/trained
 	$(BIN)/python eval.py -m $(DIGITS) $(RATIOS) ckpt_path=$(SWEEP)/trained/checkpoints/last.ckpt
 
-test: install ## Run the tests
-	$(BIN)/python -m pytest -n auto
+quick: install ## Run the tests that are not marked slow, in about two minutes
+	$(BIN)/python -m pytest -n auto --dist loadscope -m "not slow"
+
+test: install ## Run all tests
+	$(BIN)/python -m pytest -n auto --dist loadscope
 
 stress: install ## Kill and resume a training, train long, train under random settings; many examples
 	$(BIN)/python -m tests.stress.kill_loop --kills 6

@@ -15,9 +15,17 @@ from hypothesis import settings
 
 torch.set_num_threads(1)
 
+SLOW = ("test_bad_inputs.py", "test_configs.py", "test_sweep.py", "test_sweep_faults.py")
+
 settings.register_profile("suite", max_examples=50, deadline=None)
 settings.register_profile("stress", max_examples=2000, deadline=None)
 settings.load_profile("suite")  # another by --hypothesis-profile
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.name in SLOW:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,8 @@ from src.measure import throughput
 from src.measure.throughput import Speed
 from src.modules.teacher import Teacher
 
+pytestmark = pytest.mark.slow
+
 
 def rows_of(folder):
     with (folder / "results.csv").open() as file:

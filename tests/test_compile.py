@@ -16,6 +16,8 @@ from src.modules.backbones import SparseBackbone, family_of_class
 from src.modules.teacher import Teacher
 from tests.combinations import NETWORKS, make_student, students_of
 
+pytestmark = pytest.mark.slow
+
 NATURAL = [
     (name, family_of_class(type(student.backbone)).natural_method)
     for name in NETWORKS

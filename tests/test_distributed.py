@@ -13,8 +13,10 @@ import torch
 
 from src.datamodules.resumable import EpochSampler, ShareSampler
 from src.runs.folders import name_run
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.slow
+
 # Eight steps of two processes on the smallest network.
 COMMAND = (
     "debug=smoke",

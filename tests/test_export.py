@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import runpy
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,8 +14,10 @@ from src.errors import InputError
 from src.export.graph import Deployed, export, largest_difference, load
 from src.modules.backbones import SparseBackbone
 from tests.combinations import make_student, shaken, students_of
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).parents[1]
+pytestmark = pytest.mark.slow
+
 CASES = [
     *(("vit", method, ".onnx") for method in students_of("vit") if method != "dense"),
     ("vit", "dynamicvit", ".pt2"),

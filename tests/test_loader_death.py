@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.helpers import ROOT
+
+pytestmark = pytest.mark.slow
 
 
 def loaders_of(process: subprocess.Popen) -> list[int]:

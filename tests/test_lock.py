@@ -14,6 +14,8 @@ from src.errors import InputError
 from src.runs.lock import only_training_in
 from tests.test_bad_inputs import ROOT, SMALL, one_process, run, sentence_in
 
+pytestmark = pytest.mark.slow
+
 HOLD = (
     "import sys, time; from pathlib import Path; from src.runs.lock import only_training_in\n"
     "with only_training_in(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"

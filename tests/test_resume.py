@@ -25,8 +25,8 @@ from src.datamodules.digits import Digits
 from src.datamodules.resumable import drawn_from, seed_all
 from src.loggers.wandb import ContinuedWandbLogger
 from src.shell.program import sentences_of
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).parents[1]
 NETWORK = {"network": "vit_micro_patch8_80", "image_size": 80}
 MIXUP = {"mixup_alpha": 0.8, "cutmix_alpha": 1.0, "label_smoothing": 0.1}
 STEPS = 4  # of an epoch
@@ -102,6 +102,7 @@ def train(folder: Path, data: L.LightningDataModule, kill: int | None, resume: b
     return {"weights": module.state_dict(), "metrics": metrics}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "kills"),
     [("digits", (1, 3)), ("digits", (4, 5, 6)), ("digits", (7,)), ("photographs", (2, 6))],
@@ -191,6 +192,7 @@ def logged(folder: Path) -> list[dict]:
     return [row for row in rows if len(row) > 1]
 
 
+@pytest.mark.slow
 def test_a_process_that_is_stopped_and_one_that_is_killed_go_on(tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     process = start(whole, "ckpt_path=last")  # there is none: starts afresh

@@ -28,8 +28,8 @@ from src.shell.stopping import (
     stop_wins,
     take_over,
 )
+from tests.helpers import ROOT
 
-ROOT = Path(__file__).parents[1]
 TRAIN = (
     "debug=smoke trainer.max_epochs=3 callbacks.throughput=null callbacks.token_maps=null "
     "callbacks.recent.minutes=null callbacks.recent.steps=1 datamodule.num_workers=1"
@@ -65,6 +65,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_training_saves_and_the_rest_is_as_if_it_had_not_been(tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "par ts"
     recent = parts / "checkpoints" / "recent.ckpt"
@@ -115,6 +116,7 @@ def test_what_comes_of_an_interrupt_does_not_hide_it():
         pytest.fail("another cell has begun")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_no_cell_of_a_sweep_starts_after_a_signal(tmp_path, monkeypatch, capfd):
     measured = []

@@ -11,6 +11,7 @@ from tests.stress.kill_loop import same
 from tests.stress.soak import slope
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(6))
 def test_a_random_configuration_ends_well_or_in_one_sentence(number):
     assert outcome(draw(random.Random(number))).endswith((".", "trained"))

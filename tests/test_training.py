@@ -17,8 +17,7 @@ from src.config import compose_config, instantiate
 from src.datamodules.digits import Digits
 from src.modules.classification import SparseClassifier
 from src.modules.teacher import Teacher
-
-ROOT = Path(__file__).resolve().parents[1]
+from tests.helpers import ROOT
 
 
 def make_module(*overrides: str) -> SparseClassifier:
@@ -128,6 +127,7 @@ def test_the_optimizer_knows_frozen_parameters(tmp_path):
     assert known == {id(p) for p in module.parameters()}
 
 
+@pytest.mark.slow
 def test_training_moves_decisions_to_the_schedule(tmp_path):
     torch.manual_seed(0)
     options = ("optimizer.lr=0.003", "optimizer.reference_batch=16")
@@ -210,6 +210,7 @@ def smoke(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 class TestCommandLine:
     def test_smoke_leaves_everything(self, smoke):
         with (smoke / "csv" / "metrics.csv").open() as file:

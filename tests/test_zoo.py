@@ -1,11 +1,13 @@
 """The papers' models: every recipe says what was published, and the page says what is counted."""
 
 import runpy
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.helpers import ROOT
+
+pytestmark = pytest.mark.slow
+
 ZOO = runpy.run_path(str(ROOT / "docs" / "zoo.py"))
 ROWS = ZOO["rows"]()
 

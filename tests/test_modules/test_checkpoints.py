@@ -186,6 +186,7 @@ AUTHORS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrapper", [None, "model", "state_dict"])
 @pytest.mark.parametrize("name", AUTHORS)
 def test_dense_originals_in_their_authors_format(name, wrapper, tmp_path):
@@ -202,6 +203,7 @@ def test_dense_originals_in_their_authors_format(name, wrapper, tmp_path):
         assert torch.equal(value, before[key]), key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", AUTHORS)
 def test_dense_originals_in_timms_format(name, tmp_path):
     source, student = create_student(name), create_student(name)

@@ -46,6 +46,7 @@ def create_released(name):
     return create_student(name, method="dynamicvit" if plain else "asymmetric")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RELEASED)
 def test_agrees_with_released_table(name):
     dense, by_rho = RELEASED[name]

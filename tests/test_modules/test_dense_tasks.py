@@ -33,10 +33,12 @@ from src.modules.heads.base import EveryPosition
 from src.modules.heads.pyramid import STRIDES, Pyramid
 from src.modules.losses import PixelClassification, PixelDistillation, TeacherOutput
 from src.runs.cost import whole_cost
+from tests.helpers import ROOT
 from tests.test_bad_inputs import one_process, run, sentence_in
 from tests.test_configs import learns_by_summaries, names, suits
 
-ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow
+
 MICRO = ("convnext_micro", "swin_micro", "vit_micro")
 HEADS = {
     "semantic_fpn": "segmentation",

@@ -282,6 +282,7 @@ for path in sorted(Path(sys.argv[1]).iterdir()):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is measured Linux's way")
 def test_no_file_takes_much_more_memory_than_it_has_bytes(tmp_path):
     files = huge()

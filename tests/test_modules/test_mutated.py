@@ -16,6 +16,8 @@ from src.errors import InputError
 from src.modules import create_student, load_weights
 from src.runs.resuming import check_resumable
 
+pytestmark = pytest.mark.slow
+
 SEEDS = range(40)  # of each format
 
 

@@ -35,6 +35,8 @@ from src.modules.student import attach
 from src.modules.teacher import Teacher
 from src.modules.weighted_loss import build_loss
 
+pytestmark = pytest.mark.slow
+
 EXTREME = 1e4  # the largest logit drawn
 PRECISIONS = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 seeds = st.integers(0, 2**32 - 1)

@@ -1,4 +1,4 @@
-"""How much memory a call takes at its peak."""
+"""Measures the peak memory of a call."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.profiler import ProfilerActivity, profile
 
 
 def peak_memory_mb(call: Callable[[], Any], device: torch.device) -> float:
-    """Megabytes (1e6 bytes) that `call` holds at most beyond what was there before it.
+    """Return the megabytes (1e6 bytes) that `call` holds at most beyond what was there before it.
 
     On a GPU as its allocator counts, on a CPU as the profiler records allocations.
     """

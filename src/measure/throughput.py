@@ -1,4 +1,4 @@
-"""How fast networks are, side by side on the same machine."""
+"""Times networks side by side on the same machine."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class Speed:
 
     @property
     def images_per_s(self) -> float:
-        """The median."""
+        """Return the median rate."""
         return median(self.rates)
 
     def over(self, other: Speed) -> tuple[float, float, float]:
-        """How many times as fast as `other` in the same turns: median, least and most."""
-        ratios = [mine / theirs for mine, theirs in zip(self.rates, other.rates, strict=True)]
+        """Return how many times as fast as `other` in the same turns: median, least and most."""
+        ratios = [one / another for one, another in zip(self.rates, other.rates, strict=True)]
         return median(ratios), min(ratios), max(ratios)
 
 
@@ -58,7 +58,7 @@ def compare_speed(
 def take_turns(
     calls: dict[str, Callable[[], Any]], repeats: int = 7, seconds: float = 0.4
 ) -> dict[str, tuple[float, ...]]:
-    """Seconds of one call, for each name and turn; devices are waited for.
+    """Return the seconds of one call, for each name and turn; devices are waited for.
 
     Args:
         calls: By name.

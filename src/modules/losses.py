@@ -19,7 +19,7 @@ from .heads.base import DenseOutput, of_student
 
 @dataclass(frozen=True)
 class TeacherOutput:
-    """What the dense network says of the same images; as in `SparseOutput`, of all patches."""
+    """Holds the dense network's outputs for the same images: all patches, as `SparseOutput`."""
 
     logits: Tensor
     features: Tensor
@@ -34,7 +34,7 @@ class TeacherOutput:
 
 
 class LossTerm(nn.Module, ABC):
-    """One term: student, teacher and labels to a scalar.
+    """Maps outputs of student and teacher, and labels, to a scalar.
 
     Attributes:
         needs_teacher: Ask the teacher.
@@ -76,8 +76,8 @@ class Classification(LossTerm):
         super().__init__()
         self.smoothing = smoothing
 
+    @override
     def forward(self, output: SparseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
-        """Mean over the batch."""
         smoothing = 0.0 if target.is_floating_point() else self.smoothing
         return F.cross_entropy(output.logits.float(), target, label_smoothing=smoothing)
 
@@ -101,8 +101,8 @@ class KeepRatio(LossTerm):
     def applies(self, student: SparseBackbone) -> bool:
         return not student.method.learns_by_summaries
 
+    @override
     def forward(self, output: SparseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
-        """0 where nothing is decided."""
         if not output.steps:
             return output.logits.new_zeros(())
         kept = torch.stack([step.keep.mean(dim=1) for step in output.steps])  # (S, B)
@@ -121,8 +121,8 @@ class LogitDistillation(LossTerm):
 
     needs_teacher = True
 
+    @override
     def forward(self, output: SparseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
-        """Mean over the batch."""
         return kl_divergence(teacher.logits, output.logits).mean()
 
 
@@ -135,8 +135,8 @@ class TokenDistillation(LossTerm):
 
     needs_teacher = True
 
+    @override
     def forward(self, output: SparseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
-        """0 if no patch is kept."""
         features, counts = by_token(output, teacher.features.float())
         distance = (output.features.float() - features).square().mean(-1)
         return kept_mean(distance, counts)
@@ -152,8 +152,8 @@ class TokenLogitDistillation(LossTerm):
     needs_teacher = True
     needs_token_logits = True
 
+    @override
     def forward(self, output: SparseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
-        """0 if no patch is kept."""
         assert output.token_logits is not None
         assert teacher.token_logits is not None
         classes, counts = by_token(output, teacher.token_logits.float().softmax(-1))
@@ -167,8 +167,8 @@ class PixelClassification(LossTerm):
     reads_head = True
 
     @override
+    @override
     def forward(self, output: DenseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
-        """Mean over the pixels; 0 if none counts."""
         assert output.logits is not None
         loss = F.cross_entropy(output.logits.float(), target, ignore_index=IGNORED, reduction="sum")
         return loss / (target != IGNORED).sum().clamp(min=1)
@@ -181,8 +181,8 @@ class PixelDistillation(LossTerm):
     reads_head = True
 
     @override
+    @override
     def forward(self, output: DenseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
-        """Mean over all pixels."""
         assert output.logits is not None
         return kl_divergence(teacher.logits.movedim(1, -1), output.logits.movedim(1, -1)).mean()
 
@@ -193,13 +193,13 @@ class Detection(LossTerm):
     reads_head = True
 
     @override
+    @override
     def forward(self, output: DenseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
-        """As torchvision's detectors weigh them."""
         return torch.stack(list(output.losses.values())).sum()
 
 
 def by_token(output: SparseOutput, values: Tensor) -> tuple[Tensor, Tensor]:
-    """The teacher's `values (B, patches, C)` as the student's tokens stand for them.
+    """Average the teacher's `values (B, patches, C)` over the patches of each student token.
 
     For each token the mean over its patches `(B, N, C)`; and which tokens count `(B, N)`, 1 where
     one is alive and stands for any.
@@ -216,7 +216,7 @@ def by_token(output: SparseOutput, values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def kept_mean(values: Tensor, kept: Tensor) -> Tensor:
-    """The mean of `values (B, N)` where `kept` is 1; 0 if nothing is kept.
+    """Return the mean of `values (B, N)` where `kept` is 1; 0 if nothing is kept.
 
     Over the images of all processes: the average of their gradients, which DDP takes, is then the
     gradient of one process that has all the images.
@@ -225,7 +225,7 @@ def kept_mean(values: Tensor, kept: Tensor) -> Tensor:
 
 
 def mean_of_processes(value: Tensor) -> Tensor:
-    """The mean of a value without gradients over the processes of a training."""
+    """Return the mean of a value without gradients over the processes of a training."""
     if not (dist.is_available() and dist.is_initialized()):
         return value
     total = value.clone()
@@ -234,7 +234,7 @@ def mean_of_processes(value: Tensor) -> Tensor:
 
 
 def kl_divergence(teacher: Tensor, student: Tensor) -> Tensor:
-    """KL(teacher || student) over the last dimension of logits `(..., classes)`, in fp32."""
+    """Return KL(teacher || student) over the last dimension of logits `(..., classes)`, in fp32."""
     log_p = teacher.float().log_softmax(-1)
     distance = log_p - student.float().log_softmax(-1)
     # sum(p * distance) loses its digits where the two nearly agree; sum(p - q) = 0 added to it

@@ -1,4 +1,4 @@
-"""How each family of networks is walked: one file a family."""
+"""Students for each family of timm networks: one file a family."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NAMES = {module.__name__ for module in _MODULES}
 
 
 def family_of(network: nn.Module) -> type[SparseBackbone]:
-    """The student class that walks `network`.
+    """Return the student class for `network`.
 
     Raises:
         InputError: If no family knows such a network.
@@ -32,7 +32,11 @@ def family_of(network: nn.Module) -> type[SparseBackbone]:
 
 
 def family_of_class(kind: type[nn.Module]) -> type[SparseBackbone]:
-    """The same before there is a network to check."""
+    """Return the student class for networks of class `kind`, without checking any instance.
+
+    Raises:
+        InputError: If no family knows the class.
+    """
     families = {own: family for family in _declared() for own in family.networks}
     known = [families[base] for base in kind.__mro__ if base in families]
     if not known:
@@ -48,9 +52,9 @@ def family_of_class(kind: type[nn.Module]) -> type[SparseBackbone]:
 
 
 def _declared() -> list[type[SparseBackbone]]:
-    """The families that name the networks they walk in their own body, this package's last.
+    """List the families whose own class body names `networks`, those of this package last.
 
-    A subclass that names none changes nothing; of two that name the same class the last counts.
+    A subclass without `networks` changes nothing; of two that name the same class the last counts.
     """
     declared = [family for family in _descendants(SparseBackbone) if "networks" in vars(family)]
     return sorted(declared, key=lambda family: (family.__module__ in _NAMES, family.__name__))

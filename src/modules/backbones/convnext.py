@@ -8,6 +8,7 @@ from typing import Any
 from timm.layers import Mlp, NormMlpClassifierHead
 from timm.models.convnext import ConvNeXt, ConvNeXtBlock, checkpoint_filter_fn
 from torch import Tensor
+from typing_extensions import override
 
 from ...errors import InputError
 from ..layers.paths import Path, TwoPaths
@@ -38,30 +39,30 @@ class SparseConvNeXt(SpatialBackbone):
                 )
 
     @staticmethod
+    @override
     def geometry(network: Any) -> Geometry:
-        """Read off the third stage."""
         blocks = network.stages[ROUTED].blocks
         dim, scaled = blocks[0].conv_dw.out_channels, blocks[0].gamma is not None
         return Geometry(dim, len(blocks), None, layer_scale=1e-6 if scaled else None)
 
+    @override
     def stem(self, images: Tensor) -> Tensor:
-        """Timm's."""
         return self.backbone.stem(images)
 
+    @override
     def stages(self) -> Iterable[Any]:
-        """Timm's."""
         return self.backbone.stages
 
+    @override
     def positions(self, x: Tensor) -> Tensor:
-        """Row by row."""
         return x.flatten(2).transpose(1, 2)
 
+    @override
     def as_map(self, x: Tensor) -> Tensor:
-        """As it is."""
         return x
 
+    @override
     def routed(self, block: Any, x: Tensor, paths: TwoPaths, fast: Path) -> Tensor:
-        """Positions part after the convolution."""
 
         def slow(y: Tensor) -> Tensor:  # (B, N, C)
             if block.use_conv_mlp:

@@ -1,4 +1,4 @@
-"""Patches that leave a sequence, kept for the map that dense prediction needs whole."""
+"""Keeps the features of removed patches, so that dense prediction gets a complete map."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ from ..layers.tokens import Tokens, take_rows
 
 
 class Hooks(Protocol):
-    """What the block loop asks a method."""
+    """The hooks of a method that the block loop calls."""
 
     def before_block(self, layer: int, tokens: Tokens) -> Tokens:
-        """The tokens that enter block `layer`."""
+        """Return the tokens that enter block `layer`."""
 
     def after_attention(self, layer: int, tokens: Tokens, attended: Attended) -> Tokens:
-        """The tokens that leave the attention of block `layer`."""
+        """Return the tokens that leave the attention of block `layer`."""
 
     def after_mlp(self, layer: int, tokens: Tokens, moved: Tensor) -> Tokens:
-        """The tokens that leave block `layer`."""
+        """Return the tokens that leave block `layer`."""
 
 
 class Departures:
-    """A method's hooks; each patch is remembered as it was when it left.
+    """Calls a method's hooks and remembers the features of each patch when it is dropped.
 
-    Under a mask and under removal alike, so that training sees the map of inference; a decision
-    drawn in training gets its gradient from both sides of it.
+    Masked and removed patches are treated alike, so that training sees the map of inference. A
+    decision drawn in training gets a gradient from the kept and from the remembered features.
     """
 
     def __init__(self, method: Hooks) -> None:
-        """Ask `method`; nothing has left yet."""
+        """Wrap `method`; no patch has been dropped yet."""
         self._method = method
         self._left: Tensor | float = 0.0  # (B, patches, C), 0 where the patch is still there
 
     def before_block(self, layer: int, tokens: Tokens) -> Tokens:
-        """The method's answer."""
+        """Call the method's hook and remember the patches that it drops."""
         return self._noted(tokens, self._method.before_block(layer, tokens))
 
     def after_attention(self, layer: int, tokens: Tokens, attended: Attended) -> Tokens:
-        """The method's answer."""
+        """Call the method's hook and remember the patches that it drops."""
         return self._noted(tokens, self._method.after_attention(layer, tokens, attended))
 
     def after_mlp(self, layer: int, tokens: Tokens, moved: Tensor) -> Tokens:
-        """The method's answer."""
+        """Call the method's hook and remember the patches that it drops."""
         return self._noted(tokens, self._method.after_mlp(layer, tokens, moved))
 
     def _noted(self, before: Tokens, after: Tokens) -> Tokens:
@@ -54,12 +54,15 @@ class Departures:
         return after
 
     def whole(self, tokens: Tokens) -> Tensor:
-        """All patches `(B, patches, C)`: those that `tokens` stand for, and those that left."""
+        """Return features of all patches `(B, patches, C)`: current ones, or those when dropped."""
         return tokens.survivors().unsqueeze(-1) * in_place(tokens) + self._left
 
 
 def in_place(tokens: Tokens) -> Tensor:
-    """For each patch of the image the token that stands for it, `(B, patches, C)`; any for none."""
+    """Return the token of each original patch, `(B, patches, C)`.
+
+    Patches without a token get an arbitrary row; mask them with `tokens.survivors()`.
+    """
     if tokens.source is None:
         return tokens.patches
     return take_rows(tokens.patches, tokens.source.clamp(min=0))

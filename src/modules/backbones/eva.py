@@ -9,6 +9,7 @@ from timm.layers import AttentionRope, apply_rot_embed_cat
 from timm.models.eva import Eva, EvaAttention, EvaBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
 from ...errors import InputError
 from ..layers.attention import Attended, attend
@@ -56,13 +57,13 @@ class SparseEva(SequenceBackbone):
                 )
 
     @staticmethod
+    @override
     def margin(network: nn.Module) -> tuple[int, int] | None:
-        """Where the image is no whole number of patches."""
         return patch_margin(network)
 
     @staticmethod
+    @override
     def geometry(network: nn.Module) -> Geometry:
-        """Read off the network."""
         assert isinstance(network, Eva)
         return Geometry(
             network.embed_dim,
@@ -79,8 +80,8 @@ class SparseEva(SequenceBackbone):
         norm = getattr(net, "norm_pre", None)
         return Tokens(x if norm is None else norm(x), prefix=net.num_prefix_tokens, rope=rope)
 
+    @override
     def blocks(self) -> nn.ModuleList:
-        """Timm's blocks."""
         return self.backbone.blocks
 
     def attention(self, block: Any, tokens: Tokens) -> tuple[Tensor, Attended]:
@@ -100,15 +101,15 @@ class SparseEva(SequenceBackbone):
             out = block.gamma_1 * out
         return block.drop_path1(out), Attended(query, key, value, attn.scale, tokens.size)
 
+    @override
     def mlp(self, block: Any, x: Tensor) -> Tensor:
-        """Timm's second half of the block."""
         out = block.mlp(block.norm2(x))
         if block.gamma_2 is not None:
             out = block.gamma_2 * out
         return block.drop_path2(out)
 
+    @override
     def classify(self, tokens: Tokens) -> tuple[Tensor, Tensor, None]:
-        """Timm's head."""
         net = self.backbone
         x = net.norm(tokens.x)
         return pool_and_classify(net, x, tokens), x[:, tokens.prefix :], None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ..layers.tokens import Tokens
 from ..methods.base import Method
@@ -26,7 +27,7 @@ class SparseLVViT(TimmViT):
     backbone: LVViT
 
     def __init__(self, backbone: nn.Module, method: Method) -> None:
-        """As the base."""
+        """Take both as `SparseBackbone` does."""
         super().__init__(backbone, method)
         self.auxiliary_weight = AUXILIARY_WEIGHT
 
@@ -35,8 +36,8 @@ class SparseLVViT(TimmViT):
         self.auxiliary_weight = 0.0
         return self.eval()
 
+    @override
     def classify(self, tokens: Tokens) -> tuple[Tensor, Tensor, Tensor]:
-        """Both heads."""
         net = self.backbone
         x = net.norm(tokens.x)
         patches = x[:, tokens.prefix :]

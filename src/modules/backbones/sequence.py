@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ...errors import InputError
 from ..layers.attention import Attended
@@ -26,7 +27,7 @@ class SequenceBackbone(SparseBackbone):
     any_size = {"dynamic_img_size": True, "dynamic_img_pad": True}
 
     def __init__(self, backbone: nn.Module, method: Method) -> None:
-        """As the base; the method must work on sequences."""
+        """Take both as `SparseBackbone` does; the method must work on sequences."""
         if not isinstance(method, TokenReduction):
             raise InputError(
                 f"{method.name} works on feature maps, but {type(backbone).__name__} is "
@@ -47,25 +48,25 @@ class SequenceBackbone(SparseBackbone):
         super().__init__(backbone, method)
 
     @staticmethod
+    @override
     def natural_locations(depth: int, count: int) -> tuple[int, ...]:
-        """Evenly spaced."""
         return evenly_spaced(depth, count)
 
     @abstractmethod
     def embed(self, images: Tensor) -> Tokens:
-        """Images `(B, 3, S, S)` to the tokens that enter the first block."""
+        """Turn images `(B, 3, S, S)` into the tokens that enter the first block."""
 
     @abstractmethod
     def blocks(self) -> nn.ModuleList | nn.Sequential:
-        """The blocks in order."""
+        """Return the blocks in order."""
 
     @abstractmethod
     def attention(self, block: Any, tokens: Tokens) -> tuple[Tensor, Attended]:
-        """The attention branch of `block` `(B, P+N, C)`, without residual; and what it saw."""
+        """Return the attention branch of `block` `(B, P+N, C)`, no residual, and its inputs."""
 
     @abstractmethod
     def mlp(self, block: Any, x: Tensor) -> Tensor:
-        """The MLP branch of `block`, without residual."""
+        """Return the MLP branch of `block`, `(B, P+N, C)`, without residual."""
 
     @abstractmethod
     def classify(self, tokens: Tokens) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -89,8 +90,8 @@ class SequenceBackbone(SparseBackbone):
         """Walk the blocks and ask the method before each, after each attention and MLP."""
         return self._output(*self._walk(images, self.method))
 
+    @override
     def levels(self) -> tuple[Level, ...]:
-        """The single one that such networks have."""
         last = cast(Any, self.backbone.feature_info)[-1]
         return (Level(last["num_chs"], last["reduction"]),)
 

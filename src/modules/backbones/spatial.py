@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ...errors import InputError
 from ..layers.paths import Path, TwoPaths
@@ -25,7 +26,7 @@ class SpatialBackbone(SparseBackbone):
     natural_schedule = "arithmetic"
 
     def __init__(self, backbone: nn.Module, method: Method) -> None:
-        """As the base; the method must work on feature maps."""
+        """Take both as `SparseBackbone` does; the method must work on feature maps."""
         if not isinstance(method, SpatialRouting):
             raise InputError(
                 f"{method.name} removes tokens, but {type(backbone).__name__} needs its "
@@ -45,19 +46,19 @@ class SpatialBackbone(SparseBackbone):
 
     @abstractmethod
     def stages(self) -> Iterable[Any]:
-        """The stages in order, each with `downsample` and `blocks`."""
+        """Return the stages in order, each with `downsample` and `blocks`."""
 
     @abstractmethod
     def positions(self, x: Tensor) -> Tensor:
-        """The map as a sequence `(B, N, C)`."""
+        """Return the map as a sequence `(B, N, C)`."""
 
     @abstractmethod
     def as_map(self, x: Tensor) -> Tensor:
-        """The map as `(B, C, H, W)`."""
+        """Return the map as `(B, C, H, W)`."""
 
     @abstractmethod
     def routed(self, block: Any, x: Tensor, paths: TwoPaths, fast: Path) -> Tensor:
-        """The block with its mixing everywhere and its MLP on the slow path only."""
+        """Run the block: token mixing everywhere, the MLP on the slow path only."""
 
     @abstractmethod
     def tail(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -67,8 +68,8 @@ class SpatialBackbone(SparseBackbone):
         """Walk the stages and ask the method before each block of the third."""
         return self._walk(images, collect=False)
 
+    @override
     def levels(self) -> tuple[Level, ...]:
-        """One for each stage."""
         infos: Any = self.backbone.feature_info
         return tuple(Level(info["num_chs"], info["reduction"]) for info in infos)
 

@@ -10,6 +10,7 @@ from timm.models.swin_transformer import SwinTransformer, SwinTransformerBlock
 from timm.models.swin_transformer_v2 import SwinTransformerV2
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
 from ...errors import InputError
 from ..layers.paths import Path, TwoPaths
@@ -49,8 +50,8 @@ class SparseSwin(SpatialBackbone):
                 )
 
     @staticmethod
+    @override
     def geometry(network: Any) -> Geometry:
-        """Read off the third stage."""
         blocks = network.layers[ROUTED].blocks
         height, width = blocks[0].input_resolution
         return Geometry(blocks[0].dim, len(blocks), height * width)
@@ -64,16 +65,16 @@ class SparseSwin(SpatialBackbone):
         out: Tensor = self.backbone.patch_embed(images)
         return out
 
+    @override
     def stages(self) -> Iterable[Any]:
-        """Timm's."""
         return self.backbone.layers
 
+    @override
     def positions(self, x: Tensor) -> Tensor:
-        """Row by row."""
         return x.flatten(1, 2)
 
+    @override
     def as_map(self, x: Tensor) -> Tensor:
-        """Channels first."""
         return x.permute(0, 3, 1, 2)
 
     def routed(self, block: Any, x: Tensor, paths: TwoPaths, fast: Path) -> Tensor:
@@ -89,8 +90,8 @@ class SparseSwin(SpatialBackbone):
         branch = paths.run(self.positions(x), slow, fast)
         return x + block.drop_path2(branch).view_as(x)
 
+    @override
     def tail(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Timm's norm and head."""
         x = self.backbone.norm(x)
         return self.backbone.forward_head(x), x.flatten(1, 2)
 

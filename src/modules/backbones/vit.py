@@ -7,6 +7,7 @@ from typing import Any
 from timm.layers import Attention
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ...errors import InputError
 from ..layers.attention import Attended, attend
@@ -42,13 +43,13 @@ class TimmViT(SequenceBackbone):
                 )
 
     @staticmethod
+    @override
     def margin(network: nn.Module) -> tuple[int, int] | None:
-        """Where the image is no whole number of patches."""
         return patch_margin(network)
 
     @staticmethod
+    @override
     def geometry(network: nn.Module) -> Geometry:
-        """Read off the network."""
         assert isinstance(network, VisionTransformer)
         return Geometry(
             network.embed_dim,
@@ -57,14 +58,14 @@ class TimmViT(SequenceBackbone):
             class_token=network.cls_token is not None,
         )
 
+    @override
     def embed(self, images: Tensor) -> Tokens:
-        """Patch embedding, position embedding, prefix tokens."""
         net = self.backbone
         x = net.norm_pre(net.patch_drop(net._pos_embed(net.patch_embed(images))))
         return Tokens(x, prefix=net.num_prefix_tokens)
 
+    @override
     def blocks(self) -> nn.Sequential:
-        """Timm's blocks."""
         return self.backbone.blocks
 
     def attention(self, block: Any, tokens: Tokens) -> tuple[Tensor, Attended]:
@@ -81,8 +82,8 @@ class TimmViT(SequenceBackbone):
             query, key, value, attn.scale, tokens.size
         )
 
+    @override
     def mlp(self, block: Any, x: Tensor) -> Tensor:
-        """Timm's second half of the block."""
         return block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
 
 
@@ -92,8 +93,8 @@ class SparseViT(TimmViT):
     networks = (VisionTransformer,)
     example = "deit_small_patch16_224"
 
+    @override
     def classify(self, tokens: Tokens) -> tuple[Tensor, Tensor, None]:
-        """Timm's head."""
         net = self.backbone
         x = net.norm(tokens.x)
         return pool_and_classify(net, x, tokens), x[:, tokens.prefix :], None

@@ -1,1 +1,1 @@
-"""What reads a student's maps: decoders of segmentation, detectors; libraries' own, ours around."""
+"""Dense-prediction heads: decoders of segmentation_models_pytorch, detectors of torchvision."""

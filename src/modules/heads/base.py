@@ -17,7 +17,7 @@ from ..backbones.base import SparseBackbone, SparseOutput
 
 @dataclass(frozen=True)
 class DenseOutput:
-    """What a head says of a student's maps.
+    """Holds the predictions of a head and the output of the student that it reads.
 
     Attributes:
         backbone: The student's own output.
@@ -54,14 +54,14 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def every_position(self, maps: tuple[Tensor, ...]) -> Any:
-        """All that costs, without any choice that depends on data: what is counted as GMACs."""
+        """Run all layers without any choice that depends on data, to count GMACs."""
 
 
 class WholeNetwork(nn.Module):
     """A student and its head, to be timed, counted or copied as one."""
 
     def __init__(self, student: SparseBackbone, head: Head) -> None:
-        """Take both as they are."""
+        """Hold both, unchanged."""
         super().__init__()
         self.student = student
         self.head = head
@@ -72,7 +72,7 @@ class WholeNetwork(nn.Module):
         return output
 
     def dense_copy(self) -> WholeNetwork:
-        """The same as it stands, apart and dense."""
+        """Return a copy whose student keeps every token."""
         return WholeNetwork(self.student.dense_copy(), copy.deepcopy(self.head))
 
     def as_teacher(self) -> WholeNetwork:
@@ -82,20 +82,20 @@ class WholeNetwork(nn.Module):
 
 
 class EveryPosition(nn.Module):
-    """A whole network's cost as a network, for `count_gmacs`."""
+    """Wraps a student with its head as the module that `count_gmacs` runs."""
 
     def __init__(self, whole: WholeNetwork) -> None:
-        """Count `whole`."""
+        """Wrap `whole`."""
         super().__init__()
         self.whole = whole
 
     def forward(self, images: Tensor) -> Any:
-        """All that costs on `images (B, 3, H, W)`."""
+        """Run student and head on `images (B, 3, H, W)`."""
         return self.whole.head.every_position(self.whole.student.with_maps(images).maps)
 
 
 def whole_cost(whole: WholeNetwork, image_size: int) -> dict[str, float]:
-    """`whole_gmacs`, `whole_gmacs_share` of dense, and `whole_params_m`.
+    """Return `whole_gmacs`, `whole_gmacs_share` of dense, and `whole_params_m`.
 
     Args:
         whole: Student and head.
@@ -110,7 +110,7 @@ def whole_cost(whole: WholeNetwork, image_size: int) -> dict[str, float]:
 def whole_speed(
     whole: WholeNetwork, image_size: int, batch_size: int, **turns: Any
 ) -> dict[str, float]:
-    """`whole_images_per_s` and `whole_speedup` over dense, timed in turns.
+    """Return `whole_images_per_s` and `whole_speedup` over dense, timed in turns.
 
     Args:
         whole: Student and head, on the device to time on.

@@ -25,6 +25,7 @@ from torchvision.ops.feature_pyramid_network import (
     LastLevelMaxPool,
     LastLevelP6P7,
 )
+from typing_extensions import override
 
 from ...errors import InputError
 from ..backbones.base import Level, SparseOutput
@@ -46,14 +47,14 @@ class Neck(nn.Module):
         channels: int,
         extra: ExtraFPNBlock,
     ) -> None:
-        """One map for each of `strides`, and what `extra` adds."""
+        """Make one map for each of `strides`, and those that `extra` adds."""
         super().__init__()
         self.pyramid = Pyramid(levels, strides)
         self.fpn = FeaturePyramidNetwork(self.pyramid.channels, channels, extra)
         self.out_channels = channels
 
     def forward(self, maps: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Maps `(B, out_channels, H, W)` under the names that torchvision expects."""
+        """Return maps `(B, out_channels, H, W)` under the names that torchvision expects."""
         named = OrderedDict((str(i), m) for i, m in enumerate(self.pyramid(maps)))
         features: dict[str, Tensor] = self.fpn(named)
         return features
@@ -65,8 +66,8 @@ class DetectionHead(Head):
     has_masks = False
     detector: Any
 
+    @override
     def forward(self, output: SparseOutput, images: Tensor, target: Any = None) -> DenseOutput:
-        """Losses in training, detections at inference."""
         size = (images.shape[-2], images.shape[-1])
         features = self.detector.backbone(output.maps)
         losses, found = self.detect(features, ImageList(images, [size] * len(images)), target)
@@ -74,7 +75,7 @@ class DetectionHead(Head):
 
     @abstractmethod
     def detect(self, features: dict[str, Tensor], images: ImageList, target: Any) -> Found:
-        """The detector behind its pyramid."""
+        """Return losses in training, detections at inference, from the pyramid's maps."""
 
 
 class RetinaNet(DetectionHead):
@@ -86,7 +87,7 @@ class RetinaNet(DetectionHead):
         """Make the detector.
 
         Args:
-            levels: What the backbone gives.
+            levels: The backbone's maps.
             num_classes: With the background, which no anchor learns.
             channels: Width of the pyramid and of the head.
             anchor: Smallest anchor of each map, in strides.
@@ -122,21 +123,21 @@ class RetinaNet(DetectionHead):
         found = net.postprocess_detections(by_map, anchors_by_map, images.image_sizes)
         return {}, tuple(found)
 
+    @override
     def every_position(self, maps: tuple[Tensor, ...]) -> Any:
-        """Pyramid and head."""
         return self.detector.head(list(self.detector.backbone(maps).values()))
 
 
 class RCNN(DetectionHead):
-    """What Faster and Mask R-CNN share: strides 4 to 64, proposals, boxes."""
+    """Shares between Faster and Mask R-CNN the strides 4 to 64, proposals and boxes."""
 
     def parts(
         self, levels: Sequence[Level], num_classes: int, channels: int, anchor: float, hidden: int
     ) -> dict[str, Any]:
-        """Arguments of torchvision's detectors.
+        """Return the arguments of torchvision's detectors.
 
         Args:
-            levels: What the backbone gives.
+            levels: The backbone's maps.
             num_classes: With the background.
             channels: Width of the pyramid.
             anchor: Anchor of each map, in strides.
@@ -159,8 +160,8 @@ class RCNN(DetectionHead):
         found, more = net.roi_heads(features, proposals, sizes, target)
         return losses | more, tuple(net.transform.postprocess(found, sizes, sizes))
 
+    @override
     def every_position(self, maps: tuple[Tensor, ...]) -> Any:
-        """Pyramid, proposals, boxes of all proposals, masks of all detections."""
         net = self.detector
         features = list(net.backbone(maps).values())
         regions = features[0].new_empty(PROPOSALS, features[0].shape[1], 7, 7)

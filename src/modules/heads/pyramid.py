@@ -1,4 +1,4 @@
-"""Maps at the strides that heads expect, from those that a backbone has."""
+"""Resizes a backbone's maps to the strides that heads expect."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STRIDES = (4, 8, 16, 32)
 
 
 class Pyramid(nn.Module):
-    """One map for each of `strides`, from the backbone's map that is nearest in stride.
+    """Makes one map for each of `strides`, from the backbone's map that is nearest in stride.
 
     A finer one by transposed convolutions that halve the channels, a coarser one by max pooling
     (the simple feature pyramid of ViTDet, Li et al., arXiv:2203.16527, there for plain
@@ -24,8 +24,8 @@ class Pyramid(nn.Module):
         """Make the missing maps.
 
         Args:
-            levels: What the backbone gives.
-            strides: What the head expects.
+            levels: The backbone's maps.
+            strides: Those that the head expects, in pixels.
         """
         super().__init__()
         self.sources: list[int] = []
@@ -41,7 +41,7 @@ class Pyramid(nn.Module):
         self.resize = nn.ModuleList(resize)
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Maps `(B, C, H, W)`, one for each stride."""
+        """Return maps `(B, C, H, W)`, one for each stride."""
         pairs = zip(self.sources, self.resize, strict=True)
         return [resize(maps[source]) for source, resize in pairs]
 

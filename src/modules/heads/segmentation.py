@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
+from typing_extensions import override
 
 from ...errors import InputError
 from ..backbones.base import Level, SparseOutput
@@ -47,13 +48,13 @@ class SegmentationHead(Head):
     def decode(self, maps: list[Tensor]) -> Tensor:
         """Maps to `(B, channels, H/4, W/4)`."""
 
+    @override
     def every_position(self, maps: tuple[Tensor, ...]) -> Tensor:
-        """Logits `(B, classes, H/4, W/4)`."""
         logits: Tensor = self.classifier(self.decode(self.pyramid(maps)))
         return logits
 
+    @override
     def forward(self, output: SparseOutput, images: Tensor, target: Any = None) -> DenseOutput:
-        """Logits of each pixel."""
         logits = self.every_position(output.maps)
         logits = F.interpolate(logits, images.shape[-2:], mode="bilinear")
         return DenseOutput(output, logits)

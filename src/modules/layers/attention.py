@@ -1,4 +1,4 @@
-"""Attention among tokens that stand for none, one or several patches."""
+"""Computes attention among tokens that stand for none, one or several patches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .fused_attention import fused
-from .limit import limit, limited
+from .limit import apply_bound, carry_bound
 
 # exp(80) is finite in fp32; a dropped key's logit may exceed every kept one by more.
 _LARGEST_EXPONENT = 80.0
@@ -19,7 +19,7 @@ _SMALLEST_SUM = 1e-30
 
 @dataclass(frozen=True)
 class Attended:
-    """What attention saw, for methods that decide by it.
+    """Holds the inputs of an attention, for methods that decide by its weights.
 
     Attributes:
         query: `(B, H, P+N, D)`, also the shape of `key` and `value`.
@@ -36,7 +36,11 @@ class Attended:
     size: Tensor | None
 
     def weights(self, queries: int | None = None) -> Tensor:
-        """Attention of the first `queries` tokens, all by default, `(B, H, queries, P+N)`."""
+        """Return the attention weights of the first `queries` tokens, `(B, H, queries, P+N)`.
+
+        Args:
+            queries: All tokens by default.
+        """
         # In fp32 from the start: a logit may be beyond fp16.
         query = self.query[:, :, :queries].float() * self.scale
         logits = query @ self.key.float().transpose(-2, -1)
@@ -53,11 +57,12 @@ def attend(
     dropout: float = 0.0,
     scale: float | None = None,
 ) -> Tensor:
-    """Attention in which key j weighs `size_j`, and a token's own key at least 1.
+    """Attend with weight `size_j` for key j, and at least 1 for a token's own key.
 
     With sizes 0 and 1 this is DynamicViT's attention masking (paper A, Eq. 9-11); with larger
-    sizes ToMe's proportional attention (Bolya et al. 2023, Eq. 1). Runs in fused kernels, in
-    memory that grows as T; `explicit` is the same to be read.
+    sizes ToMe's proportional attention (Bolya et al. 2023, Eq. 1). It runs in fused kernels and
+    its memory grows linearly in T. `explicit` computes the same from the definition;
+    docs/attention.md derives both.
 
     Args:
         query: `(B, H, T, D)`, also the shape of `key`, `value` and of the result.
@@ -72,22 +77,22 @@ def attend(
         return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, scale=scale)
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     if torch.is_grad_enabled():
-        size, handle = limited(size)
+        size, bound = apply_bound(size)
         if dropout:
             out = explicit(query, key, value, size, scale, dropout)
         else:
             out = fused(query, key, value, size, scale)
-        return limit(out, value, handle)
-    # Without a gradient a bias does it. Only tokens of size 0, which nobody reads, differ: they
-    # do not see themselves.
+        return carry_bound(out, value, bound)
+    # Without a gradient a bias suffices. The results differ for tokens of size 0 alone, which do
+    # not see themselves then; no other token reads them.
     bias = log_size(size, query.dtype)
     return F.scaled_dot_product_attention(query, key, value, bias, dropout, scale=scale)
 
 
 def attend_from(query: Tensor, key: Tensor, value: Tensor, size: Tensor, scale: float) -> Tensor:
-    """Attention of learned queries to tokens that weigh `size`; 0 where no token counts.
+    """Attend from learned queries to tokens that weigh `size`; return 0 where all sizes are 0.
 
-    As `attend`, but no query is one of the tokens, so that none has a key of its own.
+    Unlike in `attend`, no query is one of the tokens, so none has a key of its own.
 
     Args:
         query: `(B, H, Q, D)`, also the shape of the result.
@@ -96,18 +101,18 @@ def attend_from(query: Tensor, key: Tensor, value: Tensor, size: Tensor, scale: 
         size: `(B, T)`.
         scale: Factor on the logits.
     """
-    size, handle = limited(size) if torch.is_grad_enabled() else (size, None)
+    size, bound = apply_bound(size) if torch.is_grad_enabled() else (size, None)
     logits = (query * scale).float() @ key.float().transpose(-2, -1)  # (B, H, Q, T)
     weights = _weighted_softmax(logits, size.float()[:, None, None, :])
     out = weights.to(value.dtype) @ value
-    return out if handle is None else limit(out, value, handle)
+    return out if bound is None else carry_bound(out, value, bound)
 
 
 def log_size(size: Tensor, dtype: torch.dtype) -> Tensor:
-    """What makes key j weigh `size_j (B, T)` when added to its logits: `(B, 1, 1, T)`.
+    """Return the bias on the logits, `(B, 1, 1, T)`, by which key j weighs `size_j (B, T)`.
 
-    For size 0 a number that no logit makes up for; -inf would leave a row of dropped keys alone
-    undefined.
+    The bias of size 0 is a finite number below all logits: with -inf, the softmax of a row in
+    which every key is dropped would be undefined.
     """
     return size.log().to(dtype).clamp(min=torch.finfo(dtype).min / 2)[:, None, None, :]
 
@@ -120,16 +125,16 @@ def explicit(
     scale: float,
     dropout: float = 0.0,
 ) -> Tensor:
-    """`attend` as its definition reads, with a T x T matrix for each head."""
+    """Compute `attend` from its definition, with a T x T matrix for each head."""
     weights = sized_softmax((query * scale) @ key.transpose(-2, -1), size).to(value.dtype)
     return F.dropout(weights, dropout) @ value
 
 
 def sized_softmax(logits: Tensor, size: Tensor) -> Tensor:
-    """Softmax over keys that weigh `size (B, T)`; `logits` and result `(B, H, T, T)`, in fp32.
+    """Return the softmax `(B, H, T, T)`, in fp32, over keys that weigh `size (B, T)`.
 
-    Exactly the softmax over the kept keys alone where sizes are 0 and 1: no epsilon is added, and
-    the subtracted maximum is taken over keys that count. Differentiable in `size`.
+    With sizes 0 and 1 it equals the softmax over the kept keys exactly: no epsilon is added, and
+    the subtracted maximum is taken over keys of positive size. Differentiable in `size`.
     """
     size = size.float()
     own = torch.eye(size.shape[1], dtype=torch.bool, device=size.device)
@@ -139,7 +144,7 @@ def sized_softmax(logits: Tensor, size: Tensor) -> Tensor:
 
 
 def _weighted_softmax(logits: Tensor, weight: Tensor) -> Tensor:
-    """Softmax of fp32 `logits` over keys that count `weight` times; 0 where no key counts."""
+    """Return the softmax of fp32 `logits` over keys that count `weight` times; 0 if none does."""
     largest = logits.detach().masked_fill(weight == 0, -torch.inf).amax(-1, keepdim=True)
     largest = largest.clamp(min=torch.finfo(logits.dtype).min)
     unnormalized = (logits - largest).clamp(max=_LARGEST_EXPONENT).exp() * weight

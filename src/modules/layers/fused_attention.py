@@ -1,4 +1,4 @@
-"""Attention with sizes and their gradient in fused kernels, in memory that grows as T."""
+"""Computes attention with sizes, and its gradient, in fused kernels (see docs/attention.md)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
+from typing_extensions import override
 
 # A dropped key's logit is lowered by this much instead of by infinity: exp(-64) vanishes beside 1
 # in fp32, yet is a number whose gradient, raised by exp(64), is the gradient in the size.
@@ -17,10 +18,10 @@ _SMALLEST = math.exp(-LOWERED)
 
 
 def fused(query: Tensor, key: Tensor, value: Tensor, size: Tensor, scale: float) -> Tensor:
-    """`explicit` without its T x T matrices; differentiable in everything.
+    """Compute `explicit` without its T x T matrices; differentiable in every tensor.
 
-    Arguments and result as of `attend`. Right as long as no dropped key's logit exceeds the kept
-    ones' by more than about 50; beyond that everything stays finite.
+    Arguments and result are those of `attend`. The result is exact as long as no dropped key's
+    logit exceeds those of the kept keys by more than about 50; beyond that it stays finite.
     """
     dtype = value.dtype
     if dtype == torch.float16:  # its range is too small for exp(-64)
@@ -39,22 +40,16 @@ def fused(query: Tensor, key: Tensor, value: Tensor, size: Tensor, scale: float)
 
 
 class OnCPU(torch.autograd.Function):
-    """Forward and backward from PyTorch's flash kernel for CPUs, which tells log Z.
+    """Computes `fused` by PyTorch's flash kernel for CPUs, which also returns log Z.
 
-    The kernel gives each row's output o and log Z over all keys under the bias log size. What a
-    token's own key lacks to weigh 1, m = max(1 - size, 0), is mixed in: with s = m exp(l_ii) /
-    (Z + m exp(l_ii)) the output is (1 - s) o + s v_i. The kernel's backward pass, told this output
-    and this larger Z, returns the exact gradients of all terms but the added one.
-
-    The gradient in the size of key j is sum_i dS_ij / size_j, where S are the biased logits: the
-    gradient of a further column of the keys, the bias, beside a constant one of the queries.
+    docs/attention.md derives both passes ("On the CPU" and "The gradient in the sizes").
     """
 
     @staticmethod
+    @override
     def forward(
         ctx: Any, query: Tensor, key: Tensor, value: Tensor, size: Tensor, scale: float
     ) -> Tensor:
-        """As `fused`."""
         bias = size.clamp(min=_SMALLEST).log().to(query.dtype)[:, None, None, :]
         out, log_sum = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             query, key, value, attn_mask=bias, scale=scale
@@ -69,8 +64,8 @@ class OnCPU(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        """Gradients of query, key, value and size."""
+    @override
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
         query, key, value, size, out, log_sum, own = ctx.saved_tensors
         (gradient,) = gradients
         scale, dim = ctx.scale, query.shape[-1]
@@ -104,17 +99,10 @@ class OnCPU(torch.autograd.Function):
 
 
 def by_columns(query: Tensor, key: Tensor, value: Tensor, size: Tensor, scale: float) -> Tensor:
-    """`fused` by one plain attention over augmented queries, keys and values, on any device.
+    """Compute `fused` by one plain attention over augmented queries, keys and values.
 
-    The values are `[size v, size]`, so that plain attention returns the weighted sum of values and
-    the sum of weights, both over the plain softmax's denominator Z. What a token's own key lacks
-    to weigh 1 is added behind: it needs exp(own logit) / Z, and an extra key whose value is 1 in
-    a column of its own yields exp(its logit) / Z. That key is the mean of all keys, so that
-    exp(own logit - its logit) stays moderate.
-
-    So that dropped keys do not crowd out the others in Z, their logits are lowered (a column of 1
-    beside the queries, one of -64 beside the keys), and raised again in their values, which are 0
-    but have a gradient in `size`.
+    Works on any device; docs/attention.md derives the added columns and the extra key ("On other
+    devices"). Arguments and result are those of `fused`.
     """
     dtype, dim = value.dtype, query.shape[-1]
     pad = -(dim + 2) % 8  # as kernels on GPUs like it

@@ -1,4 +1,4 @@
-"""A limit to the gradient of a masked softmax in the sizes of its keys."""
+"""Clips the gradient of a masked softmax in its key sizes (docs/attention.md, "The bound")."""
 
 from __future__ import annotations
 
@@ -7,49 +7,56 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.linalg import vector_norm
+from typing_extensions import override
 
 
-def limited(size: Tensor) -> tuple[Tensor, Tensor]:
-    """Mark `size (B, T)` as it enters an attention; what leaves it goes through `limit`.
+def apply_bound(size: Tensor) -> tuple[Tensor, Tensor]:
+    """Return `size (B, T)` for use in an attention, and a dummy tensor for `carry_bound`.
 
-    A key of size 0 has the gradient sum_i exp(l_ij) / Z_i g_i (v_j - o_i), where Z_i sums the keys
-    that count. Where its logit exceeds all of theirs by 30 the first factor is e^30, though no key
-    can ever weigh more than 1. The limit is what the sum could be with factors up to 1,
-    sum_i |g_i| (|v_j| + |o_i|): gradients within it stay exact.
-
-    Returns:
-        The sizes, and the handle `(B, T)` that `limit` takes.
+    The backward pass clips the gradient of `size` to the bound that it finds as the gradient of
+    the dummy tensor `bound (B, T)`. A tensor hook on `size` would not do: it would have to read
+    the bound from a Python variable that another hook set, which `torch.compile` cannot trace.
     """
-    marked, handle = _Limited.apply(size)
-    return marked, handle
+    marked, bound = _ApplyBound.apply(size)
+    return marked, bound
 
 
-def limit(out: Tensor, value: Tensor, handle: Tensor) -> Tensor:
-    """`out`, the attention's result; `out` and `value` are `(B, H, T, D)`."""
-    result: Tensor = _Limit.apply(out, value, handle)
+def carry_bound(out: Tensor, value: Tensor, bound: Tensor) -> Tensor:
+    """Return `out`, and send the bound of each key's gradient to `apply_bound` in backward.
+
+    Args:
+        out: `(B, H, Q, D)`, the attention's result.
+        value: `(B, H, T, D)`.
+        bound: The dummy tensor `(B, T)` that `apply_bound` returned.
+    """
+    result: Tensor = _CarryBound.apply(out, value, bound)
     return result
 
 
-class _Limited(torch.autograd.Function):
+class _ApplyBound(torch.autograd.Function):
     @staticmethod
+    @override
     def forward(ctx: Any, size: Tensor) -> tuple[Tensor, Tensor]:
         return size.view_as(size), torch.zeros_like(size)
 
     @staticmethod
+    @override
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        of_size, largest = gradients
-        return of_size.clamp(-largest, largest)
+        of_size, bound = gradients
+        return of_size.clamp(-bound, bound)
 
 
-class _Limit(torch.autograd.Function):
-    """Hands the limit to `_Limited` as the gradient of its handle."""
+class _CarryBound(torch.autograd.Function):
+    """Passes the gradient through and returns the bound as the gradient of the dummy tensor."""
 
     @staticmethod
-    def forward(ctx: Any, out: Tensor, value: Tensor, handle: Tensor) -> Tensor:
+    @override
+    def forward(ctx: Any, out: Tensor, value: Tensor, bound: Tensor) -> Tensor:
         ctx.save_for_backward(out, value)
         return out.view_as(out)
 
     @staticmethod
+    @override
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, Tensor]:
         out, value = ctx.saved_tensors
         (gradient,) = gradients
@@ -57,5 +64,5 @@ class _Limit(torch.autograd.Function):
             vector_norm(each, dim=-1, dtype=torch.promote_types(each.dtype, torch.float32))
             for each in (gradient, out, value)
         )
-        largest = values * of_out.sum(-1, keepdim=True) + (of_out * outs).sum(-1, keepdim=True)
-        return gradient, None, largest.sum(1)
+        bound = values * of_out.sum(-1, keepdim=True) + (of_out * outs).sum(-1, keepdim=True)
+        return gradient, None, bound.sum(1)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from ...errors import InputError
 
@@ -44,12 +45,12 @@ class Blended(TwoPaths):
     summary: None = None
 
     @property
+    @override
     def decision(self) -> Tensor:
-        """As it was drawn."""
         return self.keep
 
+    @override
     def run(self, x: Tensor, slow: Path, fast: Path) -> Tensor:
-        """Twice over the whole map."""
         keep = self.keep.unsqueeze(-1).to(x.dtype)
         return keep * slow(x) + (1 - keep) * fast(x)
 
@@ -69,8 +70,8 @@ class Gathered(TwoPaths):
     summary: Tensor | None = None
 
     @property
+    @override
     def decision(self) -> Tensor:
-        """From the order."""
         slow = torch.arange(self.order.shape[1], device=self.order.device) < self.count
         slow = slow.float().expand(self.order.shape)
         return torch.empty_like(slow).scatter(1, self.order, slow)

@@ -1,1 +1,1 @@
-"""What decides which tokens stay, and what becomes of the rest: one file a method."""
+"""Methods, which decide which tokens stay and what becomes of the others: one file each."""

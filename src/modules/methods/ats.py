@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from ..layers.attention import Attended
 from ..layers.tokens import Tokens
@@ -21,8 +22,8 @@ class ATS(TokenReduction):
 
     needs_class_token = True
 
+    @override
     def reduce(self, tokens: Tokens, attended: Attended, count: int) -> Tokens:
-        """Sample; at a ratio of 1 all go on."""
         if count >= tokens.patches.shape[1]:
             return tokens
         read = sample(significance(tokens, attended), count)

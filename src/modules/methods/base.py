@@ -1,4 +1,4 @@
-"""What every method is, and the two kinds: on token sequences and on feature maps."""
+"""Defines methods and their two kinds: on token sequences and on feature maps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..schedules import KeepSchedule
 
 @dataclass(frozen=True)
 class Geometry:
-    """What a method must know of the blocks that it works in.
+    """Describes the blocks that a method works in.
 
     Attributes:
         dim: Channels.
@@ -65,12 +65,12 @@ class Method(nn.Module, ABC):
 
     @property
     def name(self) -> str:
-        """What sentences and pictures call it: its class, unless a class says more."""
+        """Return the name in messages and pictures: the class name by default."""
         return type(self).__name__
 
     @property
     def schedule(self) -> KeepSchedule:
-        """Where and how many."""
+        """Return the locations and the keep ratios."""
         return self._schedule
 
     @schedule.setter
@@ -110,7 +110,7 @@ class Method(nn.Module, ABC):
                 )
 
     def number_at(self, layer: int) -> int | None:
-        """Number of the decision that falls on block `layer`, or None."""
+        """Return the index in the schedule of the decision at block `layer`, or None."""
         locations = self.schedule.locations
         return locations.index(layer) if layer in locations else None
 
@@ -135,29 +135,29 @@ class TokenReduction(Method):
                 )
 
     def before_block(self, layer: int, tokens: Tokens) -> Tokens:
-        """The tokens that enter block `layer`."""
+        """Return the tokens that enter block `layer`."""
         number = self.number_at(layer)
         if number is None:
             return tokens
         return self.decide(tokens, number, self.schedule.num_keep(number, tokens.num_patches))
 
     def after_attention(self, layer: int, tokens: Tokens, attended: Attended) -> Tokens:
-        """The tokens that leave the attention of block `layer`, residual added, for its MLP."""
+        """Return the tokens that leave the attention of block `layer` for its MLP."""
         number = self.number_at(layer)
         if number is None:
             return tokens
         return self.reduce(tokens, attended, self.schedule.num_keep(number, tokens.num_patches))
 
     def after_mlp(self, layer: int, tokens: Tokens, moved: Tensor) -> Tokens:
-        """The tokens that leave block `layer`; `moved (B, P+N, C)` is what its MLP added."""
+        """Return the tokens that leave block `layer`; `moved (B, P+N, C)` is what its MLP added."""
         return tokens
 
     def decide(self, tokens: Tokens, number: int, count: int) -> Tokens:
-        """The tokens that enter the block of decision `number`: `count` patches of them."""
+        """Return the tokens that enter the block of decision `number`: `count` patches of them."""
         return tokens
 
     def reduce(self, tokens: Tokens, attended: Attended, count: int) -> Tokens:
-        """The tokens that leave the attention of a location: `count` patches of them."""
+        """Return the tokens that leave the attention of a location: `count` patches of them."""
         return tokens
 
 
@@ -168,7 +168,7 @@ class SpatialRouting(Method):
     """
 
     def route(self, layer: int, x: Tensor) -> TwoPaths | None:
-        """Who takes which path from block `layer` on, or None for no new decision.
+        """Decide who takes which path from block `layer` on; None for no new decision.
 
         Args:
             layer: Index of the block in its stage.
@@ -177,5 +177,5 @@ class SpatialRouting(Method):
         return None
 
     def fast(self, layer: int, x: Tensor) -> Tensor:
-        """The fast path beside the MLP of block `layer`, `(B, N, C)` to `(B, N, C)`."""
+        """Run the fast path beside the MLP of block `layer`, `(B, N, C)` to `(B, N, C)`."""
         return x

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from typing_extensions import override
 
 from ..layers.attention import Attended
 from ..layers.matching import alternate, bipartite, groups
@@ -27,8 +28,8 @@ class MCTF(TokenReduction):
 
     merges = True
 
+    @override
     def reduce(self, tokens: Tokens, attended: Attended, count: int) -> Tokens:
-        """Fuse until `count` are left."""
         # How much attention each token received, (B, N).
         received = attended.weights().mean(dim=(1, 2))[:, tokens.prefix :]
         while tokens.patches.shape[1] > count:

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 import torch
+from typing_extensions import override
 
 from ...errors import InputError
 from ..layers.tokens import Tokens
@@ -21,8 +22,8 @@ class Structural(TokenReduction):
     merges = True
     ignores_rho = "method=structural leaves a quarter of the tokens"
 
+    @override
     def before_block(self, layer: int, tokens: Tokens) -> Tokens:
-        """Pool."""
         locations = self.schedule.locations
         if not locations or layer != locations[len(locations) // 2]:
             return tokens

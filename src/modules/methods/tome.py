@@ -45,8 +45,8 @@ class ToMe(TokenReduction):
     def ignores_rho(self) -> str:  # type: ignore[override]
         return "" if self.r is None else "method.r says how many tokens merge"
 
+    @override
     def after_attention(self, layer: int, tokens: Tokens, attended: Attended) -> Tokens:
-        """Merge in every block."""
         r = self.r
         if r is None:
             r = merges_per_block(self.schedule, self.depth, tokens.num_patches)

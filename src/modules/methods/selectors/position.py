@@ -26,7 +26,7 @@ class PositionScore(Selector):
     draws_masks = True
 
     def __init__(self, schedule: KeepSchedule, geometry: Geometry) -> None:
-        """Make one score for each location and position; all alike, near enough to be moved."""
+        """Make one small random score for each location and position."""
         if geometry.num_patches is None:
             raise InputError(
                 "Static scores belong to positions, and this network takes any resolution: choose "

@@ -13,7 +13,17 @@ ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src"
 # From the ground up; a package imports from those before it and from itself.
 FLOORS = (
-    *("errors", "files", "config", "shell", "checkpoints", "datamodules", "measure", "modules"),
+    *(
+        "errors",
+        "ranges",
+        "files",
+        "config",
+        "shell",
+        "checkpoints",
+        "datamodules",
+        "measure",
+        "modules",
+    ),
     *("pictures", "loggers", "reports", "callbacks", "runs", "export", "bench"),
 )
 

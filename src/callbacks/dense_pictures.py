@@ -12,6 +12,7 @@ from ..datamodules.targets import collate
 from ..files import atomic_file
 from ..loggers.pictures import log_picture
 from ..pictures.dense import draw_dense
+from ..ranges import Number
 
 
 class DensePictures(L.Callback):
@@ -20,6 +21,10 @@ class DensePictures(L.Callback):
     Writes `<folder>/epoch_000.png`, or `<folder>/test.png`, and logs `pictures` to TensorBoard and
     W&B.
     """
+
+    ranges = {
+        "images": Number(4, least=1, whole=True),
+    }
 
     def __init__(self, folder: str, images: int = 4) -> None:
         """Draw `images` of the validation set, spread over it, into `folder`."""

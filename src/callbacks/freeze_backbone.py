@@ -9,6 +9,8 @@ import lightning as L
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
+from ..ranges import Number
+
 log = logging.getLogger(__name__)
 
 
@@ -17,6 +19,10 @@ class FreezeBackbone(L.Callback):
 
     Source: paper A, section 4 (five epochs). The released code only sets the rate to 0.
     """
+
+    ranges = {
+        "epochs": Number(5, least=0, whole=True),
+    }
 
     def __init__(self, epochs: int) -> None:
         """Freeze for `epochs`; 0 never freezes."""

@@ -9,6 +9,8 @@ import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from ..ranges import Number
+
 
 @final
 class StepCheckpoint(ModelCheckpoint):
@@ -17,6 +19,11 @@ class StepCheckpoint(ModelCheckpoint):
     A state saved there, before the validation, would resume with a batch too many; the checkpoint
     at the epoch's end follows at once.
     """
+
+    ranges = {
+        "minutes": Number(15, above=0, optional=True),
+        "steps": Number(500, least=1, whole=True, optional=True),
+    }
 
     def __init__(
         self, *, minutes: float | None = None, steps: int | None = None, **options: Any

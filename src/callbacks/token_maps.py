@@ -13,6 +13,7 @@ from ..loggers.pictures import log_picture
 from ..pictures import draw_token_maps
 from ..pictures.masks import masked_images
 from ..pictures.samples import inspect, spread_images
+from ..ranges import Number
 
 
 class TokenMaps(L.Callback):
@@ -21,6 +22,10 @@ class TokenMaps(L.Callback):
     Writes `<folder>/epoch_000.png` and logs `token_maps` to TensorBoard, and to W&B with a mask
     for each location.
     """
+
+    ranges = {
+        "images": Number(8, least=1, whole=True),
+    }
 
     def __init__(self, folder: str, images: int = 8) -> None:
         """Draw `images` of the validation set, spread over it, into `folder`."""

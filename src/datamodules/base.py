@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ..errors import InputError, one_sentence, some
+from ..ranges import Number
 from ..shell.stopping import follow_parent_alone
 from .normalization import Normalization
 from .resumable import EpochDraws, EpochSampler, ResumableLoader, ShareSampler, drawn_from, seed_all
@@ -27,6 +28,12 @@ class ImageDataModule(L.LightningDataModule, ABC):
     `targets` names what tasks can learn from here; `target_words` says what they are, where their
     names do not.
     """
+
+    ranges = {
+        "batch_size": Number(32, least=1, whole=True),
+        "num_workers": Number(4, least=0, whole=True, optional=True),
+        "repeats": Number(3, least=1, whole=True),
+    }
 
     targets: ClassVar[tuple[str, ...]] = ("label",)
     target_words: ClassVar[dict[str, str]] = {

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import InputError
+from ..ranges import Number
 from .base import ImageDataModule
 
 Array = npt.NDArray[np.float32]
@@ -146,6 +147,11 @@ class Digits(ImageDataModule):
 
     The validation scenes do not depend on `seed`: all runs are scored on the same images.
     """
+
+    ranges = {
+        "train_images": Number(20000, least=1, whole=True),
+        "val_images": Number(2000, least=1, whole=True),
+    }
 
     scenes: ClassVar[type[DrawnScenes]] = DigitScenes
 

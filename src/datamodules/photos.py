@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from typing_extensions import override
 
 from ..errors import InputError
+from ..ranges import Number
 from .base import ImageDataModule
 from .labelled import LabelledImages
 from .readable import ReadableImages, Unreadable
@@ -91,6 +92,11 @@ class PhotoModule(ImageDataModule, ABC):
     Photographs are decoded by `decoding.decode_rgb`; their EXIF orientation is not applied, as in
     timm and torchvision, so that accuracies can be compared.
     """
+
+    ranges = {
+        "hflip": Number(0.5, least=0, most=1),
+        "reprob": Number(0.25, least=0, most=1),
+    }
 
     def __init__(
         self,

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from ..datamodules.targets import IGNORED
+from ..ranges import Number
 from .backbones.base import SparseBackbone, SparseOutput
 from .heads.base import DenseOutput, of_student
 
@@ -70,6 +71,10 @@ class LossTerm(nn.Module, ABC):
 
 class Classification(LossTerm):
     """Cross-entropy against labels `(B,)` or, after mixup, soft labels `(B, classes)`."""
+
+    ranges = {
+        "smoothing": Number(0.1, least=0, most=1),
+    }
 
     def __init__(self, smoothing: float = 0.0) -> None:
         """Smooth hard labels by `smoothing`; soft ones are taken as they come."""

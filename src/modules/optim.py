@@ -12,13 +12,19 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ..config import instantiate, locate
+from ..ranges import Number
 from .backbones.base import SparseBackbone
 
 # Settings of `conf/optimizer` that are ours and not the optimizer class's.
-_OWN = (
-    *("lr", "reference_batch", "backbone_lr_scale", "min_lr", "warmup_epochs", "weight_decay"),
-    "lr_schedule",
-)
+RANGES = {
+    "lr": Number(1e-3, above=0),
+    "reference_batch": Number(1024, least=1, whole=True),
+    "backbone_lr_scale": Number(0.01, least=0),
+    "min_lr": Number(1e-6, least=0),
+    "warmup_epochs": Number(5, least=0),
+    "weight_decay": Number(0.05, least=0),
+}
+_OWN = (*RANGES, "lr_schedule")
 
 
 def build_optimizer(options: Mapping[str, Any], groups: list[dict[str, Any]]) -> Optimizer:

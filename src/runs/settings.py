@@ -1,78 +1,31 @@
-"""What can be said of a configuration before anything is built from it."""
+"""Checks a configuration before anything is built from it."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from ..config import locate
 from ..errors import InputError
+from ..ranges import Number
 
 Faults = Iterator[tuple[str, str]]  # key and sentence
 
 
-@dataclass(frozen=True)
-class Number:
-    """The numbers that a setting may have: from `least` or above `above`, up to `most`."""
-
-    example: float
-    least: float = -math.inf
-    above: float = -math.inf
-    most: float = math.inf
-    whole: bool = False
-
-    def accepts(self, value: Any) -> bool:
-        """Whether `value` is one of them."""
-        kind = int if self.whole else (int, float)
-        if not isinstance(value, kind) or isinstance(value, bool) or not math.isfinite(value):
-            return False
-        return self.least <= value <= self.most and value > self.above
-
-    def __str__(self) -> str:
-        bounds = (("from", self.least), ("above", self.above), ("up to", self.most))
-        given = [f"{word} {bound:.10g}" for word, bound in bounds if math.isfinite(bound)]
-        return f"a {'whole ' * self.whole}number {' and '.join(given)}"
-
-
-# What people change most. A setting that a chosen option does not have is not looked for.
+# Numbers that no class declares in its `ranges`: ours at the top level, and libraries'.
 _NUMBERS = {
     "rho": Number(0.7, above=0, most=1),
     "seed": Number(42, least=0, most=2**32 - 1, whole=True),
     "throughput_batch": Number(32, least=1, whole=True),
     "backbone.image_size": Number(224, least=1, whole=True),
-    "datamodule.batch_size": Number(32, least=1, whole=True),
-    "datamodule.num_workers": Number(4, least=0, whole=True),
-    "datamodule.train_images": Number(20000, least=1, whole=True),
-    "datamodule.val_images": Number(2000, least=1, whole=True),
-    "datamodule.repeats": Number(3, least=1, whole=True),
-    "datamodule.hflip": Number(0.5, least=0, most=1),
-    "datamodule.reprob": Number(0.25, least=0, most=1),
-    "optimizer.lr": Number(1e-3, above=0),
-    "optimizer.reference_batch": Number(1024, least=1, whole=True),
-    "optimizer.backbone_lr_scale": Number(0.01, least=0),
-    "optimizer.min_lr": Number(1e-6, least=0),
-    "optimizer.warmup_epochs": Number(5, least=0),
-    "optimizer.weight_decay": Number(0.05, least=0),
     "trainer.max_epochs": Number(30, least=1, whole=True),
     "trainer.accumulate_grad_batches": Number(1, least=1, whole=True),
-    "callbacks.freeze_backbone.epochs": Number(5, least=0, whole=True),
-    "callbacks.recent.minutes": Number(15, above=0),
-    "callbacks.recent.steps": Number(500, least=1, whole=True),
-    "callbacks.token_maps.images": Number(8, least=1, whole=True),
-    "callbacks.dense_pictures.images": Number(4, least=1, whole=True),
-    "head.channels": Number(128, least=1, whole=True),
-    "head.anchor": Number(4, above=0),
-    "head.hidden": Number(1024, least=1, whole=True),
     "callbacks.ema.decay": Number(0.9999, least=0, most=1),
-    "loss.classification.smoothing": Number(0.1, least=0, most=1),
 }
-# null lets the program choose, or leaves it to the other.
-_FREE = ("datamodule.num_workers", "callbacks.recent.minutes", "callbacks.recent.steps")
 _LISTS = {
     "schedule.locations": "[3,6,9]",
     "schedule.ratios": "[0.7,0.5,0.3]",
@@ -126,12 +79,37 @@ def _missing(config: DictConfig) -> Faults:
 
 
 def _numbers(config: DictConfig) -> Faults:
-    weights = {f"loss.{name}.weight": Number(0.5, least=0) for name in config.loss}
-    for key, number in (_NUMBERS | weights).items():
+    from ..modules.optim import RANGES  # late, for the sake of `--help`
+
+    numbers = _NUMBERS | {f"loss.{name}.weight": Number(0.5, least=0) for name in config.loss}
+    numbers |= {f"optimizer.{name}": number for name, number in RANGES.items()}
+    for key, number in (numbers | dict(_declared(config))).items():
         if _has(config, key):
             value = OmegaConf.select(config, key)
-            if not number.accepts(value) and not (key in _FREE and value is None):
+            if not number.accepts(value):
                 yield key, f"{_shown(config, key)} must be {number}, as {number.example:g}."
+
+
+def _declared(node: DictConfig, key: str = "") -> Iterator[tuple[str, Number]]:
+    """Every number's range that the class behind a `_target_` declares, by the setting's key."""
+    if "_target_" in node:
+        for name, number in _ranges(str(node["_target_"])).items():
+            yield f"{key}.{name}".lstrip("."), number
+    for child in node:
+        inner = node._get_node(child)
+        if isinstance(inner, DictConfig) and not inner._is_none() and not inner._is_interpolation():
+            yield from _declared(inner, f"{key}.{child}".lstrip("."))
+
+
+def _ranges(target: str) -> dict[str, Number]:
+    try:
+        kind = locate({"_target_": target})
+    except InputError:  # which building it will report
+        return {}
+    ranges: dict[str, Number] = {}
+    for base in reversed(getattr(kind, "__mro__", ())):
+        ranges |= vars(base).get("ranges", {})
+    return ranges
 
 
 def _kinds(config: DictConfig) -> Faults:

@@ -28,6 +28,7 @@ from torchvision.ops.feature_pyramid_network import (
 from typing_extensions import override
 
 from ...errors import InputError
+from ...ranges import Number
 from ..backbones.base import Level, SparseOutput
 from .base import DenseOutput, Head
 from .pyramid import STRIDES, Pyramid
@@ -62,6 +63,12 @@ class Neck(nn.Module):
 
 class DetectionHead(Head):
     """A detector of torchvision's; class 0 is the background."""
+
+    ranges = {
+        "channels": Number(128, least=1, whole=True),
+        "anchor": Number(4, above=0),
+        "hidden": Number(1024, least=1, whole=True),
+    }
 
     has_masks = False
     detector: Any

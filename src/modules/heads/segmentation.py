@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from ...errors import InputError
+from ...ranges import Number
 from ..backbones.base import Level, SparseOutput
 from .base import DenseOutput, Head
 from .pyramid import Pyramid
@@ -26,6 +27,10 @@ except ImportError as error:
 
 class SegmentationHead(Head):
     """A decoder to stride 4, a 1x1 convolution to classes, bilinear enlargement to the image."""
+
+    ranges = {
+        "channels": Number(128, least=1, whole=True),
+    }
 
     def __init__(self, levels: Sequence[Level], num_classes: int, channels: int) -> None:
         """Make the head.

@@ -98,7 +98,7 @@ def _declared(node: DictConfig, key: str = "") -> Iterator[tuple[str, Number]]:
     for child in node:
         inner = node._get_node(child)
         if isinstance(inner, DictConfig) and not inner._is_none() and not inner._is_interpolation():
-            yield from _declared(inner, f"{key}.{child}".lstrip("."))
+            yield from _declared(inner, f"{key}.{child!s}".lstrip("."))
 
 
 def _ranges(target: str) -> dict[str, Number]:

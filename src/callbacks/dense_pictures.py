@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from typing_extensions import override
 
 from ..datamodules.targets import collate
 from ..files import atomic_file
@@ -31,13 +32,13 @@ class DensePictures(L.Callback):
         self.folder = Path(folder)
         self.images = images
 
+    @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Draw."""
         if not trainer.sanity_checking:
             self._draw(trainer, pl_module, f"epoch_{trainer.current_epoch:03d}.png")
 
+    @override
     def on_test_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Draw."""
         self._draw(trainer, pl_module, "test.png")
 
     @torch.inference_mode()

@@ -61,8 +61,8 @@ class Disagreement(LabelOutput):
         self.other = attach(module.student.backbone, self.against, self.schedule)
         self.names = data.val_filenames()
 
+    @override
     def on_test_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Start counting."""
         self.other = self.other.to(pl_module.device).eval()
         locations = pl_module.student.method.schedule.locations
         others = self.other.method.schedule.locations
@@ -76,6 +76,7 @@ class Disagreement(LabelOutput):
         self._images: list[Tensor] = []
         self._shares: list[Tensor] = []  # (B, 2, locations, patches)
 
+    @override
     def on_test_batch_end(
         self,
         trainer: L.Trainer,
@@ -85,7 +86,6 @@ class Disagreement(LabelOutput):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Let the other method see the batch; keep its most disputed images so far."""
         images, labels = batch
         first: SparseOutput = outputs["output"]
         second: SparseOutput = self.other(images)
@@ -100,8 +100,8 @@ class Disagreement(LabelOutput):
         self._shares.append(shares.cpu())
         self._keep_most_disputed()
 
+    @override
     def on_test_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Draw and write."""
         if not trainer.is_global_zero:
             return
         locations = pl_module.student.method.schedule.locations

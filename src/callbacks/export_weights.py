@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from typing_extensions import override
 
 from ..modules.weights import save_dense
 
@@ -17,7 +18,7 @@ class ExportWeights(L.Callback):
         """Write to `path`."""
         self.path = Path(path)
 
+    @override
     def on_fit_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Write once."""
         if trainer.is_global_zero and not trainer.interrupted:
             save_dense(pl_module.student, self.path)

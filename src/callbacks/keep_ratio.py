@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from typing_extensions import override
 
 
 class KeepRatioLogger(L.Callback):
@@ -15,10 +16,10 @@ class KeepRatioLogger(L.Callback):
     the images of all processes.
     """
 
+    @override
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Log one batch."""
         schedule = pl_module.student.method.schedule
         shares = outputs["kept"].mean(dim=1)
         for location, share, target in zip(
@@ -27,11 +28,12 @@ class KeepRatioLogger(L.Callback):
             pl_module.log(f"keep/{location}", share, on_epoch=False, sync_dist=True)
             pl_module.log(f"keep/{location}_target", target, on_epoch=False)
 
+    @override
     def on_validation_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Begin to count: the sum over images for each location, and the images."""
         locations = pl_module.student.method.schedule.locations
         self._sums = torch.zeros(len(locations) + 1, device=pl_module.device)
 
+    @override
     def on_validation_batch_end(
         self,
         trainer: L.Trainer,
@@ -41,7 +43,6 @@ class KeepRatioLogger(L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Count one batch."""
         shares = outputs["kept"]
         self._sums[:-1] += shares.sum(dim=1)
         self._sums[-1] += shares.shape[1]

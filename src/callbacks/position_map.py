@@ -29,11 +29,12 @@ class PositionMap(LabelOutput):
 
     setting = "position_map"
 
+    @override
     def on_test_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Start counting."""
         self._sums: dict[int, Tensor] = {}  # of each class (locations, patches)
         self._images: dict[int, int] = {}
 
+    @override
     def on_test_batch_end(
         self,
         trainer: L.Trainer,
@@ -43,7 +44,6 @@ class PositionMap(LabelOutput):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Count a batch."""
         output = outputs["output"]
         if not output.steps:
             return

@@ -34,14 +34,15 @@ class PredictionWriter(LabelOutput):
         names = data.val_filenames()
         self.names = iter(names) if names else None
 
+    @override
     def on_test_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Begin the file."""
         partial = self._open.enter_context(atomic_file(self.path))
         file = self._open.enter_context(partial.open("w", newline="", encoding="utf-8"))
         self._table = TableWriter(file)
         self._table.write(["image", "label", "prediction", "confidence"])
         self._count = 0
 
+    @override
     def on_test_batch_end(
         self,
         trainer: L.Trainer,
@@ -51,7 +52,6 @@ class PredictionWriter(LabelOutput):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Write a batch."""
         confidence, prediction = outputs["output"].logits.float().softmax(-1).max(-1)
         rows = zip(batch[1].tolist(), prediction.tolist(), confidence.tolist(), strict=True)
         for label, predicted, sure in rows:
@@ -60,8 +60,8 @@ class PredictionWriter(LabelOutput):
                 self._table.write([name, label, predicted, f"{sure:.4f}"])
             self._count += 1
 
+    @override
     def on_test_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Give the file its name."""
         self._open.close()
 
     def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:

@@ -16,7 +16,7 @@ class RunRecord(L.Callback):
     """
 
     def __init__(self, config: dict[str, Any], choices: dict[str, str]) -> None:
-        """Record.
+        """Keep what checkpoints are to record.
 
         Args:
             config: The composed configuration, unresolved.

@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from typing_extensions import override
 
 from ..measure.throughput import compare_speed
 
@@ -34,8 +35,8 @@ class ThroughputLogger(L.Callback):
             rate = self._images / (_now(pl_module.device) - self._start)
             pl_module.log("throughput/train_images_per_s", rate, rank_zero_only=True)
 
+    @override
     def on_fit_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Time inference."""
         if not trainer.is_global_zero or trainer.interrupted:
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]

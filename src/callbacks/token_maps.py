@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning as L
 from lightning.pytorch.loggers import WandbLogger
+from typing_extensions import override
 
 from ..files import atomic_file
 from ..loggers.pictures import log_picture
@@ -32,8 +33,8 @@ class TokenMaps(L.Callback):
         self.folder = Path(folder)
         self.images = images
 
+    @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Draw the current student."""
         if not trainer.is_global_zero or trainer.sanity_checking:
             return
         data: Any = trainer.datamodule  # type: ignore[attr-defined]

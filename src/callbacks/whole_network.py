@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import lightning as L
+from typing_extensions import override
 
 from ..modules.heads.base import whole_cost, whole_speed
 
@@ -17,14 +18,14 @@ class WholeNetworkLogger(L.Callback):
     `throughput/whole_speedup`, on a batch like the validation's.
     """
 
+    @override
     def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Count."""
         if trainer.is_global_zero:
             size = trainer.datamodule.image_size  # type: ignore[attr-defined]
             _log(trainer, "complexity", whole_cost(pl_module.whole, size))
 
+    @override
     def on_fit_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Time."""
         if trainer.is_global_zero and not trainer.interrupted:
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
             speed = whole_speed(

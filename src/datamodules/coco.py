@@ -127,8 +127,8 @@ class Coco(FramedImages):
         self._adopted = tuple(names)
         self._val_annotations.label_as(names)
 
+    @override
     def class_name(self, label: int) -> str:
-        """The category's name."""
         return self.class_names[label]
 
     def check(self, stage: str = "fit", processes: int = 1) -> None:
@@ -147,12 +147,12 @@ class Coco(FramedImages):
         """Scaled, cropped and flipped at random."""
         return self._frames(training=True)
 
+    @override
     def val_dataset(self) -> Any:
-        """Whole."""
         return self._frames(training=False)
 
+    @override
     def val_filenames(self) -> list[str]:
-        """Of the images."""
         return [one.file_name for one in self._val_annotations.images]
 
     def _frames(self, *, training: bool) -> BoxedFrames:

@@ -18,6 +18,7 @@ from sklearn.datasets import load_digits, load_sample_image
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
+from typing_extensions import override
 
 from ..errors import InputError
 from ..ranges import Number
@@ -168,13 +169,13 @@ class Digits(ImageDataModule):
         self.val_images = val_images
 
     @property
+    @override
     def num_classes(self) -> int:
-        """The ten digits."""
         return 10
 
     @property
+    @override
     def class_names(self) -> tuple[str, ...] | None:
-        """Their numerals."""
         return tuple(map(str, range(10)))
 
     def check(self, stage: str = "fit", processes: int = 1) -> None:

@@ -76,7 +76,7 @@ class Frames(Dataset[tuple[Tensor, Target]]):
 
     @abstractmethod
     def __len__(self) -> int:
-        """How many."""
+        """Return how many images there are."""
 
     @abstractmethod
     def read(self, index: int) -> tuple[Image.Image, dict[str, Tensor]]:

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torchvision import tv_tensors
+from typing_extensions import override
 
 from ..errors import InputError
 from .frames import FramedImages, Frames, open_image, open_rgb
@@ -61,7 +62,7 @@ class MaskedFrames(Frames):
         return image, {"mask": tv_tensors.Mask(torch.from_numpy(classes))}
 
     def finish(self, target: dict[str, Tensor]) -> Target:
-        """Back to classes."""
+        """Turn the values of a transformed mask back into classes."""
         mask = target["mask"]
         return {"mask": torch.where(mask == 0, IGNORED, mask - 1)}
 
@@ -123,8 +124,8 @@ class Masks(FramedImages):
         """Scaled, cropped and flipped at random."""
         return self._frames(training=True)
 
+    @override
     def val_dataset(self) -> Any:
-        """Whole."""
         return self._frames(training=False)
 
     def val_filenames(self) -> list[str]:

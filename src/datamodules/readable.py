@@ -19,7 +19,7 @@ class Unreadable:
     """Which images of a split cannot be read, as all its loader processes find out."""
 
     def __init__(self, images: LabelledImages) -> None:
-        """None yet."""
+        """Start with none."""
         self.images = images
         self.flags = torch.zeros(len(images), dtype=torch.bool).share_memory_()
 

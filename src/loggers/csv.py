@@ -26,7 +26,7 @@ class ContinuedCSVLogger(CSVLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """The writer."""
+        """Return the writer of the file."""
         if self._experiment is None:
             os.makedirs(self.log_dir, exist_ok=True)
             self._experiment = MetricsFile(Path(self.log_dir))  # type: ignore[assignment]
@@ -50,7 +50,7 @@ class MetricsFile:
         save_hparams_to_yaml(str(self.folder / "hparams.yaml"), self._hparams)
 
     def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
-        """Remember a row."""
+        """Keep a row until the next `save`."""
         numbers = {k: v.item() if hasattr(v, "item") else v for k, v in metrics.items()}
         self.metrics.append({**numbers, "step": len(self.metrics) if step is None else step})
 

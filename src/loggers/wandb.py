@@ -16,7 +16,7 @@ class ContinuedWandbLogger(WandbLogger):
     """Lightning's; a resumed training takes the W&B run that it finds in its own folder."""
 
     def __init__(self, *, save_dir: str, continues: str | None = None, **options: Any) -> None:
-        """Choose the run.
+        """Choose the W&B run to start or to continue.
 
         Args:
             save_dir: The training's folder; W&B's files are in its `wandb`.

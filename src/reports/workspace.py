@@ -95,7 +95,7 @@ def make_report(entity: str, project: str, metric: str) -> Any:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Parse, build, save."""
+    """Build the workspace or report that the command line asks for, and save it to W&B."""
     parser = argparse.ArgumentParser(
         prog="python -m src.reports.workspace", description=__doc__.partition("\n")[0]
     )

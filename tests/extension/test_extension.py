@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 CONF = ROOT / "tests" / "extension" / "conf"
 CHOICES = ("task=brightness", "method=first_ones", "backbone.weights=null", "trainer=cpu")

@@ -11,6 +11,8 @@ from src.errors import InputError
 from src.modules.backbones import family_of
 from src.modules.backbones.vit import SparseViT
 from src.modules.methods.base import TokenReduction
+from src.modules.methods.tome import ToMe
+from src.modules.schedules import KeepSchedule
 
 SMALL = {"embed_dim": 64, "num_heads": 4, "depth": 4, "img_size": 64, "num_classes": 5}
 
@@ -207,3 +209,67 @@ def test_rho_one_that_is_not_dense_is_said(name, options, warned, caplog):
     said = [r.message for r in caplog.records if r.message.startswith("rho=1 is not dense")]
     assert len(said) == warned
     assert all("1, 0.8, 0.6" in message for message in said)
+
+
+# What a student offers ----------------------------------------------------------------------------
+
+
+def test_rho_may_be_set_and_is_what_a_new_student_would_have():
+    network = make_vit()
+    student, other = sparsify(network, rho=0.7), sparsify(network, rho=0.5)
+    student.rho = 0.5
+    assert (student.rho, student.method.schedule) == (0.5, other.method.schedule)
+    assert student.gmacs() == other.gmacs() < sparsify(network, rho=0.9).gmacs()
+    with pytest.raises(InputError, match=r"rho=2 is not a keep ratio"):
+        student.rho = 2
+    assert student.rho == 0.5
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"ratios": (0.7, 0.5, 0.3)}, r"the ratios \[0.7, 0.5, 0.3\] were listed"),
+        ({"method": "tome", "r": 3}, "method.r says how many tokens merge"),
+        ({"method": "dense"}, "method=dense drops nothing"),
+    ],
+)
+def test_rho_is_none_where_nothing_follows_from_it(options, words):
+    student = sparsify(make_vit(), **options)
+    assert student.rho is None
+    with pytest.raises(InputError, match=words):
+        student.rho = 0.5
+
+
+def test_a_methods_options_are_arguments():
+    assert sparsify(make_vit(), method="tome", r=3).method.r == 3
+    assert sparsify(make_vit(), method=ToMe, r=3).method.r == 3
+    with pytest.raises(InputError, match=r"q=3 is no option of the method tome, which has r\."):
+        sparsify(make_vit(), method="tome", q=3)
+    with pytest.raises(InputError, match="neither a name in conf/method nor a Method class"):
+        sparsify(make_vit(), method=torch.nn.Linear)
+
+
+def test_a_schedule_may_be_a_value():
+    schedule = KeepSchedule((1, 2), (0.5, 0.25))
+    assert sparsify(make_vit(), schedule=schedule).method.schedule == schedule
+    with pytest.raises(InputError, match="leave out rho, ratios and locations"):
+        sparsify(make_vit(), schedule=schedule, rho=0.5)
+
+
+def test_it_answers_what_timms_networks_do():
+    network = make_vit()
+    student = sparsify(network, rho=0.5).train()
+    images = make_images(network)
+    logits = student.predict(images)
+    assert student.training
+    assert not logits.requires_grad
+    output = student.eval()(images)
+    assert torch.equal(logits, output.logits)
+    assert torch.equal(student.forward_features(images), output.features)
+    assert (student.num_classes, student.image_size) == (5, (64, 64))
+    assert student.pretrained_cfg == student.default_cfg == network.pretrained_cfg
+    student.reset_classifier(3)
+    assert student(images).logits.shape == (2, 3)
+    lines = repr(student).splitlines()
+    assert len(lines) == 5
+    assert "DynamicViT, rho=0.5, keeps [0.5, 0.25, 0.125] at blocks 1, 2, 3" in lines[2]

@@ -83,3 +83,19 @@ def test_a_former_training_goes_on(
     steps, _ = checkpoint.Checkpoint.read(tmp_path / "checkpoints" / "last.ckpt").progress
     assert steps == 8
     assert 1 <= readings.count(file) <= 2
+
+
+def test_a_file_that_was_written_anew_is_read_anew(tmp_path: Path, readings: list[Path]) -> None:
+    file = tmp_path / "a.ckpt"
+    file.write_bytes((FORMER / "vit.ckpt").read_bytes())
+    first = checkpoint.Checkpoint.read(file)
+    first.hand_over()
+    assert checkpoint.taken(file) is first
+    assert checkpoint.taken(file) is not first  # handed over once
+    first.hand_over()
+    file.write_bytes((FORMER / "convnext.ckpt").read_bytes())
+    other = checkpoint.taken(file)
+    assert (
+        other.tensors.keys() == checkpoint.Checkpoint.read(FORMER / "convnext.ckpt").tensors.keys()
+    )
+    assert readings.count(file) == 3

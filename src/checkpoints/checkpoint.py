@@ -101,19 +101,31 @@ class Checkpoint:
 
     def hand_over(self) -> None:
         """Keep this value for the job that the command line starts in this process."""
-        _handed_over[self.path.resolve()] = self
+        _handed_over[self.path.resolve()] = _state(self.path), self
 
 
-_handed_over: dict[Path, Checkpoint] = {}
+_handed_over: dict[Path, tuple[tuple[int, int], Checkpoint]] = {}
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """What changes when a file is written anew."""
+    stat = path.stat()
+    return stat.st_mtime_ns, stat.st_size
 
 
 def taken(path: str | Path) -> Checkpoint:
     """Return what was handed over for this file, which is then no longer kept, or read the file.
 
+    A file that has been written anew since is read.
+
     Raises:
         InputError: See `read_file`.
     """
-    return _handed_over.pop(Path(path).expanduser().resolve(), None) or Checkpoint.read(path)
+    place = Path(path).expanduser()
+    kept = _handed_over.pop(place.resolve(), None)
+    if kept and place.is_file() and kept[0] == _state(place):
+        return kept[1]
+    return Checkpoint.read(place)
 
 
 def newest_checkpoint(folder: Path) -> Checkpoint | None:

@@ -226,14 +226,20 @@ def test_a_stopped_training_goes_on_under_its_settings(
     assert asked == ["last" if goes_on else None]
 
 
-def test_checkpoints_of_a_sweep_must_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    recorded = {"/a": {"backbone": "x", "task": "t"}, "/b": {"backbone": "y", "task": "t"}}
+def test_checkpoints_of_a_sweep_must_agree(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = tmp_path / "a", tmp_path / "b"
+    a.touch()
+    b.touch()
+    recorded = {a: {"backbone": "x", "task": "t"}, b: {"backbone": "y", "task": "t"}}
     monkeypatch.setattr(Checkpoint, "read", lambda path: Checkpoint(Path(path), {}))
     monkeypatch.setattr(
-        "src.runs.record.recorded_choices", lambda checkpoint: recorded[str(checkpoint.path)]
+        "src.runs.record.recorded_choices", lambda checkpoint: recorded[checkpoint.path]
     )
-    with pytest.raises(InputError, match="/a has backbone=x and /b backbone=y: evaluate"):
-        add_recorded_choices(["-m", "ckpt_path=/a,/b"])
-    words = ["-m", "ckpt_path=/a,/b", "backbone=z"]
+    with pytest.raises(InputError, match=f"{a} has backbone=x and {b} backbone=y: evaluate"):
+        add_recorded_choices(["-m", f"ckpt_path={a},{b}"])
+    words = ["-m", f"ckpt_path={a},{b}", "backbone=z"]
     assert add_recorded_choices(words) == ["task=t", *words]
-    assert add_recorded_choices(["ckpt_path='/a'"]) == ["backbone=x", "task=t", "ckpt_path='/a'"]
+    one = f"ckpt_path='{a}'"
+    assert add_recorded_choices([one]) == ["backbone=x", "task=t", one]

@@ -65,8 +65,8 @@ teacher: install ## Rebuild the demo's dense network (assets/vit_micro_digits.sa
 hierarchical: install ## Rebuild the small ConvNeXt's dense weights (assets/convnext_micro_digits.safetensors)
 	$(BIN)/python assets/make_hierarchical.py
 
-wheel: install ## Build the library as dist/tokenthrift-*.whl
-	$(BIN)/python -m build --wheel
+wheel: ## Build dist/tokenthrift-*.whl, with no environment but pip
+	$(PYTHON) -m pip wheel --no-deps --wheel-dir dist .
 
 clean: ## Remove what the targets made, but not logs and reports
 	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis

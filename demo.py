@@ -2,14 +2,12 @@
 
 from pathlib import Path
 
-import hydra
 from omegaconf import DictConfig, OmegaConf
 
 REPORT = Path("reports/demo")
 COLUMNS = ("backbone", "method", "rho", "acc1", "gmacs", "gmacs_share", "images_per_s", "speedup")
 
 
-@hydra.main(config_path="conf", config_name="train", version_base="1.3")
 def main(config: DictConfig) -> None:
     """Fine-tune, compare with the dense network, draw what survives."""
     from hydra.core.hydra_config import HydraConfig

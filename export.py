@@ -5,19 +5,7 @@ if __name__ == "__main__":
 
     end_silently_while_importing()
 
-import hydra
-from omegaconf import DictConfig
-
-
-@hydra.main(config_path="conf", config_name="export", version_base="1.3")
-def main(config: DictConfig) -> None:
-    """Export, compare, time."""
-    from src.export.run import run_export
-
-    run_export(config)
-
-
-if __name__ == "__main__":
+    from src.programs.export import main
     from src.runs.command import start
 
     start("export", main)

@@ -30,4 +30,8 @@ class _Alias(MetaPathFinder, Loader):
 
 
 sys.meta_path.insert(0, _Alias())
+if __name__ == "__main__":  # python -m tokenthrift
+    from src.__main__ import run
+
+    run()
 sys.modules[__name__] = src

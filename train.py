@@ -5,19 +5,7 @@ if __name__ == "__main__":
 
     end_silently_while_importing()
 
-import hydra
-from omegaconf import DictConfig
-
-
-@hydra.main(config_path="conf", config_name="train", version_base="1.3")
-def main(config: DictConfig) -> float | None:
-    """Train; return the monitored metric for a sweeper."""
-    from src.runs.training import train
-
-    return train(config)
-
-
-if __name__ == "__main__":
+    from src.programs.train import main
     from src.runs.command import start
 
     start("train", main)

@@ -16,10 +16,11 @@ from .errors import InputError, one_sentence
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-_PACKAGE = __name__.split(".")[0]
+PACKAGE = __name__.split(".")[0]
 _ROOT = Path(__file__).resolve().parent
-# The wheel carries the configuration inside the package, a checkout beside it.
-CONF = _ROOT / "conf" if (_ROOT / "conf").is_dir() else _ROOT.parent / "conf"
+# The wheel carries configuration and weights inside the package, a checkout beside it.
+_HOME = _ROOT if (_ROOT / "conf").is_dir() else _ROOT.parent
+CONF, ASSETS = _HOME / "conf", _HOME / "assets"
 
 
 def instantiate(config: Mapping[str, Any], **arguments: Any) -> Any:
@@ -67,7 +68,7 @@ def locate(config: Mapping[str, Any]) -> Any:
     target: str = config["_target_"]
     own = target.startswith("src.")
     try:
-        return pkgutil.resolve_name(_PACKAGE + target.removeprefix("src") if own else target)
+        return pkgutil.resolve_name(PACKAGE + target.removeprefix("src") if own else target)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(
             f"_target_={target} cannot be imported: {one_sentence(str(error))}"

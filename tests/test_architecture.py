@@ -13,18 +13,9 @@ ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src"
 # From the ground up; a package imports from those before it and from itself.
 FLOORS = (
-    *(
-        "errors",
-        "ranges",
-        "files",
-        "config",
-        "shell",
-        "checkpoints",
-        "datamodules",
-        "measure",
-        "modules",
-    ),
-    *("pictures", "loggers", "reports", "callbacks", "runs", "export", "bench"),
+    *("errors", "ranges", "files", "config", "shell", "checkpoints", "datamodules", "measure"),
+    *("modules", "pictures", "loggers", "reports", "callbacks", "runs", "export", "bench"),
+    *("programs", "__main__"),
 )
 
 

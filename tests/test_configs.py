@@ -92,7 +92,8 @@ def test_targets_exist_and_take_the_settings(path: Path) -> None:
         if path.parent.name == "optimizer" and node["_target_"].startswith("torch."):
             assert {str(key) for key in node} <= known_settings(node)
             continue
-        parameters = inspect.signature(hydra.utils.get_object(node["_target_"])).parameters
+        target = OmegaConf.create({"_target_": node["_target_"]})["_target_"]  # resolves it
+        parameters = inspect.signature(hydra.utils.get_object(target)).parameters
         if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
             continue  # they go on to a base class
         weight = {"weight"} if path.parent.name in ("loss", "ablation") else set()

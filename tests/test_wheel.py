@@ -68,7 +68,7 @@ def test_it_works_from_another_folder(wheel, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.split() == ["50", "25", "12"]
-    command = [site / "bin" / "tokenthrift-bench", "--help"]
+    command = [site / "bin" / "tokenthrift", "bench", "--help"]
     told = subprocess.run(
         command,
         cwd=elsewhere,

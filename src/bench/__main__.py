@@ -116,7 +116,7 @@ def measure(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print a table; write csv, picture and circumstances."""
     parser = argparse.ArgumentParser(
-        prog="python -m src.bench",
+        prog="tokenthrift bench",
         description="Inference, dense and sparse timed in turns; medians of the turns. "
         "efficiency = speed-up over ratio of MACs: 1 where the clock saves what paper promises.",
     )
@@ -184,7 +184,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def run() -> None:
-    """What the wheel's command `tokenthrift-bench` calls."""
+    """Run `main` for a command line: bad input ends it with one sentence."""
     with one_sentence_errors():
         main()
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
-from typing import Any
 
+import hydra
+from omegaconf import DictConfig
+
+from ..config import ASSETS, CONF, PACKAGE
 from ..shell.arguments import flags_first, for_hydra
 from ..shell.help import help_if_asked
 from ..shell.program import one_sentence_errors
+from ..shell.quiet import quiet_libraries
 from .folders import name_run, name_sweep
 
 
-def start(program: str, main: Callable[[], Any], *defaults: str) -> None:
+def start(program: str, main: Callable[[DictConfig], float | None], *defaults: str) -> None:
     """Run a Hydra application; bad input ends it with one sentence and exit code 2.
 
     In this order: `--help` is answered; `eval` and `export` take the choices of the run behind
@@ -20,13 +25,17 @@ def start(program: str, main: Callable[[], Any], *defaults: str) -> None:
     put into Hydra's grammar.
 
     Args:
-        program: `train`, `eval` or `export`: the name of a file in `conf`.
-        main: What `hydra.main` returns; it reads `sys.argv`.
+        program: The name of a file in `conf`, which is composed with the command line.
+        main: What is called with the settings, once for each cell of a sweep; the docstring of its
+            module is the text of `--help`.
         *defaults: Overrides in front of the command line's.
     """
     with one_sentence_errors():
         arguments = [*defaults, *sys.argv[1:]]
-        help_if_asked(program, arguments)
+        help_if_asked(program, sys.modules[main.__module__].__doc__ or "", arguments)
+        quiet_libraries()
+        os.environ.setdefault("TOKENTHRIFT_PACKAGE", PACKAGE)
+        os.environ.setdefault("TOKENTHRIFT_ASSETS", str(ASSETS))
         if program == "train":
             name_run()
         else:
@@ -34,4 +43,4 @@ def start(program: str, main: Callable[[], Any], *defaults: str) -> None:
 
             arguments = add_recorded_choices(arguments)
         sys.argv[1:] = flags_first(for_hydra(name_sweep(arguments)))
-        main()
+        hydra.main(str(CONF), program, version_base="1.3")(main)()

@@ -9,27 +9,15 @@ from omegaconf import OmegaConf
 
 from ..config import CONF
 from .arguments import for_hydra, parsed
-
-_EXAMPLES = """
-  python train.py                                              embedded digits, minutes on a CPU
-  python train.py backbone=deit_s rho=0.7 datamodule.root=DIR   the paper's experiment on ImageNet
-  python train.py backbone=swin_t rho=0.7 datamodule.root=DIR   slow and fast paths
-  python train.py experiment=deit_s_0.7 datamodule.root=DIR    a released model's recipe
-  python train.py task=segmentation backbone=swin_t datamodule=ade20k datamodule.root=DIR
-  python train.py -m rho=0.5,0.7,0.9                           a sweep over the keep ratio
-  python train.py backbone=deit_b debug=smoke                  a few steps, to see that it runs
-  python train.py ckpt_path=logs/.../last.ckpt                 resume
-  python eval.py ckpt_path=logs/.../best.ckpt rho=0.5          a checkpoint at any keep ratio
-  python eval.py backbone=deit_s ckpt_path=FILE datamodule.root=DIR   released or dense weights
-  python export.py ckpt_path=logs/.../best.ckpt file=student.onnx     ONNX, checked and timed
-"""
+from .program import command
 
 
-def help_if_asked(program: str, arguments: list[str]) -> None:
+def help_if_asked(program: str, description: str, arguments: list[str]) -> None:
     """Print help and exit if `-h` or `--help` is among the arguments.
 
     Args:
-        program: `train`, `eval` or `export`.
+        program: The name of a file in `conf`.
+        description: What the program does in one line, and examples below it.
         arguments: The command line; its overrides count for the settings shown.
     """
     if not {"-h", "--help"} & set(arguments):
@@ -40,7 +28,7 @@ def help_if_asked(program: str, arguments: list[str]) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose(program, overrides=overrides)
     groups = sorted(path for path in CONF.iterdir() if path.is_dir() and path.name != "hydra")
-    print(f"tokenthrift {program}: sparse vision networks\n\nExamples{_EXAMPLES}")
+    print(f"{description.strip().replace('tokenthrift ' + program, command(program))}\n")
     print("Choices (group=option)")
     for group in groups:
         print(f"  {group.name}: {', '.join(sorted(path.stem for path in group.glob('*.yaml')))}")

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from ..errors import InputError, printable
 from .library_errors import library_sentence
@@ -28,6 +29,9 @@ def one_sentence_errors() -> Iterator[None]:
     except Stopped as stop:
         print(stop.sentence, file=sys.stderr)
         sys.exit(stop.code)
+    except BrokenPipeError:  # who reads has enough, as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + 13)
     except Exception as error:
         sentences = sentences_of(error)
         if not sentences:
@@ -35,6 +39,12 @@ def one_sentence_errors() -> Iterator[None]:
         for sentence in sentences:
             print(f"error: {sentence}", file=sys.stderr)
         sys.exit(2)
+
+
+def command(program: str) -> str:
+    """Return how this process was started, as `tokenthrift train` or `python train.py`."""
+    script = Path(sys.argv[0])
+    return f"python {script.name}" if script.parent.name != "programs" else f"tokenthrift {program}"
 
 
 def sentences_of(error: Exception) -> list[str]:

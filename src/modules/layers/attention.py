@@ -27,6 +27,7 @@ class Attended:
         value: Values.
         scale: Factor on the logits.
         size: `(B, P+N)` weights of the keys, None for all ones.
+        bias: `(B, H, P+N, P+N)` added to the logits, or None.
     """
 
     query: Tensor
@@ -34,6 +35,7 @@ class Attended:
     value: Tensor
     scale: float
     size: Tensor | None
+    bias: Tensor | None = None
 
     def weights(self, queries: int | None = None) -> Tensor:
         """Return the attention weights of the first `queries` tokens, `(B, H, queries, P+N)`.
@@ -44,6 +46,8 @@ class Attended:
         # In fp32 from the start: a logit may be beyond fp16.
         query = self.query[:, :, :queries].float() * self.scale
         logits = query @ self.key.float().transpose(-2, -1)
+        if self.bias is not None:
+            logits = logits + self.bias[:, :, :queries]
         if self.size is not None:
             logits = logits + log_size(self.size, logits.dtype)
         return logits.softmax(-1)
@@ -56,6 +60,7 @@ def attend(
     size: Tensor | None = None,
     dropout: float = 0.0,
     scale: float | None = None,
+    bias: Tensor | None = None,
 ) -> Tensor:
     """Attend with weight `size_j` for key j, and at least 1 for a token's own key.
 
@@ -72,21 +77,25 @@ def attend(
         dropout: Probability with which an attention weight is dropped; with sizes it leaves the
             fused kernels.
         scale: Factor on the logits; 1/sqrt(D) by default.
+        bias: `(B, H, T, T)` added to the logits, as of relative positions; B and H may be 1.
     """
+    if bias is not None:
+        bias = bias.to(query.dtype)
     if size is None:
-        return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, scale=scale)
+        return F.scaled_dot_product_attention(query, key, value, bias, dropout, scale=scale)
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     if torch.is_grad_enabled():
         size, bound = apply_bound(size)
         if dropout:
-            out = explicit(query, key, value, size, scale, dropout)
+            out = explicit(query, key, value, size, scale, dropout, bias)
         else:
-            out = fused(query, key, value, size, scale)
+            out = fused(query, key, value, size, scale, bias)
         return carry_bound(out, value, bound)
-    # Without a gradient a bias suffices. The results differ for tokens of size 0 alone, which do
+    # Without a gradient the sizes are a bias like any other. The results differ for tokens of size 0 alone, which do
     # not see themselves then; no other token reads them.
-    bias = log_size(size, query.dtype)
-    return F.scaled_dot_product_attention(query, key, value, bias, dropout, scale=scale)
+    mask = log_size(size, query.dtype)
+    mask = mask if bias is None else mask + bias
+    return F.scaled_dot_product_attention(query, key, value, mask, dropout, scale=scale)
 
 
 def attend_from(query: Tensor, key: Tensor, value: Tensor, size: Tensor, scale: float) -> Tensor:
@@ -124,9 +133,12 @@ def explicit(
     size: Tensor,
     scale: float,
     dropout: float = 0.0,
+    bias: Tensor | None = None,
 ) -> Tensor:
     """Compute `attend` from its definition, with a T x T matrix for each head."""
-    weights = sized_softmax((query * scale) @ key.transpose(-2, -1), size).to(value.dtype)
+    logits = (query * scale) @ key.transpose(-2, -1)
+    logits = logits if bias is None else logits + bias
+    weights = sized_softmax(logits, size).to(value.dtype)
     return F.dropout(weights, dropout) @ value
 
 

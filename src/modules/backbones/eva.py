@@ -19,6 +19,8 @@ from .pooling import check_pooling, pool_and_classify
 from .sequence import SequenceBackbone
 from .vit import attn_output, patch_margin
 
+ROPE = "rotary positions"
+
 
 class SparseEva(SequenceBackbone):
     """Walks timm's `Eva` block by block with its own modules.
@@ -70,7 +72,7 @@ class SparseEva(SequenceBackbone):
             len(network.blocks),
             network.patch_embed.num_patches,
             class_token=network.cls_token is not None,
-            mergeable=network.rope is None,
+            token_data=() if network.rope is None else (ROPE,),
         )
 
     def embed(self, images: Tensor) -> Tokens:
@@ -78,7 +80,8 @@ class SparseEva(SequenceBackbone):
         net = self.backbone
         x, rope = net._pos_embed(net.patch_embed(images))
         norm = getattr(net, "norm_pre", None)
-        return Tokens(x if norm is None else norm(x), prefix=net.num_prefix_tokens, rope=rope)
+        data = {} if rope is None else {ROPE: rope.view(-1, *rope.shape[-2:])}
+        return Tokens(x if norm is None else norm(x), prefix=net.num_prefix_tokens, data=data)
 
     @override
     def blocks(self) -> nn.ModuleList:
@@ -127,9 +130,9 @@ def _query_key_value(attn: Any, x: Tensor) -> tuple[Tensor, ...]:
 
 
 def _rotated(attn: Any, x: Tensor, tokens: Tokens) -> Tensor:
-    if tokens.rope is None:
+    if ROPE not in tokens.data:
         return x
-    rope = tokens.rope if tokens.rope.ndim == 2 else tokens.rope.unsqueeze(1)  # (B, 1, N, D)
+    rope = tokens.data[ROPE].unsqueeze(1)  # (B, 1, N, D)
     half = getattr(attn, "rotate_half", False)
     patches = apply_rot_embed_cat(x[:, :, tokens.prefix :], rope, half=half)
     return torch.cat([x[:, :, : tokens.prefix], patches], dim=2)

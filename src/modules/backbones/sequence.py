@@ -39,9 +39,10 @@ class SequenceBackbone(SparseBackbone):
                 f"{type(backbone).__name__} has no class token: choose a method that does without, "
                 "as method=dynamicvit or method=tome."
             )
-        if method.merges and not self.geometry(backbone).mergeable:
+        data = self.geometry(backbone).token_data
+        if method.merges and data:
             raise InputError(
-                f"Tokens with rotary positions, as this {type(backbone).__name__}'s, cannot be "
+                f"Tokens with {' and '.join(data)}, as this {type(backbone).__name__}'s, cannot be "
                 f"fused or merged by {method.name}: choose a method that keeps "
                 "or drops them whole, as method=cropr or method=dynamicvit."
             )

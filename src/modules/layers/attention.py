@@ -91,8 +91,8 @@ def attend(
         else:
             out = fused(query, key, value, size, scale, bias)
         return carry_bound(out, value, bound)
-    # Without a gradient the sizes are a bias like any other. The results differ for tokens of size 0 alone, which do
-    # not see themselves then; no other token reads them.
+    # Without a gradient the sizes are a bias like any other. The results differ for tokens of size
+    # 0 alone, which do not see themselves then; no other token reads them.
     mask = log_size(size, query.dtype)
     mask = mask if bias is None else mask + bias
     return F.scaled_dot_product_attention(query, key, value, mask, dropout, scale=scale)

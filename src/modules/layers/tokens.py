@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -24,7 +25,10 @@ class Tokens:
             means all ones.
         source: `(B, patches)`, for each patch of the image the patch token that stands for it, -1
             where none does; None means each its own.
-        rope: `(N, D)` or `(B, N, D)`, rotary embedding of the patch tokens, if the network has one.
+        data: What else each patch token carries, by name: `(B, N, ...)`, or `(1, N, ...)` where
+            all images have the same, as rotary positions or a row of a table. Selection takes the
+            rows of the tokens that stay; a sum or an average has none, so that tokens with data
+            are neither fused nor merged.
         grid: Rows and columns of the image's patches, where the network knows them.
         summaries: For each location passed in training what its selector learns from, `(B, C)`.
     """
@@ -33,7 +37,7 @@ class Tokens:
     prefix: int
     size: Tensor | None = None
     source: Tensor | None = None
-    rope: Tensor | None = None
+    data: Mapping[str, Tensor] = field(default_factory=dict)
     grid: tuple[int, int] | None = None
     summaries: tuple[Tensor, ...] = ()
 
@@ -72,13 +76,16 @@ class Tokens:
         """Prune by removal: keep the patch tokens `index (B, K)`, in that order."""
         prefix = torch.arange(self.prefix, device=index.device).expand(index.shape[0], -1)
         kept = torch.cat([prefix, index + self.prefix], dim=1)
-        size, rope = self.size, self.rope
+        size = self.size
         return replace(
             self,
             x=take_rows(self.x, kept),
             size=None if size is None else size.gather(1, kept),
             source=self._source_after(index),
-            rope=None if rope is None else take_rows(rope.expand(index.shape[0], -1, -1), index),
+            data={
+                name: take_rows(each.expand(len(index), *each.shape[1:]), index)
+                for name, each in self.data.items()
+            },
         )
 
     def fuse(self, index: Tensor, weight: Tensor) -> Tokens:
@@ -89,9 +96,9 @@ class Tokens:
             weight: `(B, N)`, weight of each patch token in the sum.
 
         Raises:
-            InputError: If the network has rotary positions, for a sum has none.
+            InputError: If the tokens carry `data`.
         """
-        self._refuse_rope()
+        self._refuse_data()
         rest = torch.ones_like(weight).scatter(1, index, 0.0)  # 1 = not kept
         fused = ((weight * rest).unsqueeze(-1) * self.patches).sum(1, keepdim=True)
         kept = self.select(index)
@@ -111,9 +118,9 @@ class Tokens:
             weight: `(B, N)`, each token's weight in its average; its size by default.
 
         Raises:
-            InputError: If the network has rotary positions, for an average has none.
+            InputError: If the tokens carry `data`.
         """
-        self._refuse_rope()
+        self._refuse_data()
         size = self.size
         if size is None:  # in fp32, for bf16 counts no further than to 256
             size = self.x.new_ones(self.x.shape[:2], dtype=torch.float32)
@@ -136,11 +143,11 @@ class Tokens:
         assert self.source is not None
         return torch.where(self.source >= 0, group.gather(1, self.source.clamp(min=0)), -1)
 
-    def _refuse_rope(self) -> None:
-        if self.rope is not None:
+    def _refuse_data(self) -> None:
+        if self.data:
             raise InputError(
-                "Tokens with rotary positions cannot be fused or merged: choose a method that "
-                "keeps or drops them whole, as method=dynamicvit."
+                f"Tokens with {' and '.join(self.data)} cannot be fused or merged: choose a method "
+                "that keeps or drops them whole, as method=dynamicvit."
             )
 
     def _source_after(self, index: Tensor) -> Tensor:
@@ -173,7 +180,7 @@ class Tokens:
 
 
 def take_rows(x: Tensor, index: Tensor) -> Tensor:
-    """Rows `index (B, K)` of `x (B, T, C)`: `(B, K, C)`.
+    """Return the rows `index (B, K)` of `x (B, T, ...)`: `(B, K, ...)`.
 
     By one look-up of whole rows, which is faster than `gather` element by element.
     """

@@ -27,7 +27,7 @@ class Geometry:
         num_patches: Positions, or None where the network takes any image size.
         layer_scale: Initial factor on the branches of such blocks, or None if they have none.
         class_token: Whether the first token is the class token.
-        mergeable: Whether tokens can be fused or merged, as those with rotary positions cannot.
+        token_data: Names of what each patch token carries (`Tokens.data`).
     """
 
     dim: int
@@ -35,7 +35,12 @@ class Geometry:
     num_patches: int | None
     layer_scale: float | None = None
     class_token: bool = False
-    mergeable: bool = True
+    token_data: tuple[str, ...] = ()
+
+    @property
+    def mergeable(self) -> bool:
+        """Tell whether tokens can be fused or merged, as those that carry data cannot."""
+        return not self.token_data
 
 
 class Method(nn.Module, ABC):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -30,14 +31,14 @@ class Attended:
         bias: `(B, H, P+N, P+N)` added to the logits, or None.
     """
 
-    query: Tensor
-    key: Tensor
-    value: Tensor
+    query: Float[Tensor, "B H T D"]
+    key: Float[Tensor, "B H T D"]
+    value: Float[Tensor, "B H T D"]
     scale: float
-    size: Tensor | None
-    bias: Tensor | None = None
+    size: Float[Tensor, "B T"] | None
+    bias: Float[Tensor, "#B #H T T"] | None = None
 
-    def weights(self, queries: int | None = None) -> Tensor:
+    def weights(self, queries: int | None = None) -> Float[Tensor, "B H Q T"]:
         """Return the attention weights of the first `queries` tokens, `(B, H, queries, P+N)`.
 
         Args:
@@ -54,14 +55,14 @@ class Attended:
 
 
 def attend(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    size: Tensor | None = None,
+    query: Float[Tensor, "B H T D"],
+    key: Float[Tensor, "B H T D"],
+    value: Float[Tensor, "B H T D"],
+    size: Float[Tensor, "B T"] | None = None,
     dropout: float = 0.0,
     scale: float | None = None,
-    bias: Tensor | None = None,
-) -> Tensor:
+    bias: Float[Tensor, "#B #H T T"] | None = None,
+) -> Float[Tensor, "B H T D"]:
     """Attend with weight `size_j` for key j, and at least 1 for a token's own key.
 
     With sizes 0 and 1 this is DynamicViT's attention masking (paper A, Eq. 9-11); with larger
@@ -98,7 +99,13 @@ def attend(
     return F.scaled_dot_product_attention(query, key, value, mask, dropout, scale=scale)
 
 
-def attend_from(query: Tensor, key: Tensor, value: Tensor, size: Tensor, scale: float) -> Tensor:
+def attend_from(
+    query: Float[Tensor, "B H Q D"],
+    key: Float[Tensor, "B H T D"],
+    value: Float[Tensor, "B H T D"],
+    size: Float[Tensor, "B T"],
+    scale: float,
+) -> Float[Tensor, "B H Q D"]:
     """Attend from learned queries to tokens that weigh `size`; return 0 where all sizes are 0.
 
     Unlike in `attend`, no query is one of the tokens, so none has a key of its own.
@@ -117,7 +124,7 @@ def attend_from(query: Tensor, key: Tensor, value: Tensor, size: Tensor, scale: 
     return out if bound is None else carry_bound(out, value, bound)
 
 
-def log_size(size: Tensor, dtype: torch.dtype) -> Tensor:
+def log_size(size: Float[Tensor, "B T"], dtype: torch.dtype) -> Float[Tensor, "B 1 1 T"]:
     """Return the bias on the logits, `(B, 1, 1, T)`, by which key j weighs `size_j (B, T)`.
 
     The bias of size 0 is a finite number below all logits: with -inf, the softmax of a row in
@@ -127,14 +134,14 @@ def log_size(size: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def explicit(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    size: Tensor,
+    query: Float[Tensor, "B H T D"],
+    key: Float[Tensor, "B H T D"],
+    value: Float[Tensor, "B H T D"],
+    size: Float[Tensor, "B T"],
     scale: float,
     dropout: float = 0.0,
-    bias: Tensor | None = None,
-) -> Tensor:
+    bias: Float[Tensor, "#B #H T T"] | None = None,
+) -> Float[Tensor, "B H T D"]:
     """Compute `attend` from its definition, with a T x T matrix for each head."""
     logits = (query * scale) @ key.transpose(-2, -1)
     logits = logits if bias is None else logits + bias
@@ -142,7 +149,9 @@ def explicit(
     return F.dropout(weights, dropout) @ value
 
 
-def sized_softmax(logits: Tensor, size: Tensor) -> Tensor:
+def sized_softmax(
+    logits: Float[Tensor, "B H T T"], size: Float[Tensor, "B T"]
+) -> Float[Tensor, "B H T T"]:
     """Return the softmax `(B, H, T, T)`, in fp32, over keys that weigh `size (B, T)`.
 
     With sizes 0 and 1 it equals the softmax over the kept keys exactly: no epsilon is added, and
@@ -155,7 +164,9 @@ def sized_softmax(logits: Tensor, size: Tensor) -> Tensor:
     return _weighted_softmax(logits.float(), weight)
 
 
-def _weighted_softmax(logits: Tensor, weight: Tensor) -> Tensor:
+def _weighted_softmax(
+    logits: Float[Tensor, "B H Q T"], weight: Float[Tensor, "#B 1 #Q T"]
+) -> Float[Tensor, "B H Q T"]:
     """Return the softmax of fp32 `logits` over keys that count `weight` times; 0 if none does."""
     largest = logits.detach().masked_fill(weight == 0, -torch.inf).amax(-1, keepdim=True)
     largest = largest.clamp(min=torch.finfo(logits.dtype).min)

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -18,13 +19,13 @@ _SMALLEST = math.exp(-LOWERED)
 
 
 def fused(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    size: Tensor,
+    query: Float[Tensor, "B H T D"],
+    key: Float[Tensor, "B H T D"],
+    value: Float[Tensor, "B H T D"],
+    size: Float[Tensor, "B T"],
     scale: float,
-    bias: Tensor | None = None,
-) -> Tensor:
+    bias: Float[Tensor, "#B #H T T"] | None = None,
+) -> Float[Tensor, "B H T D"]:
     """Compute `explicit` without its T x T matrices; differentiable in every tensor.
 
     Arguments and result are those of `attend`. The result is exact as long as no dropped key's
@@ -124,13 +125,13 @@ class OnCPU(torch.autograd.Function):
 
 
 def by_columns(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    size: Tensor,
+    query: Float[Tensor, "B H T D"],
+    key: Float[Tensor, "B H T D"],
+    value: Float[Tensor, "B H T D"],
+    size: Float[Tensor, "B T"],
     scale: float,
-    bias: Tensor | None = None,
-) -> Tensor:
+    bias: Float[Tensor, "#B #H T T"] | None = None,
+) -> Float[Tensor, "B H T D"]:
     """Compute `fused` by one plain attention over augmented queries, keys and values.
 
     Works on any device; docs/attention.md derives the added columns and the extra key ("On other

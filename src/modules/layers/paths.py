@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -22,15 +23,15 @@ class TwoPaths(ABC):
     true now. (The released code carries both maps on and reads stale ones in training.)
     """
 
-    summary: Tensor | None
+    summary: Float[Tensor, "B C"] | None
 
     @property
     @abstractmethod
-    def decision(self) -> Tensor:
+    def decision(self) -> Float[Tensor, "B N"]:
         """`(B, N)`, 1 = slow path."""
 
     @abstractmethod
-    def run(self, x: Tensor, slow: Path, fast: Path) -> Tensor:
+    def run(self, x: Float[Tensor, "B N C"], slow: Path, fast: Path) -> Float[Tensor, "B N C"]:
         """Send the positions `x (B, N, C)` down their paths, each position for itself."""
 
 
@@ -41,16 +42,16 @@ class Blended(TwoPaths):
     Differentiable in `keep`.
     """
 
-    keep: Tensor
+    keep: Float[Tensor, "B N"]
     summary: None = None
 
     @property
     @override
-    def decision(self) -> Tensor:
+    def decision(self) -> Float[Tensor, "B N"]:
         return self.keep
 
     @override
-    def run(self, x: Tensor, slow: Path, fast: Path) -> Tensor:
+    def run(self, x: Float[Tensor, "B N C"], slow: Path, fast: Path) -> Float[Tensor, "B N C"]:
         keep = self.keep.unsqueeze(-1).to(x.dtype)
         return keep * slow(x) + (1 - keep) * fast(x)
 
@@ -65,18 +66,18 @@ class Gathered(TwoPaths):
         summary: `(B, C)`, what the selector learns from in training, if it needs an auxiliary loss.
     """
 
-    order: Tensor
+    order: Int[Tensor, "B N"]
     count: int
-    summary: Tensor | None = None
+    summary: Float[Tensor, "B C"] | None = None
 
     @property
     @override
-    def decision(self) -> Tensor:
+    def decision(self) -> Float[Tensor, "B N"]:
         slow = torch.arange(self.order.shape[1], device=self.order.device) < self.count
         slow = slow.float().expand(self.order.shape)
         return torch.empty_like(slow).scatter(1, self.order, slow)
 
-    def run(self, x: Tensor, slow: Path, fast: Path) -> Tensor:
+    def run(self, x: Float[Tensor, "B N C"], slow: Path, fast: Path) -> Float[Tensor, "B N C"]:
         """Look up whole rows, compute both kinds, write each to its place."""
         flat = x.flatten(0, 1)  # (B*N, C)
         start = x.shape[1] * torch.arange(x.shape[0], device=x.device)
@@ -95,7 +96,7 @@ class FastPath(nn.Module):
     Networks whose blocks scale their branches get a scale here too (`gamma`).
     """
 
-    def __init__(self, layers: nn.Sequential, gamma: Tensor | None) -> None:
+    def __init__(self, layers: nn.Sequential, gamma: Float[Tensor, " C"] | None) -> None:
         """Take `layers` on `(B, N, C)` and the initial value `(C,)` of the scale, if any."""
         super().__init__()
         self.layers = layers
@@ -105,7 +106,7 @@ class FastPath(nn.Module):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
                 nn.init.zeros_(layer.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "B N C"]) -> Float[Tensor, "B N C"]:
         """`(B, N, C)` to `(B, N, C)`, position by position."""
         out: Tensor = self.layers(x)
         return out if self.gamma is None else out * self.gamma
@@ -114,7 +115,7 @@ class FastPath(nn.Module):
 class NoBranch(nn.Module):
     """The fast path that adds nothing: the position passes as it is."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "B N C"]) -> Float[Tensor, "B N C"]:
         """Zeros like `x (B, N, C)`."""
         return torch.zeros_like(x)
 

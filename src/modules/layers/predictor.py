@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 
@@ -26,7 +27,9 @@ class Predictor(nn.Module):
             nn.LogSoftmax(dim=-1),
         )
 
-    def forward(self, x: Tensor, size: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "B N C"], size: Float[Tensor, "B N"] | None = None
+    ) -> Float[Tensor, "B N 2"]:
         """Score tokens.
 
         Args:
@@ -42,7 +45,9 @@ class Predictor(nn.Module):
         return log_probabilities
 
 
-def size_weighted_mean(x: Tensor, size: Tensor | None) -> Tensor:
+def size_weighted_mean(
+    x: Float[Tensor, "B N C"], size: Float[Tensor, "B N"] | None
+) -> Float[Tensor, "B 1 C"]:
     """Mean of `x (B, N, C)` over tokens weighted by `size (B, N)`: `(B, 1, C)`; 0 if all are 0."""
     if size is None:
         return x.mean(dim=1, keepdim=True)

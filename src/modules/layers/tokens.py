@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from ...errors import InputError
@@ -33,21 +34,21 @@ class Tokens:
         summaries: For each location passed in training what its selector learns from, `(B, C)`.
     """
 
-    x: Tensor
+    x: Float[Tensor, "B T C"]
     prefix: int
-    size: Tensor | None = None
-    source: Tensor | None = None
+    size: Float[Tensor, "B T"] | None = None
+    source: Int[Tensor, "B patches"] | None = None
     data: Mapping[str, Tensor] = field(default_factory=dict)
     grid: tuple[int, int] | None = None
     summaries: tuple[Tensor, ...] = ()
 
     @property
-    def patches(self) -> Tensor:
+    def patches(self) -> Float[Tensor, "B N C"]:
         """Patch tokens `(B, N, C)`."""
         return self.x[:, self.prefix :]
 
     @property
-    def patch_size(self) -> Tensor | None:
+    def patch_size(self) -> Float[Tensor, "B N"] | None:
         """Sizes of the patch tokens `(B, N)`, or None for all ones."""
         return None if self.size is None else self.size[:, self.prefix :]
 
@@ -56,11 +57,11 @@ class Tokens:
         """Patches of the image, before anything was removed."""
         return self.source.shape[1] if self.source is not None else self.patches.shape[1]
 
-    def with_x(self, x: Tensor) -> Tokens:
+    def with_x(self, x: Float[Tensor, "B T C"]) -> Tokens:
         """The same tokens with other contents."""
         return replace(self, x=x)
 
-    def mask(self, keep: Tensor) -> Tokens:
+    def mask(self, keep: Float[Tensor, "B N"]) -> Tokens:
         """Prune by size: patch tokens with keep 0 stay in place and count for nothing.
 
         Args:
@@ -72,7 +73,7 @@ class Tokens:
             size = torch.cat([self.size[:, : self.prefix], self.size[:, self.prefix :] * keep], 1)
         return replace(self, size=size)
 
-    def select(self, index: Tensor) -> Tokens:
+    def select(self, index: Int[Tensor, "B K"]) -> Tokens:
         """Prune by removal: keep the patch tokens `index (B, K)`, in that order."""
         prefix = torch.arange(self.prefix, device=index.device).expand(index.shape[0], -1)
         kept = torch.cat([prefix, index + self.prefix], dim=1)
@@ -88,7 +89,7 @@ class Tokens:
             },
         )
 
-    def fuse(self, index: Tensor, weight: Tensor) -> Tokens:
+    def fuse(self, index: Int[Tensor, "B K"], weight: Float[Tensor, "B N"]) -> Tokens:
         """Keep the patch tokens `index (B, K)` and sum the others into one token behind them.
 
         Args:
@@ -109,7 +110,9 @@ class Tokens:
         x = torch.cat([kept.x, fused.to(kept.x.dtype)], dim=1)
         return replace(kept, x=x, size=size)
 
-    def merge(self, group: Tensor, count: int, weight: Tensor | None = None) -> Tokens:
+    def merge(
+        self, group: Int[Tensor, "B N"], count: int, weight: Float[Tensor, "B N"] | None = None
+    ) -> Tokens:
         """Average patch tokens that go together; sizes add up.
 
         Args:
@@ -139,7 +142,7 @@ class Tokens:
             source=source,
         )
 
-    def _followed(self, group: Tensor) -> Tensor:
+    def _followed(self, group: Int[Tensor, "B N"]) -> Int[Tensor, "B patches"]:
         assert self.source is not None
         return torch.where(self.source >= 0, group.gather(1, self.source.clamp(min=0)), -1)
 
@@ -150,7 +153,7 @@ class Tokens:
                 "that keeps or drops them whole, as method=dynamicvit."
             )
 
-    def _source_after(self, index: Tensor) -> Tensor:
+    def _source_after(self, index: Int[Tensor, "B K"]) -> Int[Tensor, "B patches"]:
         # One slot more than there are tokens: -1 (nothing stands for the patch) reads it as well.
         gone = index.new_full((index.shape[0], self.patches.shape[1] + 1), -1)
         ranks = torch.arange(index.shape[1], device=index.device).expand_as(index)
@@ -159,7 +162,7 @@ class Tokens:
             return rank_of_token[:, :-1]
         return rank_of_token.gather(1, self.source.remainder(rank_of_token.shape[1]))
 
-    def survivors(self) -> Tensor:
+    def survivors(self) -> Float[Tensor, "B patches"]:
         """Which patches of the image still count `(B, patches)`: 1 = keep, 0 = dropped.
 
         Differentiable where the decision was drawn in training.
@@ -172,14 +175,14 @@ class Tokens:
         standing = alive.gather(1, self.source.clamp(min=0))
         return torch.where(self.source >= 0, (standing > 0).to(alive.dtype), 0.0)
 
-    def count(self) -> Tensor:
+    def count(self) -> Float[Tensor, " B"]:
         """Patch tokens that count for something, for each image `(B,)`."""
         if self.size is None:
             return self.x.new_full((self.x.shape[0],), self.patches.shape[1], dtype=torch.float32)
         return (self.size[:, self.prefix :] > 0).sum(dim=1, dtype=torch.float32)
 
 
-def take_rows(x: Tensor, index: Tensor) -> Tensor:
+def take_rows(x: Shaped[Tensor, "B T ..."], index: Int[Tensor, "B K"]) -> Shaped[Tensor, "B K ..."]:
     """Return the rows `index (B, K)` of `x (B, T, ...)`: `(B, K, ...)`.
 
     By one look-up of whole rows, which is faster than `gather` element by element.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from typing_extensions import override
 
@@ -34,7 +35,7 @@ class ATS(TokenReduction):
         return tokens.select(index).mask(drawn.gather(1, index))
 
 
-def significance(tokens: Tokens, attended: Attended) -> Tensor:
+def significance(tokens: Tokens, attended: Attended) -> Float[Tensor, "B N"]:
     """Scores `(B, N)` of the patch tokens that sum to 1; 0 for tokens of size 0."""
     attention = attended.weights(queries=1)[:, :, 0]  # (B, H, P+N)
     length = attended.value.float().norm(dim=-1)
@@ -44,7 +45,7 @@ def significance(tokens: Tokens, attended: Attended) -> Tensor:
     return scores / scores.sum(dim=1, keepdim=True).clamp(min=1e-12)
 
 
-def sample(scores: Tensor, count: int) -> Tensor:
+def sample(scores: Float[Tensor, "B N"], count: int) -> Int[Tensor, "B {count}"]:
     """Indices `(B, count)` where the cumulated `scores (B, N)` pass the middles of equal steps."""
     steps = (torch.arange(count, device=scores.device, dtype=scores.dtype) + 0.5) / count
     cumulated = scores.cumsum(dim=1).unsqueeze(1)  # (B, 1, N)

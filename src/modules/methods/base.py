@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -153,7 +154,7 @@ class TokenReduction(Method):
             return tokens
         return self.reduce(tokens, attended, self.schedule.num_keep(number, tokens.num_patches))
 
-    def after_mlp(self, layer: int, tokens: Tokens, moved: Tensor) -> Tokens:
+    def after_mlp(self, layer: int, tokens: Tokens, moved: Float[Tensor, "B T C"]) -> Tokens:
         """Return the tokens that leave block `layer`; `moved (B, P+N, C)` is what its MLP added."""
         return tokens
 
@@ -172,7 +173,7 @@ class SpatialRouting(Method):
     It works in the third resolution stage; every hook is the identity here.
     """
 
-    def route(self, layer: int, x: Tensor) -> TwoPaths | None:
+    def route(self, layer: int, x: Float[Tensor, "B N C"]) -> TwoPaths | None:
         """Decide who takes which path from block `layer` on; None for no new decision.
 
         Args:
@@ -181,6 +182,6 @@ class SpatialRouting(Method):
         """
         return None
 
-    def fast(self, layer: int, x: Tensor) -> Tensor:
+    def fast(self, layer: int, x: Float[Tensor, "B N C"]) -> Float[Tensor, "B N C"]:
         """Run the fast path beside the MLP of block `layer`, `(B, N, C)` to `(B, N, C)`."""
         return x

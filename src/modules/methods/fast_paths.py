@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -55,6 +56,6 @@ class FastPaths(SpatialRouting):
                 )
 
     @override
-    def fast(self, layer: int, x: Tensor) -> Tensor:
+    def fast(self, layer: int, x: Float[Tensor, "B N C"]) -> Float[Tensor, "B N C"]:
         out: Tensor = self.fast_paths[str(layer)](x)
         return out

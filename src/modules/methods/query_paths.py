@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
@@ -38,7 +39,7 @@ class QueryPaths(FastPaths):
         self.fast_paths = self.make_fast_paths(fast_path, geometry)
 
     @override
-    def route(self, layer: int, x: Tensor) -> TwoPaths | None:
+    def route(self, layer: int, x: Float[Tensor, "B N C"]) -> TwoPaths | None:
         number = self.number_at(layer)
         if number is None:
             return None

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
@@ -74,7 +75,7 @@ class Selection(TokenReduction):
         return self._select(self.number_at(layer), tokens, Seen(attended=attended))
 
     @override
-    def after_mlp(self, layer: int, tokens: Tokens, moved: Tensor) -> Tokens:
+    def after_mlp(self, layer: int, tokens: Tokens, moved: Float[Tensor, "B T C"]) -> Tokens:
         if self.selector.reads != "mlp":
             return tokens
         return self._select(self.number_at(layer + 1), tokens, Seen(moved=moved))

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...layers.tokens import Tokens
@@ -21,16 +22,16 @@ class Ranking:
         count: How many go on, K < N.
     """
 
-    score: Tensor
-    weight: Tensor
+    score: Float[Tensor, "B N"]
+    weight: Float[Tensor, "B N"]
     count: int
 
     @property
-    def kept(self) -> Tensor:
+    def kept(self) -> Int[Tensor, "B K"]:
         """Indices of the tokens that go on, `(B, K)`, best first."""
         return self.score.topk(self.count, dim=1).indices
 
-    def split(self) -> tuple[Tensor, Tensor]:
+    def split(self) -> tuple[Int[Tensor, "B K"], Int[Tensor, "B rest"]]:
         """Indices of the tokens that go on `(B, K)` and of the others `(B, N-K)`, best first."""
         order = self.score.argsort(dim=1, descending=True)
         return order[:, : self.count], order[:, self.count :]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 from typing_extensions import override
 
@@ -40,7 +41,7 @@ class Cells(Disposal):
         joined = ranking.count + cell.gather(1, dropped)
         return tokens.merge(grouped(kept, dropped, joined), ranking.count + self.side**2)
 
-    def _cells(self, tokens: Tokens) -> Tensor:
+    def _cells(self, tokens: Tokens) -> Int[Tensor, "B N"]:
         """Return the cell of each patch token, `(B, N)`; merged ones lie in one cell."""
         assert tokens.grid is not None
         rows, columns = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
@@ -16,10 +17,10 @@ class ClassTokenAttention(Selector):
     needs_class_token = True
 
     @override
-    def score(self, tokens: Tokens, number: int, seen: Seen) -> Tensor:
+    def score(self, tokens: Tokens, number: int, seen: Seen) -> Float[Tensor, "B N"]:
         assert seen.attended is not None
         return seen.attended.weights(queries=1)[:, :, 0, tokens.prefix :].mean(dim=1)
 
     @override
-    def weight(self, score: Tensor) -> Tensor:
+    def weight(self, score: Float[Tensor, "B N"]) -> Float[Tensor, "B N"]:
         return score

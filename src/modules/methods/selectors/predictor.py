@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -34,13 +35,13 @@ class MaskedPredictor(Selector):
         self.predictors = nn.ModuleList(Predictor(geometry.dim) for _ in schedule.locations)
 
     @override
-    def score(self, tokens: Tokens, number: int, seen: Seen) -> Tensor:
+    def score(self, tokens: Tokens, number: int, seen: Seen) -> Float[Tensor, "B N"]:
         return self._log_probabilities(tokens, number)[..., KEEP]
 
     @override
-    def draw(self, tokens: Tokens, number: int) -> Tensor:
+    def draw(self, tokens: Tokens, number: int) -> Float[Tensor, "B N"]:
         return gumbel_keep(self._log_probabilities(tokens, number))
 
-    def _log_probabilities(self, tokens: Tokens, number: int) -> Tensor:
+    def _log_probabilities(self, tokens: Tokens, number: int) -> Float[Tensor, "B N 2"]:
         scores: Tensor = self.predictors[number](tokens.patches, tokens.patch_size)
         return scores

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
@@ -30,6 +31,6 @@ class RepresentationShift(Selector):
             )
 
     @override
-    def score(self, tokens: Tokens, number: int, seen: Seen) -> Tensor:
+    def score(self, tokens: Tokens, number: int, seen: Seen) -> Float[Tensor, "B N"]:
         assert seen.moved is not None
         return seen.moved[:, tokens.prefix :].float().norm(dim=-1)

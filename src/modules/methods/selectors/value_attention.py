@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
@@ -21,7 +22,7 @@ class ClassTokenValue(ClassTokenAttention):
     """
 
     @override
-    def score(self, tokens: Tokens, number: int, seen: Seen) -> Tensor:
+    def score(self, tokens: Tokens, number: int, seen: Seen) -> Float[Tensor, "B N"]:
         assert seen.attended is not None
         attention = seen.attended.weights(queries=1)[:, :, 0, tokens.prefix :]  # (B, H, N)
         value = seen.attended.value[:, :, tokens.prefix :].float().norm(dim=-1)

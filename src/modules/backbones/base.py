@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from ...errors import InputError
 from ...measure.complexity import count_gmacs
 from ..methods.base import Geometry, Method
 from ..methods.dense import Dense
+from .timm_parts import Network
 
 __all__ = ["Geometry", "Level", "SparseBackbone", "SparseOutput", "Step", "timm_names"]
 
@@ -118,7 +119,7 @@ class SparseBackbone(nn.Module, ABC):
     classifies_tokens: ClassVar[bool] = False
     natural_method: ClassVar[str]
     natural_schedule: ClassVar[str]
-    any_size: ClassVar[dict[str, Any]] = {}
+    any_size: ClassVar[dict[str, bool]] = {}
     method: Method
 
     def __init__(self, backbone: nn.Module, method: Method) -> None:
@@ -166,22 +167,25 @@ class SparseBackbone(nn.Module, ABC):
         self.method.schedule = self.method.schedule.at(rho)
 
     @property
+    def _network(self) -> Network:
+        return cast(Network, self.backbone)
+
+    @property
     def image_size(self) -> tuple[int, int]:
         """Height and width in pixels of the images that the network was made for."""
-        embedding: Any = getattr(self.backbone, "patch_embed", None)
+        embedding = getattr(self.backbone, "patch_embed", None)
         made_for = getattr(embedding, "img_size", None) or self.pretrained_cfg["input_size"][1:]
         return int(made_for[0]), int(made_for[1])
 
     @property
     def num_classes(self) -> int:
         """Outputs of the classifier, as timm's networks say; 0 without one."""
-        return int(self.backbone.num_classes)  # type: ignore[arg-type]
+        return int(self._network.num_classes)
 
     @property
     def pretrained_cfg(self) -> dict[str, Any]:
         """What timm says of the network and its weights, preprocessing included."""
-        config: Any = self.backbone.pretrained_cfg
-        return dict(config)
+        return dict(self._network.pretrained_cfg)
 
     @property
     def default_cfg(self) -> dict[str, Any]:
@@ -190,7 +194,7 @@ class SparseBackbone(nn.Module, ABC):
 
     def reset_classifier(self, num_classes: int) -> None:
         """Replace the classifier by a new one for `num_classes`; 0 removes it."""
-        self.backbone.reset_classifier(num_classes)  # type: ignore[operator]
+        self._network.reset_classifier(num_classes)
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Return normed features `(B, N, C)` of the patches that are left of `images`."""
@@ -254,7 +258,7 @@ class SparseBackbone(nn.Module, ABC):
 
 
 def timm_names(
-    convert: Callable[[dict[str, Tensor], Any], dict[str, Tensor]],
+    convert: Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]],
     weights: dict[str, Tensor],
     network: nn.Module,
 ) -> dict[str, Tensor]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import cast
 
 import torch
 from timm.layers import AttentionRope, apply_rot_embed_cat
@@ -22,7 +23,7 @@ from .vit import attn_output, patch_margin
 ROPE = "rotary positions"
 
 
-class SparseEva(SequenceBackbone):
+class SparseEva(SequenceBackbone[EvaBlock]):
     """Walks timm's `Eva` block by block with its own modules.
 
     Modifications: attention reads token sizes, and a patch's rotary embedding stays with it.
@@ -84,10 +85,10 @@ class SparseEva(SequenceBackbone):
         return Tokens(x if norm is None else norm(x), prefix=net.num_prefix_tokens, data=data)
 
     @override
-    def blocks(self) -> nn.ModuleList:
-        return self.backbone.blocks
+    def blocks(self) -> Iterable[EvaBlock]:
+        return cast(Iterable[EvaBlock], self.backbone.blocks)
 
-    def attention(self, block: Any, tokens: Tokens) -> tuple[Tensor, Attended]:
+    def attention(self, block: EvaBlock, tokens: Tokens) -> tuple[Tensor, Attended]:
         """Timm's attention between its norm and its layer scale, reading sizes."""
         attn = block.attn
         normed = block.norm1(tokens.x)
@@ -105,7 +106,7 @@ class SparseEva(SequenceBackbone):
         return block.drop_path1(out), Attended(query, key, value, attn.scale, tokens.size)
 
     @override
-    def mlp(self, block: Any, x: Tensor) -> Tensor:
+    def mlp(self, block: EvaBlock, x: Tensor) -> Tensor:
         out = block.mlp(block.norm2(x))
         if block.gamma_2 is not None:
             out = block.gamma_2 * out
@@ -118,18 +119,18 @@ class SparseEva(SequenceBackbone):
         return pool_and_classify(net, x, tokens), x[:, tokens.prefix :], None
 
 
-def _query_key_value(attn: Any, x: Tensor) -> tuple[Tensor, ...]:
+def _query_key_value(attn: EvaAttention | AttentionRope, x: Tensor) -> tuple[Tensor, ...]:
     if attn.qkv is None:
         return attn.q_proj(x), attn.k_proj(x), attn.v_proj(x)
     if getattr(attn, "q_bias", None) is None:
         return attn.qkv(x).chunk(3, dim=-1)
-    bias = torch.cat((attn.q_bias, attn.k_bias, attn.v_bias))
+    bias = torch.cat(cast(tuple[Tensor, ...], (attn.q_bias, attn.k_bias, attn.v_bias)))
     if attn.qkv_bias_separate:
         return (attn.qkv(x) + bias).chunk(3, dim=-1)
     return F.linear(x, attn.qkv.weight, bias).chunk(3, dim=-1)
 
 
-def _rotated(attn: Any, x: Tensor, tokens: Tokens) -> Tensor:
+def _rotated(attn: EvaAttention | AttentionRope, x: Tensor, tokens: Tokens) -> Tensor:
     if ROPE not in tokens.data:
         return x
     rope = tokens.data[ROPE].unsqueeze(1)  # (B, 1, N, D)

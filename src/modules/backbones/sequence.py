@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, cast
+from typing import Generic, cast
 
 from torch import Tensor, nn
 from typing_extensions import override
@@ -16,9 +17,10 @@ from ..methods.base import Method, TokenReduction
 from ..schedules import evenly_spaced
 from .base import Level, SparseBackbone, SparseOutput, Step
 from .departures import Departures, Hooks
+from .timm_parts import BlockT, PlainTransformer
 
 
-class SequenceBackbone(SparseBackbone):
+class SequenceBackbone(SparseBackbone, Generic[BlockT]):
     """Walks a network whose blocks are attention and MLP over one sequence of tokens."""
 
     method: TokenReduction
@@ -58,15 +60,15 @@ class SequenceBackbone(SparseBackbone):
         """Turn images `(B, 3, S, S)` into the tokens that enter the first block."""
 
     @abstractmethod
-    def blocks(self) -> nn.ModuleList | nn.Sequential:
+    def blocks(self) -> Iterable[BlockT]:
         """Return the blocks in order."""
 
     @abstractmethod
-    def attention(self, block: Any, tokens: Tokens) -> tuple[Tensor, Attended]:
+    def attention(self, block: BlockT, tokens: Tokens) -> tuple[Tensor, Attended]:
         """Return the attention branch of `block` `(B, P+N, C)`, no residual, and its inputs."""
 
     @abstractmethod
-    def mlp(self, block: Any, x: Tensor) -> Tensor:
+    def mlp(self, block: BlockT, x: Tensor) -> Tensor:
         """Return the MLP branch of `block`, `(B, P+N, C)`, without residual."""
 
     @abstractmethod
@@ -93,7 +95,7 @@ class SequenceBackbone(SparseBackbone):
 
     @override
     def levels(self) -> tuple[Level, ...]:
-        last = cast(Any, self.backbone.feature_info)[-1]
+        last = self._network.feature_info[-1]
         return (Level(last["num_chs"], last["reduction"]),)
 
     def with_maps(self, images: Tensor) -> SparseOutput:
@@ -103,13 +105,13 @@ class SequenceBackbone(SparseBackbone):
         """
         departures = Departures(self.method)
         tokens, steps = self._walk(images, departures)
-        net: Any = self.backbone
-        whole = net.norm(departures.whole(tokens))  # (B, patches, C)
+        whole = self._network.norm(departures.whole(tokens))  # (B, patches, C)
         assert tokens.grid is not None
         return self._output(tokens, steps, (whole.transpose(1, 2).unflatten(2, tokens.grid),))
 
     def _walk(self, images: Tensor, method: Hooks) -> tuple[Tokens, tuple[Step, ...]]:
-        grid = cast(Any, self.backbone).patch_embed.dynamic_feat_size(images.shape[-2:])
+        height, width = images.shape[-2:]
+        grid = self._network.patch_embed.dynamic_feat_size((height, width))
         tokens = replace(self.embed(images), grid=grid)
         steps: list[Step] = []
         for layer, block in enumerate(self.blocks()):
@@ -144,9 +146,13 @@ class SequenceBackbone(SparseBackbone):
             summaries=tokens.summaries,
         )
 
+    @property
+    def _network(self) -> PlainTransformer:
+        return cast(PlainTransformer, self.backbone)
+
     def _covered(self) -> tuple[int, int] | None:
         if self.margin(self.backbone) is None:
             return None
-        embed = cast(Any, self.backbone).patch_embed
+        embed = self._network.patch_embed
         (rows, columns), (height, width) = embed.grid_size, embed.patch_size
         return rows * height, columns * width

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Generic, cast
 
 from torch import Tensor, nn
 from typing_extensions import override
@@ -14,11 +14,12 @@ from ...errors import InputError
 from ..layers.paths import Path, TwoPaths
 from ..methods.base import Method, SpatialRouting
 from .base import Level, SparseBackbone, SparseOutput, Step
+from .timm_parts import BlockT, Network, Stage
 
 ROUTED = 2  # the third resolution stage holds most of the blocks and of the cost
 
 
-class SpatialBackbone(SparseBackbone):
+class SpatialBackbone(SparseBackbone, Generic[BlockT]):
     """Walks a network of resolution stages; the map stays whole in all of them."""
 
     method: SpatialRouting
@@ -45,7 +46,7 @@ class SpatialBackbone(SparseBackbone):
         """Images `(B, 3, H, W)` to the map that enters the first stage, in the family's layout."""
 
     @abstractmethod
-    def stages(self) -> Iterable[Any]:
+    def stages(self) -> Sequence[Stage[BlockT]]:
         """Return the stages in order, each with `downsample` and `blocks`."""
 
     @abstractmethod
@@ -57,7 +58,7 @@ class SpatialBackbone(SparseBackbone):
         """Return the map as `(B, C, H, W)`."""
 
     @abstractmethod
-    def routed(self, block: Any, x: Tensor, paths: TwoPaths, fast: Path) -> Tensor:
+    def routed(self, block: BlockT, x: Tensor, paths: TwoPaths, fast: Path) -> Tensor:
         """Run the block: token mixing everywhere, the MLP on the slow path only."""
 
     @abstractmethod
@@ -70,7 +71,7 @@ class SpatialBackbone(SparseBackbone):
 
     @override
     def levels(self) -> tuple[Level, ...]:
-        infos: Any = self.backbone.feature_info
+        infos = cast(Network, self.backbone).feature_info
         return tuple(Level(info["num_chs"], info["reduction"]) for info in infos)
 
     def with_maps(self, images: Tensor) -> SparseOutput:

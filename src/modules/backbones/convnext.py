@@ -30,7 +30,7 @@ class SparseConvNeXt(SpatialBackbone[ConvNeXtBlock]):
 
     @staticmethod
     def check(network: nn.Module) -> None:
-        """The MLPs of the third stage must treat each position by itself."""
+        """Check that the MLPs of the third stage treat each position by itself."""
         assert isinstance(network, ConvNeXt)
         for block in stages_of(network)[ROUTED].blocks:
             if type(block) is not ConvNeXtBlock or type(block.mlp) is not Mlp:
@@ -79,14 +79,14 @@ class SparseConvNeXt(SpatialBackbone[ConvNeXtBlock]):
         return block.drop_path(branch.transpose(1, 2).view_as(x)) + block.shortcut(x)
 
     def tail(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Timm's head; the norm that it applies after pooling is applied to each position."""
+        """Run timm's head; the norm that it applies after pooling is applied to each position."""
         net = self.backbone
         x = net.norm_pre(x)
         normed = net.head.norm(x) if isinstance(net.head, NormMlpClassifierHead) else x
         return net.forward_head(x), self.positions(normed)
 
     def import_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """From DynamicCNN's names, or the dense network's (its authors' or timm's).
+        """Rename from DynamicCNN's names, or the dense network's (its authors' or timm's).
 
         Predictors are 1x1 convolutions there.
         """

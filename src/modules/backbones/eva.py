@@ -35,7 +35,7 @@ class SparseEva(SequenceBackbone[EvaBlock]):
 
     @staticmethod
     def check(network: nn.Module) -> None:
-        """Blocks must be pre-norm; one rotary embedding must serve all blocks and heads."""
+        """Check that blocks are pre-norm and share one rotary embedding, as all their heads do."""
         assert isinstance(network, Eva)
         check_pooling(network)
         if getattr(network, "rope_mixed", False):
@@ -77,7 +77,7 @@ class SparseEva(SequenceBackbone[EvaBlock]):
         )
 
     def embed(self, images: Tensor) -> Tokens:
-        """Patch embedding, position embedding, prefix tokens; rotary embedding of the patches."""
+        """Embed patches and their positions, add prefix tokens and rotary positions."""
         net = self.backbone
         x, rope = net._pos_embed(net.patch_embed(images))
         norm = getattr(net, "norm_pre", None)
@@ -89,7 +89,7 @@ class SparseEva(SequenceBackbone[EvaBlock]):
         return cast(Iterable[EvaBlock], self.backbone.blocks)
 
     def attention(self, block: EvaBlock, tokens: Tokens) -> tuple[Tensor, Attended]:
-        """Timm's attention between its norm and its layer scale, reading sizes."""
+        """Run timm's attention between its norm and its layer scale, reading sizes."""
         attn = block.attn
         normed = block.norm1(tokens.x)
         query, key, value = (

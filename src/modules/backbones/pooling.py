@@ -1,4 +1,4 @@
-"""How plain transformers pool tokens that stand for none, one or several patches."""
+"""Pools, as plain transformers do, tokens that stand for none, one or several patches."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def check_pooling(network: nn.Module) -> None:
 
 
 def pool_and_classify(network: nn.Module, x: Tensor, tokens: Tokens) -> Tensor:
-    """The network's own head on `x (B, P+N, C)`; pooling over tokens weighs them by size."""
+    """Run the network's own head on `x (B, P+N, C)`; pooling over tokens weighs them by size."""
     net = cast(PlainTransformer, network)
     pool = net.attn_pool
     if tokens.size is None or (pool is None and net.global_pool in ("token", "")):
@@ -59,7 +59,7 @@ def _pooled(pooling: str, x: Tensor, size: Tensor) -> Tensor:
 
 
 def _attended(pool: AttentionPoolLatent, x: Tensor, size: Tensor) -> Tensor:
-    """Timm's `AttentionPoolLatent.forward` on `x (B, T, C)`, reading `size (B, T)`."""
+    """Run timm's `AttentionPoolLatent.forward` on `x (B, T, C)`, reading `size (B, T)`."""
     heads = (pool.num_heads, pool.head_dim)
     query = pool.q(pool.latent.expand(x.shape[0], -1, -1)).unflatten(-1, heads).transpose(1, 2)
     key, value = pool.kv(x).unflatten(-1, (2, *heads)).permute(2, 0, 3, 1, 4)  # (B, H, T, D) each

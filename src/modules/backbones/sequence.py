@@ -73,14 +73,14 @@ class SequenceBackbone(SparseBackbone, Generic[BlockT]):
 
     @abstractmethod
     def classify(self, tokens: Tokens) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Tokens after the last block to logits `(B, classes)`, features and token logits.
+        """Turn the last block's tokens into logits `(B, classes)`, features and token logits.
 
         The features are normed, `(B, N, C)`; token logits are `(B, N, classes)`, or None where
         the network does not classify its tokens.
         """
 
     def import_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """From DynamicViT's names, which are timm's but for the predictors."""
+        """Rename from DynamicViT's names, which are timm's but for the predictors."""
         released = "score_predictor."
         return {
             "method.selector.predictors." + key.removeprefix(released)
@@ -99,7 +99,7 @@ class SequenceBackbone(SparseBackbone, Generic[BlockT]):
         return (Level(last["num_chs"], last["reduction"]),)
 
     def with_maps(self, images: Tensor) -> SparseOutput:
-        """The same walk; patches that left return to their places as they were when they left.
+        """Walk as `forward`; patches that left return to their places as they were then.
 
         The map is normed.
         """

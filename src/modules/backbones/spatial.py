@@ -37,13 +37,13 @@ class SpatialBackbone(SparseBackbone, Generic[BlockT]):
 
     @staticmethod
     def natural_locations(depth: int, count: int) -> tuple[int, ...]:
-        """The released networks': each ninth of the stage, as (1, 2, 3) of 6 or 9 blocks."""
+        """Return the released networks': each ninth of the stage, as (1, 2, 3) of 6 or 9 blocks."""
         step = max(1, round(depth / 9))
         return tuple(step * (i + 1) for i in range(count) if step * (i + 1) < depth)
 
     @abstractmethod
     def stem(self, images: Tensor) -> Tensor:
-        """Images `(B, 3, H, W)` to the map that enters the first stage, in the family's layout."""
+        """Turn images `(B, 3, H, W)` into the map that enters the first stage, in the family's layout."""
 
     @abstractmethod
     def stages(self) -> Sequence[Stage[BlockT]]:
@@ -63,7 +63,7 @@ class SpatialBackbone(SparseBackbone, Generic[BlockT]):
 
     @abstractmethod
     def tail(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The last stage's map to logits `(B, classes)` and its normed positions `(B, N, C)`."""
+        """Turn the last map into logits `(B, classes)` and its normed positions `(B, N, C)`."""
 
     def forward(self, images: Tensor) -> SparseOutput:
         """Walk the stages and ask the method before each block of the third."""
@@ -75,7 +75,7 @@ class SpatialBackbone(SparseBackbone, Generic[BlockT]):
         return tuple(Level(info["num_chs"], info["reduction"]) for info in infos)
 
     def with_maps(self, images: Tensor) -> SparseOutput:
-        """The same walk; a stage's map is what leaves its last block, not normed."""
+        """Walk as `forward`; a stage's map is what leaves its last block, not normed."""
         return self._walk(images, collect=True)
 
     def _walk(self, images: Tensor, *, collect: bool) -> SparseOutput:

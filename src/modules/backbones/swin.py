@@ -37,7 +37,7 @@ class SparseSwin(SpatialBackbone[SwinBlock]):
 
     @staticmethod
     def check(network: nn.Module) -> None:
-        """Windows must divide the map of each stage, unless the network pads for any size."""
+        """Check that windows divide the map of each stage, if the network does not pad it."""
         assert isinstance(network, Swin)
         stages = stages_of(network)
         check_third_stage(network, stages)
@@ -66,7 +66,7 @@ class SparseSwin(SpatialBackbone[SwinBlock]):
         return Geometry(blocks[0].dim, len(blocks), height * width)
 
     def stem(self, images: Tensor) -> Tensor:
-        """Patch embedding; where patches do not divide the image, it is padded as by timm's ViT."""
+        """Embed patches; where they do not divide the image, it is padded as by timm's ViT."""
         embed = cast(PatchEmbed, self.backbone.patch_embed)
         sides = zip(images.shape[-2:], embed.patch_size, strict=True)
         bottom, right = (-side % length for side, length in sides)
@@ -88,7 +88,7 @@ class SparseSwin(SpatialBackbone[SwinBlock]):
         return x.permute(0, 3, 1, 2)
 
     def routed(self, block: SwinBlock, x: Tensor, paths: TwoPaths, fast: Path) -> Tensor:
-        """V1 norms before attention and MLP, V2 after."""
+        """Run the block; V1 norms before attention and MLP, V2 after."""
         pre_norm = isinstance(block, SwinTransformerBlock)
         attended = block._attn(block.norm1(x)) if pre_norm else block.norm1(block._attn(x))
         x = x + block.drop_path1(attended)
@@ -106,7 +106,7 @@ class SparseSwin(SpatialBackbone[SwinBlock]):
         return self.backbone.forward_head(x), x.flatten(1, 2)
 
     def import_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """From DynamicSwin's names, or the dense network's (its authors' or timm's).
+        """Rename from DynamicSwin's names, or the dense network's (its authors' or timm's).
 
         Theirs have the downsampling at a stage's end, timm's at the next one's start.
         """
@@ -145,7 +145,7 @@ def check_third_stage(network: nn.Module, stages: Sequence[Stage[SwinBlock]]) ->
 
 
 def _sizes_that_fit(side: int, patch: int, windows: list[tuple[int, int]]) -> str:
-    """The next smaller and larger image whose maps are whole windows in each stage."""
+    """Name the next smaller and larger image whose maps are whole windows in each stage."""
 
     def fits(size: int) -> bool:
         lengths = [-(-size // patch // 2**stage) for stage in range(len(windows))]

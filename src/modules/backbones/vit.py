@@ -29,7 +29,7 @@ class TimmViT(SequenceBackbone[Block]):
 
     @staticmethod
     def check(network: nn.Module) -> None:
-        """Blocks must be pre-norm `Block`s with timm's standard attention."""
+        """Check that blocks are pre-norm `Block`s with timm's standard attention."""
         assert isinstance(network, VisionTransformer)
         check_pooling(network)
         for block in network.blocks:
@@ -71,7 +71,7 @@ class TimmViT(SequenceBackbone[Block]):
         return cast(Iterable[Block], self.backbone.blocks)
 
     def attention(self, block: Block, tokens: Tokens) -> tuple[Tensor, Attended]:
-        """Timm's `Attention.forward` between its norm and its layer scale, reading sizes."""
+        """Run timm's `Attention.forward` between its norm and its layer scale, reading sizes."""
         normed = block.norm1(tokens.x)
         attn = cast(Attention, block.attn)
         heads = attn.qkv(normed).unflatten(-1, (3, attn.num_heads, attn.head_dim))
@@ -90,7 +90,7 @@ class TimmViT(SequenceBackbone[Block]):
 
 
 class SparseViT(TimmViT):
-    """Timm's `VisionTransformer`, distilled ones too; average pooling weighs features by size."""
+    """Walks timm's `VisionTransformer`, distilled ones too; pooling weighs features by size."""
 
     networks = (VisionTransformer,)
     example = "deit_small_patch16_224"
@@ -103,7 +103,7 @@ class SparseViT(TimmViT):
 
 
 def patch_margin(network: nn.Module) -> tuple[int, int] | None:
-    """Sides in pixels of image and patch where patches leave a margin, which timm drops."""
+    """Return the sides in pixels of image and patch where a margin is left, which timm drops."""
     embed = cast(PlainTransformer, network).patch_embed
     if getattr(embed, "dynamic_img_pad", False):
         return None
@@ -112,7 +112,7 @@ def patch_margin(network: nn.Module) -> tuple[int, int] | None:
 
 
 def attn_output(attn: nn.Module, mixed: Tensor, normed: Tensor) -> Tensor:
-    """What timm does with the heads' outputs `mixed (B, T, C)`: norm, gate, projection."""
+    """Apply what timm does to the heads' outputs `mixed (B, T, C)`: norm, gate, projection."""
     norm, gate = getattr(attn, "norm", None), getattr(attn, "gate", None)  # younger than our floor
     if norm is not None:
         mixed = norm(mixed)

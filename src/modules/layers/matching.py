@@ -1,4 +1,4 @@
-"""Which tokens go together: bipartite matchings of similar ones."""
+"""Match similar tokens to each other, half of them to the other half."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 def alternate(
     count: int, prefix: int, device: torch.device
 ) -> tuple[Int[Tensor, " A"], Int[Tensor, " M"]]:
-    """Patch tokens in turn: the half that may leave, and the half that may receive.
+    """Return every other patch token, as those that may leave, and the rest, that may receive.
 
     The turns count prefix tokens too, as ToMe does, whose class token is the first that may leave
     (and never does).
@@ -54,7 +54,7 @@ def groups(
     target: Int[Tensor, "B move"],
     targets: int,
 ) -> Int[Tensor, "B stay+move+{targets}"]:
-    """New index of each token when sources that stay come first and targets after them.
+    """Return the new index of each token when sources that stay come first and targets after them.
 
     Args:
         staying: `(B, A-m)`, sources.

@@ -17,7 +17,7 @@ Path = Callable[[Tensor], Tensor]
 
 
 class TwoPaths(ABC):
-    """A decision for each position; both kinds compute the same under the same decision.
+    """Holds a decision for each position; both kinds compute the same under the same decision.
 
     Paths are merged in the block that splits them, so that every later decision reads what is
     true now. (The released code carries both maps on and reads stale ones in training.)
@@ -28,7 +28,7 @@ class TwoPaths(ABC):
     @property
     @abstractmethod
     def decision(self) -> Float[Tensor, "B N"]:
-        """`(B, N)`, 1 = slow path."""
+        """Return the decision `(B, N)`, 1 = slow path."""
 
     @abstractmethod
     def run(self, x: Float[Tensor, "B N C"], slow: Path, fast: Path) -> Float[Tensor, "B N C"]:
@@ -37,7 +37,7 @@ class TwoPaths(ABC):
 
 @dataclass(frozen=True)
 class Blended(TwoPaths):
-    """Training: every position goes both ways and `keep (B, N)` blends the results.
+    """Sends every position both ways, in training; `keep (B, N)` blends the results.
 
     Differentiable in `keep`.
     """
@@ -58,7 +58,7 @@ class Blended(TwoPaths):
 
 @dataclass(frozen=True)
 class Gathered(TwoPaths):
-    """Each position goes one way: inference, and training of selectors that do not blend.
+    """Sends each position one way, at inference and in training of selectors that do not blend.
 
     Attributes:
         order: `(B, N)`, positions, those of the slow path first.
@@ -78,7 +78,7 @@ class Gathered(TwoPaths):
         return torch.empty_like(slow).scatter(1, self.order, slow)
 
     def run(self, x: Float[Tensor, "B N C"], slow: Path, fast: Path) -> Float[Tensor, "B N C"]:
-        """Look up whole rows, compute both kinds, write each to its place."""
+        """Look up all rows of a path at once, compute both paths, write each row to its place."""
         flat = x.flatten(0, 1)  # (B*N, C)
         start = x.shape[1] * torch.arange(x.shape[0], device=x.device)
         rows = self.order + start.unsqueeze(1)
@@ -91,7 +91,7 @@ class Gathered(TwoPaths):
 
 
 class FastPath(nn.Module):
-    """A cheap stand-in for a block's MLP; in paper B a norm and one linear layer.
+    """Stands in for a block's MLP at little cost; in paper B a norm and one linear layer.
 
     Networks whose blocks scale their branches get a scale here too (`gamma`).
     """
@@ -107,21 +107,21 @@ class FastPath(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def forward(self, x: Float[Tensor, "B N C"]) -> Float[Tensor, "B N C"]:
-        """`(B, N, C)` to `(B, N, C)`, position by position."""
+        """Turn `(B, N, C)` into `(B, N, C)`, position by position."""
         out: Tensor = self.layers(x)
         return out if self.gamma is None else out * self.gamma
 
 
 class NoBranch(nn.Module):
-    """The fast path that adds nothing: the position passes as it is."""
+    """Adds nothing: the position passes as it is."""
 
     def forward(self, x: Float[Tensor, "B N C"]) -> Float[Tensor, "B N C"]:
-        """Zeros like `x (B, N, C)`."""
+        """Return zeros like `x (B, N, C)`."""
         return torch.zeros_like(x)
 
 
 def make_fast_path(kind: str, dim: int, layer_scale: float | None) -> nn.Module:
-    """One of the fast paths `identity`, `linear` (paper B) and `mlp` (a quarter as wide).
+    """Make one of the fast paths `identity`, `linear` (paper B) and `mlp` (a quarter as wide).
 
     Args:
         kind: Its name.

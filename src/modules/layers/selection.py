@@ -1,4 +1,4 @@
-"""Decisions drawn from scores in training."""
+"""Draws decisions from scores in training."""
 
 from __future__ import annotations
 

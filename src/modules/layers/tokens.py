@@ -17,7 +17,7 @@ _SMALLEST_WEIGHT = 1e-30
 
 @dataclass(frozen=True)
 class Tokens:
-    """Prefix tokens (class, distillation, registers) followed by patch tokens.
+    """Holds prefix tokens (class, distillation, registers) and, behind them, patch tokens.
 
     Attributes:
         x: `(B, P+N, C)`; N shrinks when tokens are removed.
@@ -44,21 +44,21 @@ class Tokens:
 
     @property
     def patches(self) -> Float[Tensor, "B N C"]:
-        """Patch tokens `(B, N, C)`."""
+        """Return the patch tokens `(B, N, C)`."""
         return self.x[:, self.prefix :]
 
     @property
     def patch_size(self) -> Float[Tensor, "B N"] | None:
-        """Sizes of the patch tokens `(B, N)`, or None for all ones."""
+        """Return the sizes of the patch tokens `(B, N)`, or None for all ones."""
         return None if self.size is None else self.size[:, self.prefix :]
 
     @property
     def num_patches(self) -> int:
-        """Patches of the image, before anything was removed."""
+        """Count the patches of the image before anything was removed."""
         return self.source.shape[1] if self.source is not None else self.patches.shape[1]
 
     def with_x(self, x: Float[Tensor, "B T C"]) -> Tokens:
-        """The same tokens with other contents."""
+        """Return the same tokens with other contents."""
         return replace(self, x=x)
 
     def mask(self, keep: Float[Tensor, "B N"]) -> Tokens:
@@ -163,7 +163,7 @@ class Tokens:
         return rank_of_token.gather(1, self.source.remainder(rank_of_token.shape[1]))
 
     def survivors(self) -> Float[Tensor, "B patches"]:
-        """Which patches of the image still count `(B, patches)`: 1 = keep, 0 = dropped.
+        """Return which patches of the image still count, `(B, patches)`: 1 = keep, 0 = dropped.
 
         Differentiable where the decision was drawn in training.
         """
@@ -176,7 +176,7 @@ class Tokens:
         return torch.where(self.source >= 0, (standing > 0).to(alive.dtype), 0.0)
 
     def count(self) -> Float[Tensor, " B"]:
-        """Patch tokens that count for something, for each image `(B,)`."""
+        """Count the patch tokens of positive size in each image, `(B,)`."""
         if self.size is None:
             return self.x.new_full((self.x.shape[0],), self.patches.shape[1], dtype=torch.float32)
         return (self.size[:, self.prefix :] > 0).sum(dim=1, dtype=torch.float32)

@@ -16,7 +16,7 @@ from .fast_paths import FastPaths
 
 
 class Asymmetric(FastPaths):
-    """A predictor before each location scores all positions anew.
+    """Scores all positions anew by a predictor before each location.
 
     From the first location on, the blocks' MLPs serve the positions most likely kept and a cheap
     fast path serves the others. In training a decision is drawn for each position (Gumbel,

@@ -13,7 +13,7 @@ from .base import TokenReduction
 
 
 class ATS(TokenReduction):
-    """After the attention of each location tokens are drawn by their significance.
+    """Draws tokens by their significance after the attention of each location.
 
     Significance is the class token's attention times the value's length (Eq. 4). Its cumulated sum
     is read at `num_keep` equal steps (inverse transform sampling); a token read twice goes on
@@ -36,7 +36,7 @@ class ATS(TokenReduction):
 
 
 def significance(tokens: Tokens, attended: Attended) -> Float[Tensor, "B N"]:
-    """Scores `(B, N)` of the patch tokens that sum to 1; 0 for tokens of size 0."""
+    """Return scores `(B, N)` of the patch tokens that sum to 1; 0 for tokens of size 0."""
     attention = attended.weights(queries=1)[:, :, 0]  # (B, H, P+N)
     length = attended.value.float().norm(dim=-1)
     scores = (attention * length).sum(dim=1)[:, tokens.prefix :]
@@ -46,7 +46,7 @@ def significance(tokens: Tokens, attended: Attended) -> Float[Tensor, "B N"]:
 
 
 def sample(scores: Float[Tensor, "B N"], count: int) -> Int[Tensor, "B {count}"]:
-    """Indices `(B, count)` where the cumulated `scores (B, N)` pass the middles of equal steps."""
+    """Return where the cumulated `scores (B, N)` pass the middles of equal steps, `(B, count)`."""
     steps = (torch.arange(count, device=scores.device, dtype=scores.dtype) + 0.5) / count
     cumulated = scores.cumsum(dim=1).unsqueeze(1)  # (B, 1, N)
     index = (cumulated < steps.unsqueeze(1)).sum(dim=2)  # as searchsorted, which ONNX lacks

@@ -122,7 +122,7 @@ class Method(nn.Module, ABC):
 
 
 class TokenReduction(Method):
-    """A method on the token sequence of a plain transformer; every hook is the identity here.
+    """Acts on the token sequence of a plain transformer; every hook is the identity here.
 
     Most act at the schedule's locations: they override `decide` or `reduce`. One that acts
     elsewhere overrides `before_block`, `after_attention` or `after_mlp`.
@@ -168,7 +168,7 @@ class TokenReduction(Method):
 
 
 class SpatialRouting(Method):
-    """A method that keeps the feature map whole and spares positions the blocks' MLPs.
+    """Keeps the feature map complete and spares positions the blocks' MLPs.
 
     It works in the third resolution stage; every hook is the identity here.
     """

@@ -13,7 +13,7 @@ from .base import Geometry, SpatialRouting
 
 
 class FastPaths(SpatialRouting):
-    """A cheap fast path beside the MLP of each block from the first location on (paper B).
+    """Puts a cheap fast path beside the MLP of each block from the first location on (paper B).
 
     Subclasses choose in `route` which positions take it.
     """

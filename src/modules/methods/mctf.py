@@ -18,7 +18,7 @@ SIMILARITY, INFORMATION, SIZE = 1.0, 20.0, 40.0
 
 
 class MCTF(TokenReduction):
-    """After the attention of each location tokens fuse that are similar, uninformative and small.
+    """Fuses tokens that are similar, uninformative and small after each location's attention.
 
     The attraction of two tokens is the product of the three criteria, each tempered (Eq. 3-6);
     the matching goes both ways, half of the moves each; a token weighs by how much attention it
@@ -75,7 +75,7 @@ def attraction(
     leaving: Int[Tensor, " A"],
     receiving: Int[Tensor, " M"],
 ) -> Float[Tensor, "B A M"]:
-    """Attraction `(B, A, M)` of each leaving to each receiving token.
+    """Return the attraction `(B, A, M)` of each leaving to each receiving token.
 
     Args:
         x: `(B, N, C)`.

@@ -16,7 +16,7 @@ from .selectors.query import LearnedQuery
 
 
 class QueryPaths(FastPaths):
-    """A learned query before each location scores all positions anew (see `LearnedQuery`).
+    """Scores all positions anew by a learned query before each location (see `LearnedQuery`).
 
     Training computes what inference computes: the MLP on the best positions, the fast path on the
     others. Scores learn from an auxiliary loss (`src.modules.auxiliary`).

@@ -1,4 +1,4 @@
-"""A method as a selector, which scores tokens, and a disposal of those that it leaves out."""
+"""Combines a selector, which scores tokens, with a disposal of those that it leaves out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .selectors.base import Seen, Selector
 
 
 class Selection(TokenReduction):
-    """At each location the `num_keep` best patch tokens go on; the disposal gets the others.
+    """Lets the `num_keep` best patch tokens go on at each location; the disposal gets the others.
 
     Training removes tokens as inference does, so that a step is as much cheaper as inference is;
     only a selector that draws its decisions (`Selector.draw`) masks them in training instead.

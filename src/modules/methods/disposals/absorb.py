@@ -13,7 +13,7 @@ from .base import Disposal, Ranking
 
 
 class Absorb(Disposal):
-    """Each selected token absorbs the others that are most similar to it; sizes add up.
+    """Averages each of the others into the selected token most similar to it; sizes add up.
 
     The average is weighted by size, and attention then weighs a token by its size (ToMe's
     proportional attention), so that nothing of the image is lost to it. Similarity is the cosine of

@@ -1,4 +1,4 @@
-"""The interface of disposals: they make the tokens that go on from those that were selected."""
+"""Defines disposals, which make the tokens that go on from those that were selected."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ...layers.tokens import Tokens
 
 @dataclass(frozen=True)
 class Ranking:
-    """The patch tokens of a location by their scores.
+    """Ranks the patch tokens of a location by their scores.
 
     Attributes:
         score: `(B, N)`, higher goes on.
@@ -28,11 +28,11 @@ class Ranking:
 
     @property
     def kept(self) -> Int[Tensor, "B K"]:
-        """Indices of the tokens that go on, `(B, K)`, best first."""
+        """Return the indices of the tokens that go on, `(B, K)`, best first."""
         return self.score.topk(self.count, dim=1).indices
 
     def split(self) -> tuple[Int[Tensor, "B K"], Int[Tensor, "B rest"]]:
-        """Indices of the tokens that go on `(B, K)` and of the others `(B, N-K)`, best first."""
+        """Return those that go on `(B, K)` and the others `(B, N-K)`, as indices, best first."""
         order = self.score.argsort(dim=1, descending=True)
         return order[:, : self.count], order[:, self.count :]
 

@@ -14,7 +14,7 @@ from .base import Disposal, Ranking
 
 
 class Cells(Disposal):
-    """The others go on as one mean for each of `side x side` cells that the image is cut into.
+    """Averages the others within each of `side x side` cells that the image is cut into.
 
     Means are weighted by size, and sizes add up. At later locations a mean competes like any other
     token; if it is left out, the new mean of its cell takes it in. A cell that nothing fell into

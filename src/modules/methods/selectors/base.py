@@ -1,4 +1,4 @@
-"""The interface of selectors: they score patch tokens, and the highest scores go on."""
+"""Defines selectors, which score patch tokens; the highest scores go on."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..base import Geometry
 
 @dataclass(frozen=True)
 class Seen:
-    """What a block just did to the tokens, for selectors that score by it.
+    """Holds what a block just did to the tokens, for selectors that score by it.
 
     Attributes:
         attended: What the attention of the location's block saw.

@@ -12,7 +12,7 @@ from .base import Seen, Selector
 
 
 class Chance(Selector):
-    """A uniform random score, drawn anew for each image and location."""
+    """Draws a uniform random score anew for each image and location."""
 
     @override
     def score(self, tokens: Tokens, number: int, seen: Seen) -> Float[Tensor, "B N"]:

@@ -11,7 +11,7 @@ from .base import Seen, Selector
 
 
 class ClassTokenAttention(Selector):
-    """The class token's attention to each patch, averaged over the heads; nothing to learn."""
+    """Scores by the class token's attention, averaged over the heads; nothing to learn."""
 
     reads = "attention"
     needs_class_token = True

@@ -11,7 +11,7 @@ from .base import Seen, Selector
 
 
 class TokenNorm(Selector):
-    """The Euclidean norm of each token as it enters the block; nothing to learn."""
+    """Scores by the Euclidean norm of each token as it enters the block; nothing to learn."""
 
     @override
     def score(self, tokens: Tokens, number: int, seen: Seen) -> Float[Tensor, "B N"]:

@@ -17,7 +17,7 @@ from .base import Seen, Selector
 
 
 class PositionScore(Selector):
-    """One learned score for each position and location, the same in every image.
+    """Learns one score for each position and location, the same in every image.
 
     A merged token scores the mean of its positions, a fused one, which has none, lowest. In
     training a decision is drawn for each position (Gumbel, straight-through).

@@ -16,7 +16,7 @@ from .base import Seen, Selector
 
 
 class MaskedPredictor(Selector):
-    """A predictor for each location; a patch's score is its log-probability of being kept.
+    """Scores a patch by its log-probability of being kept, from a predictor for each location.
 
     In training a decision is drawn for each token (Gumbel, straight-through).
     """

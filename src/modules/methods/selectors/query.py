@@ -15,7 +15,7 @@ from .base import Seen, Selector
 
 
 class LearnedQuery(Selector):
-    r"""One learned vector `q` for each location; a patch's score is `q . norm(x)`.
+    r"""Scores a patch by `q . norm(x)`, with one learned vector `q` for each location.
 
     Scores never pass a gradient to the network: `x` is detached. They learn from an auxiliary loss
     on `summary`, the softmax-weighted mean of the normed patches, so that patches which help an

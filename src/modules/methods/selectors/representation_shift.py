@@ -13,7 +13,7 @@ from .base import Seen, Selector
 
 
 class RepresentationShift(Selector):
-    """The Euclidean norm of what the MLP of the block before added to each token.
+    """Scores by the Euclidean norm of what the MLP of the block before added to each token.
 
     Nothing to learn, and no attention map to read. The paper compares a token before and after the
     MLP; here the residual is that difference.

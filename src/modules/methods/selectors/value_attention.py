@@ -12,9 +12,9 @@ from .class_attention import ClassTokenAttention
 
 
 class ClassTokenValue(ClassTokenAttention):
-    """The class token's attention to each patch times the norm of the patch's value.
+    """Scores by the class token's attention to a patch times the norm of the patch's value.
 
-    The mean over the heads. A patch that is attended to but hands on nothing, as sinks of attention
+    Averaged over the heads. A patch that is attended to but hands on nothing, as sinks of attention
     do, scores low. Nothing to learn, and one row of attention to compute.
 
     Source: Fayyaz et al., "Adaptive Token Sampling" (ECCV 2022, arXiv:2111.15667), whose score is

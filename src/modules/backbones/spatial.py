@@ -43,7 +43,7 @@ class SpatialBackbone(SparseBackbone, Generic[BlockT]):
 
     @abstractmethod
     def stem(self, images: Tensor) -> Tensor:
-        """Turn images `(B, 3, H, W)` into the map that enters the first stage, in the family's layout."""
+        """Turn images `(B, 3, H, W)` into the first stage's map, in the family's layout."""
 
     @abstractmethod
     def stages(self) -> Sequence[Stage[BlockT]]:

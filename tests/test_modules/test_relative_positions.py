@@ -121,3 +121,15 @@ def test_masked_equals_removed(gradients, monkeypatch):
 def test_places_have_no_sum(method):
     with pytest.raises(InputError, match=f"with places, .* merged by {method.__name__}"):
         make_student(method)
+
+
+def test_data_leave_the_batch_free_in_an_export():
+    class Selecting(nn.Module):
+        def forward(self, x: Tensor, index: Tensor) -> Tensor:
+            return Tokens(x, 1, data={"places": torch.arange(3)[None]}).select(index).data["places"]
+
+    batch = torch.export.Dim("batch")
+    inputs = torch.randn(2, 4, 8), torch.tensor([[2, 0], [0, 1]])
+    exported = torch.export.export(Selecting(), inputs, dynamic_shapes=({0: batch}, {0: batch}))
+    index = torch.tensor([[2, 0], [0, 1], [1, 2]])
+    assert torch.equal(exported.module()(torch.randn(3, 4, 8), index), index)

@@ -84,7 +84,7 @@ class Tokens:
             size=None if size is None else size.gather(1, kept),
             source=self._source_after(index),
             data={
-                name: take_rows(each.expand(len(index), *each.shape[1:]), index)
+                name: take_rows(each.expand(index.shape[0], *each.shape[1:]), index)
                 for name, each in self.data.items()
             },
         )

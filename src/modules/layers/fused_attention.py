@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -10,8 +11,6 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from typing_extensions import override
-
-from .limit import Context
 
 # A dropped key's logit is lowered by this much instead of by infinity: exp(-64) vanishes beside 1
 # in fp32, yet is a number whose gradient, raised by exp(64), is the gradient in the size.
@@ -58,7 +57,7 @@ class OnCPU(torch.autograd.Function):
     @staticmethod
     @override
     def forward(
-        ctx: Context,
+        ctx: Any,
         query: Tensor,
         key: Tensor,
         value: Tensor,
@@ -83,7 +82,7 @@ class OnCPU(torch.autograd.Function):
 
     @staticmethod
     @override
-    def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, size, out, log_sum, own, bias = ctx.saved_tensors
         (gradient,) = gradients
         scale, dim = ctx.scale, query.shape[-1]

@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.linalg import vector_norm
 from typing_extensions import override
-
-
-class Context(Protocol):
-    """Declares what an `autograd.Function` finds again in its backward pass."""
-
-    saved_tensors: tuple[Tensor, ...]
-    needs_input_grad: tuple[bool, ...]
-    scale: float
-
-    def save_for_backward(self, *tensors: Tensor | None) -> None:
-        """Keep tensors as `saved_tensors`."""
 
 
 def apply_bound(size: Float[Tensor, "B T"]) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B T"]]:
@@ -50,12 +39,12 @@ def carry_bound(
 class _ApplyBound(torch.autograd.Function):
     @staticmethod
     @override
-    def forward(ctx: Context, size: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, size: Tensor) -> tuple[Tensor, Tensor]:
         return size.view_as(size), torch.zeros_like(size)
 
     @staticmethod
     @override
-    def backward(ctx: Context, *gradients: Tensor) -> Tensor:
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         of_size, bound = gradients
         return of_size.clamp(-bound, bound)
 
@@ -65,13 +54,13 @@ class _CarryBound(torch.autograd.Function):
 
     @staticmethod
     @override
-    def forward(ctx: Context, out: Tensor, value: Tensor, bound: Tensor) -> Tensor:
+    def forward(ctx: Any, out: Tensor, value: Tensor, bound: Tensor) -> Tensor:
         ctx.save_for_backward(out, value)
         return out.view_as(out)
 
     @staticmethod
     @override
-    def backward(ctx: Context, *gradients: Tensor) -> tuple[Tensor, None, Tensor]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, Tensor]:
         out, value = ctx.saved_tensors
         (gradient,) = gradients
         of_out, outs, values = (

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from src.errors import InputError
 from src.modules.layers.attention import attend, explicit, sized_softmax
 from src.modules.layers.fused_attention import by_columns, fused
 from src.modules.layers.predictor import Predictor, size_weighted_mean
@@ -60,18 +61,30 @@ class TestTokens:
         assert tokens.survivors().tolist() == [[0, 0, 1]]
         assert tokens.count().tolist() == [1]
 
-    def test_select_takes_sizes_and_rotary_positions_along(self):
+    def test_select_takes_sizes_and_data_along(self):
         tokens = Tokens(
             torch.randn(2, 4, 8),
             prefix=1,
             size=torch.tensor([[1.0, 5, 6, 7], [1, 8, 9, 10]]),
-            rope=torch.arange(6.0).view(3, 2),
+            data={"rows": torch.arange(6.0).view(1, 3, 2), "places": torch.arange(3).view(1, 3)},
         )
         kept = tokens.select(torch.tensor([[2, 0], [1, 2]]))
         assert kept.size.tolist() == [[1, 7, 5], [1, 9, 10]]
-        assert kept.rope[0].tolist() == [[4, 5], [0, 1]]
+        assert kept.data["rows"][0].tolist() == [[4, 5], [0, 1]]
+        assert kept.data["places"].tolist() == [[2, 0], [1, 2]]
         again = kept.select(torch.tensor([[1], [0]]))
-        assert again.rope.tolist() == [[[0, 1]], [[2, 3]]]
+        assert again.data["rows"].tolist() == [[[0, 1]], [[2, 3]]]
+        assert again.data["places"].tolist() == [[0], [1]]
+
+    def test_tokens_with_data_are_neither_fused_nor_merged(self):
+        tokens = Tokens(torch.randn(1, 4, 8), prefix=1, data={"places": torch.arange(3)[None]})
+        index = torch.tensor([[0, 1]])
+        for combine in (
+            lambda: tokens.fuse(index, torch.ones(1, 3)),
+            lambda: tokens.merge(index, 2),
+        ):
+            with pytest.raises(InputError, match="with places cannot be fused or merged"):
+                combine()
 
 
 class TestAttention:
@@ -120,7 +133,8 @@ class TestAttention:
             found.append([out.detach(), *gradients])
         for mine, theirs in zip(*found, strict=True):
             largest = float(theirs.abs().max())
-            torch.testing.assert_close(mine, theirs, atol=2e-5 * max(largest, 1), rtol=0)
+            # A dropped key's logit is lowered by 64, and fp32 numbers of that size are 8e-6 apart.
+            torch.testing.assert_close(mine, theirs, atol=1e-4 * max(largest, 1), rtol=0)
 
     @pytest.mark.parametrize("kept", [[0.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]])
     def test_ordinary_logits_keep_the_exact_gradient_of_sizes(self, kept):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from typing import Any
 
 from torch import nn
 
@@ -60,6 +59,6 @@ def _declared() -> list[type[SparseBackbone]]:
     return sorted(declared, key=lambda family: (family.__module__ in _NAMES, family.__name__))
 
 
-def _descendants(family: Any) -> list[type[SparseBackbone]]:
-    children = family.__subclasses__()
+def _descendants(family: type) -> list[type[SparseBackbone]]:
+    children: list[type] = family.__subclasses__()
     return children + [leaf for child in children for leaf in _descendants(child)]

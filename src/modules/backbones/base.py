@@ -6,8 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,96 +15,21 @@ from ...errors import InputError
 from ...measure.complexity import count_gmacs
 from ..methods.base import Geometry, Method
 from ..methods.dense import Dense
+from .output import SparseOutput, Step
+from .timm_parts import Network
 
 __all__ = ["Geometry", "Level", "SparseBackbone", "SparseOutput", "Step", "timm_names"]
 
 
-@dataclass(frozen=True)
-class Step:
-    """One decision: what is left of the image's patches from its location on.
-
-    Attributes:
-        location: The block before (in a hierarchical network's third stage: in) which it was taken.
-        ratio: The keep ratio that the schedule asks for.
-        keep: `(B, patches)`, 1 = keep.
-        count: `(B,)`, patch tokens that go on.
-        source: `(B, patches)`, for each patch the token that stands for it, -1 where none does;
-            None where each stands for itself.
-    """
-
-    location: int
-    ratio: float
-    keep: Tensor
-    count: Tensor
-    source: Tensor | None = None
-
-    def shares(self) -> Tensor:
-        """How much of a token each patch has, `(B, patches)`.
-
-        1 has one of its own, 1/s shares it with s - 1 others, 0 is dropped. For inference, where
-        dropped tokens are gone.
-        """
-        if self.source is None:
-            return self.keep
-        index = self.source.clamp(min=0)
-        together = torch.zeros_like(self.keep).scatter_add(1, index, self.keep)
-        return self.keep / together.gather(1, index).clamp(min=1)
-
-
-@dataclass(frozen=True)
-class SparseOutput:
-    """The same shape in every mode; N is what is left of the patches (all of them in training).
-
-    Attributes:
-        logits: `(B, classes)`.
-        features: `(B, N, C)`, normed patch features after the last block.
-        size: `(B, N)`, patches that each feature stands for; 0 is pruned.
-        steps: One for each location.
-        source: `(B, patches)`, for each patch the feature that stands for it, -1 where none does;
-            None where each stands for itself.
-        token_logits: `(B, N, classes)` of networks that classify each token too (LV-ViT).
-        covered: Height and width in pixels that patches cover, where they leave a margin; or None.
-        maps: Whole maps `(B, C, H, W)`, one for each stage, if they were asked for (`with_maps`).
-        summaries: In training, for each location what its selector learns from, `(B, C)`; empty
-            for methods that need no auxiliary loss.
-    """
-
-    logits: Tensor
-    features: Tensor
-    size: Tensor
-    steps: tuple[Step, ...] = ()
-    source: Tensor | None = None
-    token_logits: Tensor | None = None
-    maps: tuple[Tensor, ...] = ()
-    covered: tuple[int, int] | None = None
-    summaries: tuple[Tensor, ...] = ()
-
-    @property
-    def decisions(self) -> list[Tensor]:
-        """The `keep` of each step."""
-        return [step.keep for step in self.steps]
-
-    @property
-    def counts(self) -> list[Tensor]:
-        """The `count` of each step."""
-        return [step.count for step in self.steps]
-
-    def kept_shares(self) -> Tensor:
-        """Patch tokens that go on over patches of the image, `(S, B)`, without gradients."""
-        if not self.steps:
-            return self.logits.new_zeros(0, len(self.logits))
-        return torch.stack(self.counts).detach() / self.steps[0].keep.shape[1]
-
-
 class Level(NamedTuple):
-    """A map's channels and how many pixels lie between its positions."""
+    """Says how many channels a map has and how many pixels lie between its positions."""
 
     channels: int
     stride: int
 
 
 class SparseBackbone(nn.Module, ABC):
-    """A student: `backbone` is pure timm, `method` holds all that is new.
+    """Defines a student: `backbone` is pure timm, `method` holds all that is new.
 
     `networks` are the classes that a family walks, subclasses included unless another family names
     them; a family has to name them in its own body. `example` is the name of such a network in
@@ -118,7 +42,7 @@ class SparseBackbone(nn.Module, ABC):
     classifies_tokens: ClassVar[bool] = False
     natural_method: ClassVar[str]
     natural_schedule: ClassVar[str]
-    any_size: ClassVar[dict[str, Any]] = {}
+    any_size: ClassVar[dict[str, bool]] = {}
     method: Method
 
     def __init__(self, backbone: nn.Module, method: Method) -> None:
@@ -134,7 +58,7 @@ class SparseBackbone(nn.Module, ABC):
 
     @staticmethod
     def margin(network: nn.Module) -> tuple[int, int] | None:
-        """Sides in pixels of the image and of its patches where these leave a margin, or None.
+        """Return the sides in pixels of image and patches where these leave a margin, or None.
 
         Timm drops the margin, and so do students.
         """
@@ -143,20 +67,20 @@ class SparseBackbone(nn.Module, ABC):
     @staticmethod
     @abstractmethod
     def geometry(network: nn.Module) -> Geometry:
-        """The sizes by which methods are made."""
+        """Return the sizes by which methods are made."""
 
     @staticmethod
     @abstractmethod
     def natural_locations(depth: int, count: int) -> tuple[int, ...]:
-        """The papers' locations among `depth` blocks, `count` of them if the depth allows."""
+        """Return the papers' locations among `depth` blocks: `count`, if the depth allows."""
 
     @abstractmethod
     def import_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Weights under a released or dense checkpoint's names, under this student's names."""
+        """Rename the weights of a released or dense checkpoint as this student names them."""
 
     @property
     def rho(self) -> float | None:
-        """The base keep ratio, which may be set; None for listed ratios, or where it is ignored."""
+        """Return the base keep ratio, which may be set; None for listed or ignored ratios."""
         return None if self.method.ignores_rho else self.method.schedule.rho
 
     @rho.setter
@@ -166,31 +90,34 @@ class SparseBackbone(nn.Module, ABC):
         self.method.schedule = self.method.schedule.at(rho)
 
     @property
+    def _network(self) -> Network:
+        return cast(Network, self.backbone)
+
+    @property
     def image_size(self) -> tuple[int, int]:
-        """Height and width in pixels of the images that the network was made for."""
-        embedding: Any = getattr(self.backbone, "patch_embed", None)
+        """Return the height and width in pixels of the images that the network was made for."""
+        embedding = getattr(self.backbone, "patch_embed", None)
         made_for = getattr(embedding, "img_size", None) or self.pretrained_cfg["input_size"][1:]
         return int(made_for[0]), int(made_for[1])
 
     @property
     def num_classes(self) -> int:
-        """Outputs of the classifier, as timm's networks say; 0 without one."""
-        return int(self.backbone.num_classes)  # type: ignore[arg-type]
+        """Count the outputs of the classifier, as timm's networks do; 0 without one."""
+        return int(self._network.num_classes)
 
     @property
     def pretrained_cfg(self) -> dict[str, Any]:
-        """What timm says of the network and its weights, preprocessing included."""
-        config: Any = self.backbone.pretrained_cfg
-        return dict(config)
+        """Return what timm says of the network and its weights, preprocessing included."""
+        return dict(self._network.pretrained_cfg)
 
     @property
     def default_cfg(self) -> dict[str, Any]:
-        """The same as `pretrained_cfg`, by its older name."""
+        """Return the same as `pretrained_cfg`, by its older name."""
         return self.pretrained_cfg
 
     def reset_classifier(self, num_classes: int) -> None:
         """Replace the classifier by a new one for `num_classes`; 0 removes it."""
-        self.backbone.reset_classifier(num_classes)  # type: ignore[operator]
+        self._network.reset_classifier(num_classes)
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Return normed features `(B, N, C)` of the patches that are left of `images`."""
@@ -232,7 +159,7 @@ class SparseBackbone(nn.Module, ABC):
         return "\n  ".join([f"{type(self).__name__}(", *lines]) + "\n)"
 
     def dense_copy(self) -> SparseBackbone:
-        """The network as it stands, apart and under the method that does nothing."""
+        """Copy the network as it stands, under the method that does nothing."""
         network = copy.deepcopy(self.backbone)
         return type(self)(network, Dense(None, self.geometry(network)))
 
@@ -246,19 +173,19 @@ class SparseBackbone(nn.Module, ABC):
 
     @abstractmethod
     def levels(self) -> tuple[Level, ...]:
-        """The maps that `with_maps` gives, finest first."""
+        """Describe the maps that `with_maps` gives, finest first."""
 
     @abstractmethod
     def with_maps(self, images: Tensor) -> SparseOutput:
-        """As `forward`, and the whole `maps` of `images (B, 3, H, W)`, as timm's own features."""
+        """Run `forward` on `images (B, 3, H, W)` and add complete `maps`, as timm's features."""
 
 
 def timm_names(
-    convert: Callable[[dict[str, Tensor], Any], dict[str, Tensor]],
+    convert: Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]],
     weights: dict[str, Tensor],
     network: nn.Module,
 ) -> dict[str, Tensor]:
-    """Dense weights as `backbone.*`, renamed by timm's own filter for this network.
+    """Return dense weights as `backbone.*`, renamed by timm's own filter for this network.
 
     What the filter cannot read keeps its names, by which the loader will report it.
     """

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Sequence
+from typing import cast
 
 from timm.layers import Mlp, NormMlpClassifierHead
 from timm.models.convnext import ConvNeXt, ConvNeXtBlock, checkpoint_filter_fn
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import override
 
 from ...errors import InputError
 from ..layers.paths import Path, TwoPaths
 from .base import Geometry, timm_names
 from .spatial import ROUTED, SpatialBackbone
+from .timm_parts import Stage
 
 
-class SparseConvNeXt(SpatialBackbone):
+class SparseConvNeXt(SpatialBackbone[ConvNeXtBlock]):
     """Walks ConvNeXt stage by stage; maps are `(B, C, H, W)`.
 
     Modifications: in routed blocks the depthwise convolution stays dense and norm, MLP and layer
@@ -28,9 +29,10 @@ class SparseConvNeXt(SpatialBackbone):
     backbone: ConvNeXt
 
     @staticmethod
-    def check(network: Any) -> None:
-        """The MLPs of the third stage must treat each position by itself."""
-        for block in network.stages[ROUTED].blocks:
+    def check(network: nn.Module) -> None:
+        """Check that the MLPs of the third stage treat each position by itself."""
+        assert isinstance(network, ConvNeXt)
+        for block in stages_of(network)[ROUTED].blocks:
             if type(block) is not ConvNeXtBlock or type(block.mlp) is not Mlp:
                 raise InputError(
                     f"ConvNeXt blocks with {type(block.mlp).__name__} cannot be walked: it mixes "
@@ -40,8 +42,9 @@ class SparseConvNeXt(SpatialBackbone):
 
     @staticmethod
     @override
-    def geometry(network: Any) -> Geometry:
-        blocks = network.stages[ROUTED].blocks
+    def geometry(network: nn.Module) -> Geometry:
+        assert isinstance(network, ConvNeXt)
+        blocks = stages_of(network)[ROUTED].blocks
         dim, scaled = blocks[0].conv_dw.out_channels, blocks[0].gamma is not None
         return Geometry(dim, len(blocks), None, layer_scale=1e-6 if scaled else None)
 
@@ -50,8 +53,8 @@ class SparseConvNeXt(SpatialBackbone):
         return self.backbone.stem(images)
 
     @override
-    def stages(self) -> Iterable[Any]:
-        return self.backbone.stages
+    def stages(self) -> Sequence[Stage[ConvNeXtBlock]]:
+        return stages_of(self.backbone)
 
     @override
     def positions(self, x: Tensor) -> Tensor:
@@ -62,7 +65,7 @@ class SparseConvNeXt(SpatialBackbone):
         return x
 
     @override
-    def routed(self, block: Any, x: Tensor, paths: TwoPaths, fast: Path) -> Tensor:
+    def routed(self, block: ConvNeXtBlock, x: Tensor, paths: TwoPaths, fast: Path) -> Tensor:
 
         def slow(y: Tensor) -> Tensor:  # (B, N, C)
             if block.use_conv_mlp:
@@ -76,14 +79,14 @@ class SparseConvNeXt(SpatialBackbone):
         return block.drop_path(branch.transpose(1, 2).view_as(x)) + block.shortcut(x)
 
     def tail(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Timm's head; the norm that it applies after pooling is applied to each position."""
-        net: Any = self.backbone
+        """Run timm's head; the norm that it applies after pooling is applied to each position."""
+        net = self.backbone
         x = net.norm_pre(x)
         normed = net.head.norm(x) if isinstance(net.head, NormMlpClassifierHead) else x
         return net.forward_head(x), self.positions(normed)
 
     def import_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """From DynamicCNN's names, or the dense network's (its authors' or timm's).
+        """Rename from DynamicCNN's names, or the dense network's (its authors' or timm's).
 
         Predictors are 1x1 convolutions there.
         """
@@ -100,3 +103,8 @@ class SparseConvNeXt(SpatialBackbone):
             else:
                 dense[key] = value
         return method | timm_names(checkpoint_filter_fn, dense, self.backbone)
+
+
+def stages_of(network: ConvNeXt) -> Sequence[Stage[ConvNeXtBlock]]:
+    """Return the stages with their types."""
+    return cast(Sequence[Stage[ConvNeXtBlock]], network.stages)

@@ -11,7 +11,7 @@ from ..layers.tokens import Tokens, take_rows
 
 
 class Hooks(Protocol):
-    """The hooks of a method that the block loop calls."""
+    """Declares the hooks of a method that the block loop calls."""
 
     def before_block(self, layer: int, tokens: Tokens) -> Tokens:
         """Return the tokens that enter block `layer`."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import cast
 
 import torch
 from timm.layers import AttentionRope, apply_rot_embed_cat
@@ -19,8 +20,10 @@ from .pooling import check_pooling, pool_and_classify
 from .sequence import SequenceBackbone
 from .vit import attn_output, patch_margin
 
+ROPE = "rotary positions"
 
-class SparseEva(SequenceBackbone):
+
+class SparseEva(SequenceBackbone[EvaBlock]):
     """Walks timm's `Eva` block by block with its own modules.
 
     Modifications: attention reads token sizes, and a patch's rotary embedding stays with it.
@@ -32,7 +35,7 @@ class SparseEva(SequenceBackbone):
 
     @staticmethod
     def check(network: nn.Module) -> None:
-        """Blocks must be pre-norm; one rotary embedding must serve all blocks and heads."""
+        """Check that blocks are pre-norm and share one rotary embedding, as all their heads do."""
         assert isinstance(network, Eva)
         check_pooling(network)
         if getattr(network, "rope_mixed", False):
@@ -70,22 +73,23 @@ class SparseEva(SequenceBackbone):
             len(network.blocks),
             network.patch_embed.num_patches,
             class_token=network.cls_token is not None,
-            mergeable=network.rope is None,
+            token_data=() if network.rope is None else (ROPE,),
         )
 
     def embed(self, images: Tensor) -> Tokens:
-        """Patch embedding, position embedding, prefix tokens; rotary embedding of the patches."""
+        """Embed patches and their positions, add prefix tokens and rotary positions."""
         net = self.backbone
         x, rope = net._pos_embed(net.patch_embed(images))
         norm = getattr(net, "norm_pre", None)
-        return Tokens(x if norm is None else norm(x), prefix=net.num_prefix_tokens, rope=rope)
+        data = {} if rope is None else {ROPE: rope.view(-1, *rope.shape[-2:])}
+        return Tokens(x if norm is None else norm(x), prefix=net.num_prefix_tokens, data=data)
 
     @override
-    def blocks(self) -> nn.ModuleList:
-        return self.backbone.blocks
+    def blocks(self) -> Iterable[EvaBlock]:
+        return cast(Iterable[EvaBlock], self.backbone.blocks)
 
-    def attention(self, block: Any, tokens: Tokens) -> tuple[Tensor, Attended]:
-        """Timm's attention between its norm and its layer scale, reading sizes."""
+    def attention(self, block: EvaBlock, tokens: Tokens) -> tuple[Tensor, Attended]:
+        """Run timm's attention between its norm and its layer scale, reading sizes."""
         attn = block.attn
         normed = block.norm1(tokens.x)
         query, key, value = (
@@ -102,7 +106,7 @@ class SparseEva(SequenceBackbone):
         return block.drop_path1(out), Attended(query, key, value, attn.scale, tokens.size)
 
     @override
-    def mlp(self, block: Any, x: Tensor) -> Tensor:
+    def mlp(self, block: EvaBlock, x: Tensor) -> Tensor:
         out = block.mlp(block.norm2(x))
         if block.gamma_2 is not None:
             out = block.gamma_2 * out
@@ -115,21 +119,21 @@ class SparseEva(SequenceBackbone):
         return pool_and_classify(net, x, tokens), x[:, tokens.prefix :], None
 
 
-def _query_key_value(attn: Any, x: Tensor) -> tuple[Tensor, ...]:
+def _query_key_value(attn: EvaAttention | AttentionRope, x: Tensor) -> tuple[Tensor, ...]:
     if attn.qkv is None:
         return attn.q_proj(x), attn.k_proj(x), attn.v_proj(x)
     if getattr(attn, "q_bias", None) is None:
         return attn.qkv(x).chunk(3, dim=-1)
-    bias = torch.cat((attn.q_bias, attn.k_bias, attn.v_bias))
+    bias = torch.cat(cast(tuple[Tensor, ...], (attn.q_bias, attn.k_bias, attn.v_bias)))
     if attn.qkv_bias_separate:
         return (attn.qkv(x) + bias).chunk(3, dim=-1)
     return F.linear(x, attn.qkv.weight, bias).chunk(3, dim=-1)
 
 
-def _rotated(attn: Any, x: Tensor, tokens: Tokens) -> Tensor:
-    if tokens.rope is None:
+def _rotated(attn: EvaAttention | AttentionRope, x: Tensor, tokens: Tokens) -> Tensor:
+    if ROPE not in tokens.data:
         return x
-    rope = tokens.rope if tokens.rope.ndim == 2 else tokens.rope.unsqueeze(1)  # (B, 1, N, D)
+    rope = tokens.data[ROPE].unsqueeze(1)  # (B, 1, N, D)
     half = getattr(attn, "rotate_half", False)
     patches = apply_rot_embed_cat(x[:, :, tokens.prefix :], rope, half=half)
     return torch.cat([x[:, :, : tokens.prefix], patches], dim=2)

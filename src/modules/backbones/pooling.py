@@ -1,23 +1,25 @@
-"""How plain transformers pool tokens that stand for none, one or several patches."""
+"""Pools, as plain transformers do, tokens that stand for none, one or several patches."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import cast
 
 import torch
 from timm.layers import AttentionPoolLatent
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...errors import InputError
 from ..layers.attention import attend_from
 from ..layers.predictor import size_weighted_mean
 from ..layers.tokens import Tokens
+from .timm_parts import PlainTransformer
 
 _POOLINGS = ("token", "avg", "max", "avgmax", "map")
 
 
-def check_pooling(net: Any) -> None:
-    """Raise an `InputError` if `net` has a head that cannot pool tokens by their sizes."""
+def check_pooling(network: nn.Module) -> None:
+    """Raise an `InputError` if `network` has a head that cannot pool tokens by their sizes."""
+    net = cast(PlainTransformer, network)
     if net.attn_pool is not None:
         if type(net.attn_pool) is not AttentionPoolLatent or net.attn_pool.pos_embed is not None:
             raise InputError(
@@ -33,15 +35,16 @@ def check_pooling(net: Any) -> None:
         )
 
 
-def pool_and_classify(net: Any, x: Tensor, tokens: Tokens) -> Tensor:
-    """The network's own head on `x (B, P+N, C)`; pooling over tokens weighs them by size."""
-    attentive = net.attn_pool is not None
-    if tokens.size is None or (not attentive and net.global_pool in ("token", "")):
+def pool_and_classify(network: nn.Module, x: Tensor, tokens: Tokens) -> Tensor:
+    """Run the network's own head on `x (B, P+N, C)`; pooling over tokens weighs them by size."""
+    net = cast(PlainTransformer, network)
+    pool = net.attn_pool
+    if tokens.size is None or (pool is None and net.global_pool in ("token", "")):
         return net.forward_head(x)
     # Timm's Eva, which has no such setting, leaves the prefix out only where it does not attend.
-    skip = 0 if getattr(net, "pool_include_prefix", attentive) else tokens.prefix
+    skip = 0 if getattr(net, "pool_include_prefix", pool is not None) else tokens.prefix
     x, size = x[:, skip:], tokens.size[:, skip:]
-    pooled = _attended(net.attn_pool, x, size) if attentive else _pooled(net.global_pool, x, size)
+    pooled = _attended(pool, x, size) if pool is not None else _pooled(net.global_pool, x, size)
     return net.head(net.head_drop(net.fc_norm(pooled)))
 
 
@@ -55,8 +58,8 @@ def _pooled(pooling: str, x: Tensor, size: Tensor) -> Tensor:
     return largest if pooling == "max" else 0.5 * (largest + mean)
 
 
-def _attended(pool: Any, x: Tensor, size: Tensor) -> Tensor:
-    """Timm's `AttentionPoolLatent.forward` on `x (B, T, C)`, reading `size (B, T)`."""
+def _attended(pool: AttentionPoolLatent, x: Tensor, size: Tensor) -> Tensor:
+    """Run timm's `AttentionPoolLatent.forward` on `x (B, T, C)`, reading `size (B, T)`."""
     heads = (pool.num_heads, pool.head_dim)
     query = pool.q(pool.latent.expand(x.shape[0], -1, -1)).unflatten(-1, heads).transpose(1, 2)
     key, value = pool.kv(x).unflatten(-1, (2, *heads)).permute(2, 0, 3, 1, 4)  # (B, H, T, D) each

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, cast
+from typing import Generic, cast
 
 from torch import Tensor, nn
 from typing_extensions import override
@@ -16,9 +17,10 @@ from ..methods.base import Method, TokenReduction
 from ..schedules import evenly_spaced
 from .base import Level, SparseBackbone, SparseOutput, Step
 from .departures import Departures, Hooks
+from .timm_parts import BlockT, PlainTransformer
 
 
-class SequenceBackbone(SparseBackbone):
+class SequenceBackbone(SparseBackbone, Generic[BlockT]):
     """Walks a network whose blocks are attention and MLP over one sequence of tokens."""
 
     method: TokenReduction
@@ -39,9 +41,10 @@ class SequenceBackbone(SparseBackbone):
                 f"{type(backbone).__name__} has no class token: choose a method that does without, "
                 "as method=dynamicvit or method=tome."
             )
-        if method.merges and not self.geometry(backbone).mergeable:
+        data = self.geometry(backbone).token_data
+        if method.merges and data:
             raise InputError(
-                f"Tokens with rotary positions, as this {type(backbone).__name__}'s, cannot be "
+                f"Tokens with {' and '.join(data)}, as this {type(backbone).__name__}'s, cannot be "
                 f"fused or merged by {method.name}: choose a method that keeps "
                 "or drops them whole, as method=cropr or method=dynamicvit."
             )
@@ -57,27 +60,27 @@ class SequenceBackbone(SparseBackbone):
         """Turn images `(B, 3, S, S)` into the tokens that enter the first block."""
 
     @abstractmethod
-    def blocks(self) -> nn.ModuleList | nn.Sequential:
+    def blocks(self) -> Iterable[BlockT]:
         """Return the blocks in order."""
 
     @abstractmethod
-    def attention(self, block: Any, tokens: Tokens) -> tuple[Tensor, Attended]:
+    def attention(self, block: BlockT, tokens: Tokens) -> tuple[Tensor, Attended]:
         """Return the attention branch of `block` `(B, P+N, C)`, no residual, and its inputs."""
 
     @abstractmethod
-    def mlp(self, block: Any, x: Tensor) -> Tensor:
+    def mlp(self, block: BlockT, x: Tensor) -> Tensor:
         """Return the MLP branch of `block`, `(B, P+N, C)`, without residual."""
 
     @abstractmethod
     def classify(self, tokens: Tokens) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Tokens after the last block to logits `(B, classes)`, features and token logits.
+        """Turn the last block's tokens into logits `(B, classes)`, features and token logits.
 
         The features are normed, `(B, N, C)`; token logits are `(B, N, classes)`, or None where
         the network does not classify its tokens.
         """
 
     def import_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """From DynamicViT's names, which are timm's but for the predictors."""
+        """Rename from DynamicViT's names, which are timm's but for the predictors."""
         released = "score_predictor."
         return {
             "method.selector.predictors." + key.removeprefix(released)
@@ -92,23 +95,23 @@ class SequenceBackbone(SparseBackbone):
 
     @override
     def levels(self) -> tuple[Level, ...]:
-        last = cast(Any, self.backbone.feature_info)[-1]
+        last = self._network.feature_info[-1]
         return (Level(last["num_chs"], last["reduction"]),)
 
     def with_maps(self, images: Tensor) -> SparseOutput:
-        """The same walk; patches that left return to their places as they were when they left.
+        """Walk as `forward`; patches that left return to their places as they were then.
 
         The map is normed.
         """
         departures = Departures(self.method)
         tokens, steps = self._walk(images, departures)
-        net: Any = self.backbone
-        whole = net.norm(departures.whole(tokens))  # (B, patches, C)
+        whole = self._network.norm(departures.whole(tokens))  # (B, patches, C)
         assert tokens.grid is not None
         return self._output(tokens, steps, (whole.transpose(1, 2).unflatten(2, tokens.grid),))
 
     def _walk(self, images: Tensor, method: Hooks) -> tuple[Tokens, tuple[Step, ...]]:
-        grid = cast(Any, self.backbone).patch_embed.dynamic_feat_size(images.shape[-2:])
+        height, width = images.shape[-2:]
+        grid = self._network.patch_embed.dynamic_feat_size((height, width))
         tokens = replace(self.embed(images), grid=grid)
         steps: list[Step] = []
         for layer, block in enumerate(self.blocks()):
@@ -143,9 +146,13 @@ class SequenceBackbone(SparseBackbone):
             summaries=tokens.summaries,
         )
 
+    @property
+    def _network(self) -> PlainTransformer:
+        return cast(PlainTransformer, self.backbone)
+
     def _covered(self) -> tuple[int, int] | None:
         if self.margin(self.backbone) is None:
             return None
-        embed = cast(Any, self.backbone).patch_embed
+        embed = self._network.patch_embed
         (rows, columns), (height, width) = embed.grid_size, embed.patch_size
         return rows * height, columns * width

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Generic, cast
 
 from torch import Tensor, nn
 from typing_extensions import override
@@ -14,11 +14,12 @@ from ...errors import InputError
 from ..layers.paths import Path, TwoPaths
 from ..methods.base import Method, SpatialRouting
 from .base import Level, SparseBackbone, SparseOutput, Step
+from .timm_parts import BlockT, Network, Stage
 
 ROUTED = 2  # the third resolution stage holds most of the blocks and of the cost
 
 
-class SpatialBackbone(SparseBackbone):
+class SpatialBackbone(SparseBackbone, Generic[BlockT]):
     """Walks a network of resolution stages; the map stays whole in all of them."""
 
     method: SpatialRouting
@@ -36,16 +37,16 @@ class SpatialBackbone(SparseBackbone):
 
     @staticmethod
     def natural_locations(depth: int, count: int) -> tuple[int, ...]:
-        """The released networks': each ninth of the stage, as (1, 2, 3) of 6 or 9 blocks."""
+        """Return the released networks': each ninth of the stage, as (1, 2, 3) of 6 or 9 blocks."""
         step = max(1, round(depth / 9))
         return tuple(step * (i + 1) for i in range(count) if step * (i + 1) < depth)
 
     @abstractmethod
     def stem(self, images: Tensor) -> Tensor:
-        """Images `(B, 3, H, W)` to the map that enters the first stage, in the family's layout."""
+        """Turn images `(B, 3, H, W)` into the first stage's map, in the family's layout."""
 
     @abstractmethod
-    def stages(self) -> Iterable[Any]:
+    def stages(self) -> Sequence[Stage[BlockT]]:
         """Return the stages in order, each with `downsample` and `blocks`."""
 
     @abstractmethod
@@ -57,12 +58,12 @@ class SpatialBackbone(SparseBackbone):
         """Return the map as `(B, C, H, W)`."""
 
     @abstractmethod
-    def routed(self, block: Any, x: Tensor, paths: TwoPaths, fast: Path) -> Tensor:
+    def routed(self, block: BlockT, x: Tensor, paths: TwoPaths, fast: Path) -> Tensor:
         """Run the block: token mixing everywhere, the MLP on the slow path only."""
 
     @abstractmethod
     def tail(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The last stage's map to logits `(B, classes)` and its normed positions `(B, N, C)`."""
+        """Turn the last map into logits `(B, classes)` and its normed positions `(B, N, C)`."""
 
     def forward(self, images: Tensor) -> SparseOutput:
         """Walk the stages and ask the method before each block of the third."""
@@ -70,11 +71,11 @@ class SpatialBackbone(SparseBackbone):
 
     @override
     def levels(self) -> tuple[Level, ...]:
-        infos: Any = self.backbone.feature_info
+        infos = cast(Network, self.backbone).feature_info
         return tuple(Level(info["num_chs"], info["reduction"]) for info in infos)
 
     def with_maps(self, images: Tensor) -> SparseOutput:
-        """The same walk; a stage's map is what leaves its last block, not normed."""
+        """Walk as `forward`; a stage's map is what leaves its last block, not normed."""
         return self._walk(images, collect=True)
 
     def _walk(self, images: Tensor, *, collect: bool) -> SparseOutput:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Sequence
+from typing import cast
 
+from timm.layers import PatchEmbed
 from timm.models import swin_transformer, swin_transformer_v2
 from timm.models.swin_transformer import SwinTransformer, SwinTransformerBlock
-from timm.models.swin_transformer_v2 import SwinTransformerV2
+from timm.models.swin_transformer_v2 import SwinTransformerV2, SwinTransformerV2Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import override
@@ -16,9 +17,13 @@ from ...errors import InputError
 from ..layers.paths import Path, TwoPaths
 from .base import Geometry, timm_names
 from .spatial import ROUTED, SpatialBackbone
+from .timm_parts import Stage
+
+Swin = SwinTransformer | SwinTransformerV2
+SwinBlock = SwinTransformerBlock | SwinTransformerV2Block
 
 
-class SparseSwin(SpatialBackbone):
+class SparseSwin(SpatialBackbone[SwinBlock]):
     """Walks Swin stage by stage; maps are `(B, H, W, C)`.
 
     Modifications: in routed blocks window attention stays dense and the MLP, with its norm, serves
@@ -28,18 +33,21 @@ class SparseSwin(SpatialBackbone):
     networks = (SwinTransformer, SwinTransformerV2)
     example = "swin_tiny_patch4_window7_224"
     any_size = {"strict_img_size": False}
-    backbone: Any
+    backbone: Swin
 
     @staticmethod
-    def check(network: Any) -> None:
-        """Windows must divide the map of each stage, unless the network pads for any size."""
-        check_third_stage(network, network.layers)
-        if not network.patch_embed.strict_img_size:
+    def check(network: nn.Module) -> None:
+        """Check that windows divide the map of each stage, if the network does not pad it."""
+        assert isinstance(network, Swin)
+        stages = stages_of(network)
+        check_third_stage(network, stages)
+        embed = cast(PatchEmbed, network.patch_embed)
+        if not embed.strict_img_size or embed.img_size is None:
             return
-        side, patch = network.patch_embed.img_size[0], network.patch_embed.patch_size[0]
-        windows = [stage.blocks[0].window_size for stage in network.layers]
+        side, patch = embed.img_size[0], embed.patch_size[0]
+        windows = [stage.blocks[0].window_size for stage in stages]
         for (height, width), window in zip(
-            (stage.blocks[0].input_resolution for stage in network.layers), windows, strict=True
+            (resolution_of(stage.blocks[0]) for stage in stages), windows, strict=True
         ):
             if height % window[0] or width % window[1]:
                 raise InputError(
@@ -51,23 +59,25 @@ class SparseSwin(SpatialBackbone):
 
     @staticmethod
     @override
-    def geometry(network: Any) -> Geometry:
-        blocks = network.layers[ROUTED].blocks
-        height, width = blocks[0].input_resolution
+    def geometry(network: nn.Module) -> Geometry:
+        assert isinstance(network, Swin)
+        blocks = stages_of(network)[ROUTED].blocks
+        height, width = resolution_of(blocks[0])
         return Geometry(blocks[0].dim, len(blocks), height * width)
 
     def stem(self, images: Tensor) -> Tensor:
-        """Patch embedding; where patches do not divide the image, it is padded as by timm's ViT."""
-        patch, sides = self.backbone.patch_embed.patch_size, images.shape[-2:]
-        bottom, right = (-side % length for side, length in zip(sides, patch, strict=True))
+        """Embed patches; where they do not divide the image, it is padded as by timm's ViT."""
+        embed = cast(PatchEmbed, self.backbone.patch_embed)
+        sides = zip(images.shape[-2:], embed.patch_size, strict=True)
+        bottom, right = (-side % length for side, length in sides)
         if bottom or right:
             images = F.pad(images, (0, right, 0, bottom))
-        out: Tensor = self.backbone.patch_embed(images)
+        out: Tensor = embed(images)
         return out
 
     @override
-    def stages(self) -> Iterable[Any]:
-        return self.backbone.layers
+    def stages(self) -> Sequence[Stage[SwinBlock]]:
+        return stages_of(self.backbone)
 
     @override
     def positions(self, x: Tensor) -> Tensor:
@@ -77,8 +87,8 @@ class SparseSwin(SpatialBackbone):
     def as_map(self, x: Tensor) -> Tensor:
         return x.permute(0, 3, 1, 2)
 
-    def routed(self, block: Any, x: Tensor, paths: TwoPaths, fast: Path) -> Tensor:
-        """V1 norms before attention and MLP, V2 after."""
+    def routed(self, block: SwinBlock, x: Tensor, paths: TwoPaths, fast: Path) -> Tensor:
+        """Run the block; V1 norms before attention and MLP, V2 after."""
         pre_norm = isinstance(block, SwinTransformerBlock)
         attended = block._attn(block.norm1(x)) if pre_norm else block.norm1(block._attn(x))
         x = x + block.drop_path1(attended)
@@ -96,7 +106,7 @@ class SparseSwin(SpatialBackbone):
         return self.backbone.forward_head(x), x.flatten(1, 2)
 
     def import_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """From DynamicSwin's names, or the dense network's (its authors' or timm's).
+        """Rename from DynamicSwin's names, or the dense network's (its authors' or timm's).
 
         Theirs have the downsampling at a stage's end, timm's at the next one's start.
         """
@@ -115,7 +125,17 @@ class SparseSwin(SpatialBackbone):
         return method | timm_names(library.checkpoint_filter_fn, dense, self.backbone)
 
 
-def check_third_stage(network: nn.Module, stages: Any) -> None:
+def stages_of(network: Swin) -> Sequence[Stage[SwinBlock]]:
+    """Return the stages with their types."""
+    return cast(Sequence[Stage[SwinBlock]], network.layers)
+
+
+def resolution_of(block: SwinBlock) -> tuple[int, int]:
+    """Return the height and width of the map that `block` was made for."""
+    return cast(tuple[int, int], block.input_resolution)
+
+
+def check_third_stage(network: nn.Module, stages: Sequence[Stage[SwinBlock]]) -> None:
     """Raise an `InputError` if there is no third stage to route in."""
     if len(stages) <= ROUTED:
         raise InputError(
@@ -125,7 +145,7 @@ def check_third_stage(network: nn.Module, stages: Any) -> None:
 
 
 def _sizes_that_fit(side: int, patch: int, windows: list[tuple[int, int]]) -> str:
-    """The next smaller and larger image whose maps are whole windows in each stage."""
+    """Name the next smaller and larger image whose maps are whole windows in each stage."""
 
     def fits(size: int) -> bool:
         lengths = [-(-size // patch // 2**stage) for stage in range(len(windows))]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import cast
 
 from timm.layers import Attention
 from timm.models.vision_transformer import Block, VisionTransformer
@@ -15,9 +16,10 @@ from ..layers.tokens import Tokens
 from .base import Geometry
 from .pooling import check_pooling, pool_and_classify
 from .sequence import SequenceBackbone
+from .timm_parts import PlainTransformer, Projection
 
 
-class TimmViT(SequenceBackbone):
+class TimmViT(SequenceBackbone[Block]):
     """Walks networks made of timm's ViT blocks with their own modules.
 
     Modifications: attention reads token sizes.
@@ -27,7 +29,7 @@ class TimmViT(SequenceBackbone):
 
     @staticmethod
     def check(network: nn.Module) -> None:
-        """Blocks must be pre-norm `Block`s with timm's standard attention."""
+        """Check that blocks are pre-norm `Block`s with timm's standard attention."""
         assert isinstance(network, VisionTransformer)
         check_pooling(network)
         for block in network.blocks:
@@ -65,13 +67,13 @@ class TimmViT(SequenceBackbone):
         return Tokens(x, prefix=net.num_prefix_tokens)
 
     @override
-    def blocks(self) -> nn.Sequential:
-        return self.backbone.blocks
+    def blocks(self) -> Iterable[Block]:
+        return cast(Iterable[Block], self.backbone.blocks)
 
-    def attention(self, block: Any, tokens: Tokens) -> tuple[Tensor, Attended]:
-        """Timm's `Attention.forward` between its norm and its layer scale, reading sizes."""
+    def attention(self, block: Block, tokens: Tokens) -> tuple[Tensor, Attended]:
+        """Run timm's `Attention.forward` between its norm and its layer scale, reading sizes."""
         normed = block.norm1(tokens.x)
-        attn = block.attn
+        attn = cast(Attention, block.attn)
         heads = attn.qkv(normed).unflatten(-1, (3, attn.num_heads, attn.head_dim))
         query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, P+N, D) each
         query, key = attn.q_norm(query), attn.k_norm(key)
@@ -83,12 +85,12 @@ class TimmViT(SequenceBackbone):
         )
 
     @override
-    def mlp(self, block: Any, x: Tensor) -> Tensor:
+    def mlp(self, block: Block, x: Tensor) -> Tensor:
         return block.drop_path2(block.ls2(block.mlp(block.norm2(x))))
 
 
 class SparseViT(TimmViT):
-    """Timm's `VisionTransformer`, distilled ones too; average pooling weighs features by size."""
+    """Walks timm's `VisionTransformer`, distilled ones too; pooling weighs features by size."""
 
     networks = (VisionTransformer,)
     example = "deit_small_patch16_224"
@@ -100,20 +102,21 @@ class SparseViT(TimmViT):
         return pool_and_classify(net, x, tokens), x[:, tokens.prefix :], None
 
 
-def patch_margin(network: Any) -> tuple[int, int] | None:
-    """Sides in pixels of image and patch where patches leave a margin, which timm drops."""
-    embed: Any = network.patch_embed
+def patch_margin(network: nn.Module) -> tuple[int, int] | None:
+    """Return the sides in pixels of image and patch where a margin is left, which timm drops."""
+    embed = cast(PlainTransformer, network).patch_embed
     if getattr(embed, "dynamic_img_pad", False):
         return None
     sides = zip(embed.img_size or (), embed.patch_size, strict=False)
     return next(((side, patch) for side, patch in sides if side % patch), None)
 
 
-def attn_output(attn: Any, mixed: Tensor, normed: Tensor) -> Tensor:
-    """What timm does with the heads' outputs `mixed (B, T, C)`: norm, gate, projection."""
+def attn_output(attn: nn.Module, mixed: Tensor, normed: Tensor) -> Tensor:
+    """Apply what timm does to the heads' outputs `mixed (B, T, C)`: norm, gate, projection."""
     norm, gate = getattr(attn, "norm", None), getattr(attn, "gate", None)  # younger than our floor
     if norm is not None:
         mixed = norm(mixed)
     if gate is not None:
         mixed = mixed * gate(normed).sigmoid()
-    return attn.proj_drop(attn.proj(mixed))
+    ending = cast(Projection, attn)
+    return ending.proj_drop(ending.proj(mixed))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -27,15 +28,17 @@ class Attended:
         value: Values.
         scale: Factor on the logits.
         size: `(B, P+N)` weights of the keys, None for all ones.
+        bias: `(B, H, P+N, P+N)` added to the logits, or None.
     """
 
-    query: Tensor
-    key: Tensor
-    value: Tensor
+    query: Float[Tensor, "B H T D"]
+    key: Float[Tensor, "B H T D"]
+    value: Float[Tensor, "B H T D"]
     scale: float
-    size: Tensor | None
+    size: Float[Tensor, "B T"] | None
+    bias: Float[Tensor, "#B #H T T"] | None = None
 
-    def weights(self, queries: int | None = None) -> Tensor:
+    def weights(self, queries: int | None = None) -> Float[Tensor, "B H Q T"]:
         """Return the attention weights of the first `queries` tokens, `(B, H, queries, P+N)`.
 
         Args:
@@ -44,19 +47,22 @@ class Attended:
         # In fp32 from the start: a logit may be beyond fp16.
         query = self.query[:, :, :queries].float() * self.scale
         logits = query @ self.key.float().transpose(-2, -1)
+        if self.bias is not None:
+            logits = logits + self.bias[:, :, :queries]
         if self.size is not None:
             logits = logits + log_size(self.size, logits.dtype)
         return logits.softmax(-1)
 
 
 def attend(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    size: Tensor | None = None,
+    query: Float[Tensor, "B H T D"],
+    key: Float[Tensor, "B H T D"],
+    value: Float[Tensor, "B H T D"],
+    size: Float[Tensor, "B T"] | None = None,
     dropout: float = 0.0,
     scale: float | None = None,
-) -> Tensor:
+    bias: Float[Tensor, "#B #H T T"] | None = None,
+) -> Float[Tensor, "B H T D"]:
     """Attend with weight `size_j` for key j, and at least 1 for a token's own key.
 
     With sizes 0 and 1 this is DynamicViT's attention masking (paper A, Eq. 9-11); with larger
@@ -72,24 +78,34 @@ def attend(
         dropout: Probability with which an attention weight is dropped; with sizes it leaves the
             fused kernels.
         scale: Factor on the logits; 1/sqrt(D) by default.
+        bias: `(B, H, T, T)` added to the logits, as of relative positions; B and H may be 1.
     """
+    if bias is not None:
+        bias = bias.to(query.dtype)
     if size is None:
-        return F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, scale=scale)
+        return F.scaled_dot_product_attention(query, key, value, bias, dropout, scale=scale)
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     if torch.is_grad_enabled():
         size, bound = apply_bound(size)
         if dropout:
-            out = explicit(query, key, value, size, scale, dropout)
+            out = explicit(query, key, value, size, scale, dropout, bias)
         else:
-            out = fused(query, key, value, size, scale)
+            out = fused(query, key, value, size, scale, bias)
         return carry_bound(out, value, bound)
-    # Without a gradient a bias suffices. The results differ for tokens of size 0 alone, which do
-    # not see themselves then; no other token reads them.
-    bias = log_size(size, query.dtype)
-    return F.scaled_dot_product_attention(query, key, value, bias, dropout, scale=scale)
+    # Without a gradient the sizes are a bias like any other. The results differ for tokens of size
+    # 0 alone, which do not see themselves then; no other token reads them.
+    mask = log_size(size, query.dtype)
+    mask = mask if bias is None else mask + bias
+    return F.scaled_dot_product_attention(query, key, value, mask, dropout, scale=scale)
 
 
-def attend_from(query: Tensor, key: Tensor, value: Tensor, size: Tensor, scale: float) -> Tensor:
+def attend_from(
+    query: Float[Tensor, "B H Q D"],
+    key: Float[Tensor, "B H T D"],
+    value: Float[Tensor, "B H T D"],
+    size: Float[Tensor, "B T"],
+    scale: float,
+) -> Float[Tensor, "B H Q D"]:
     """Attend from learned queries to tokens that weigh `size`; return 0 where all sizes are 0.
 
     Unlike in `attend`, no query is one of the tokens, so none has a key of its own.
@@ -108,7 +124,7 @@ def attend_from(query: Tensor, key: Tensor, value: Tensor, size: Tensor, scale: 
     return out if bound is None else carry_bound(out, value, bound)
 
 
-def log_size(size: Tensor, dtype: torch.dtype) -> Tensor:
+def log_size(size: Float[Tensor, "B T"], dtype: torch.dtype) -> Float[Tensor, "B 1 1 T"]:
     """Return the bias on the logits, `(B, 1, 1, T)`, by which key j weighs `size_j (B, T)`.
 
     The bias of size 0 is a finite number below all logits: with -inf, the softmax of a row in
@@ -118,19 +134,24 @@ def log_size(size: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def explicit(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    size: Tensor,
+    query: Float[Tensor, "B H T D"],
+    key: Float[Tensor, "B H T D"],
+    value: Float[Tensor, "B H T D"],
+    size: Float[Tensor, "B T"],
     scale: float,
     dropout: float = 0.0,
-) -> Tensor:
+    bias: Float[Tensor, "#B #H T T"] | None = None,
+) -> Float[Tensor, "B H T D"]:
     """Compute `attend` from its definition, with a T x T matrix for each head."""
-    weights = sized_softmax((query * scale) @ key.transpose(-2, -1), size).to(value.dtype)
+    logits = (query * scale) @ key.transpose(-2, -1)
+    logits = logits if bias is None else logits + bias
+    weights = sized_softmax(logits, size).to(value.dtype)
     return F.dropout(weights, dropout) @ value
 
 
-def sized_softmax(logits: Tensor, size: Tensor) -> Tensor:
+def sized_softmax(
+    logits: Float[Tensor, "B H T T"], size: Float[Tensor, "B T"]
+) -> Float[Tensor, "B H T T"]:
     """Return the softmax `(B, H, T, T)`, in fp32, over keys that weigh `size (B, T)`.
 
     With sizes 0 and 1 it equals the softmax over the kept keys exactly: no epsilon is added, and
@@ -143,7 +164,9 @@ def sized_softmax(logits: Tensor, size: Tensor) -> Tensor:
     return _weighted_softmax(logits.float(), weight)
 
 
-def _weighted_softmax(logits: Tensor, weight: Tensor) -> Tensor:
+def _weighted_softmax(
+    logits: Float[Tensor, "B H Q T"], weight: Float[Tensor, "#B 1 #Q T"]
+) -> Float[Tensor, "B H Q T"]:
     """Return the softmax of fp32 `logits` over keys that count `weight` times; 0 if none does."""
     largest = logits.detach().masked_fill(weight == 0, -torch.inf).amax(-1, keepdim=True)
     largest = largest.clamp(min=torch.finfo(logits.dtype).min)

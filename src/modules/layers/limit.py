@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.linalg import vector_norm
 from typing_extensions import override
 
 
-def apply_bound(size: Tensor) -> tuple[Tensor, Tensor]:
+def apply_bound(size: Float[Tensor, "B T"]) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B T"]]:
     """Return `size (B, T)` for use in an attention, and a dummy tensor for `carry_bound`.
 
     The backward pass clips the gradient of `size` to the bound that it finds as the gradient of
@@ -21,7 +22,9 @@ def apply_bound(size: Tensor) -> tuple[Tensor, Tensor]:
     return marked, bound
 
 
-def carry_bound(out: Tensor, value: Tensor, bound: Tensor) -> Tensor:
+def carry_bound(
+    out: Float[Tensor, "B H Q D"], value: Float[Tensor, "B H T D"], bound: Float[Tensor, "B T"]
+) -> Float[Tensor, "B H Q D"]:
     """Return `out`, and send the bound of each key's gradient to `apply_bound` in backward.
 
     Args:

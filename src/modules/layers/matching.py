@@ -1,13 +1,16 @@
-"""Which tokens go together: bipartite matchings of similar ones."""
+"""Match similar tokens to each other, half of them to the other half."""
 
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
-def alternate(count: int, prefix: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Patch tokens in turn: the half that may leave, and the half that may receive.
+def alternate(
+    count: int, prefix: int, device: torch.device
+) -> tuple[Int[Tensor, " A"], Int[Tensor, " M"]]:
+    """Return every other patch token, as those that may leave, and the rest, that may receive.
 
     The turns count prefix tokens too, as ToMe does, whose class token is the first that may leave
     (and never does).
@@ -24,13 +27,15 @@ def alternate(count: int, prefix: int, device: torch.device) -> tuple[Tensor, Te
     )
 
 
-def bipartite(affinity: Tensor, moves: int) -> tuple[Tensor, Tensor, Tensor]:
+def bipartite(
+    affinity: Float[Tensor, "B A M"], moves: int
+) -> tuple[Int[Tensor, "B stay"], Int[Tensor, "B move"], Int[Tensor, "B move"]]:
     """Move the `moves` sources that are nearest to any target, each to its nearest.
 
     Bipartite soft matching (Bolya et al. 2023, section 3).
 
     Args:
-        affinity: `(B, A, T)` between sources and targets.
+        affinity: `(B, A, M)` between sources and targets.
         moves: At most A.
 
     Returns:
@@ -43,17 +48,22 @@ def bipartite(affinity: Tensor, moves: int) -> tuple[Tensor, Tensor, Tensor]:
     return order[:, moves:].sort(dim=-1).values, moving, target.gather(1, moving)
 
 
-def groups(staying: Tensor, moving: Tensor, target: Tensor, targets: int) -> Tensor:
-    """New index of each token when sources that stay come first and targets after them.
+def groups(
+    staying: Int[Tensor, "B stay"],
+    moving: Int[Tensor, "B move"],
+    target: Int[Tensor, "B move"],
+    targets: int,
+) -> Int[Tensor, "B stay+move+{targets}"]:
+    """Return the new index of each token when sources that stay come first and targets after them.
 
     Args:
         staying: `(B, A-m)`, sources.
         moving: `(B, m)`, sources.
         target: `(B, m)`, where they go.
-        targets: T.
+        targets: M.
 
     Returns:
-        `(B, A+T)`, sources first.
+        `(B, A+M)`, sources first.
     """
     batch, kept = staying.shape
     index = torch.arange(kept + targets, device=staying.device).expand(batch, -1)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -16,48 +17,48 @@ Path = Callable[[Tensor], Tensor]
 
 
 class TwoPaths(ABC):
-    """A decision for each position; both kinds compute the same under the same decision.
+    """Holds a decision for each position; both kinds compute the same under the same decision.
 
     Paths are merged in the block that splits them, so that every later decision reads what is
     true now. (The released code carries both maps on and reads stale ones in training.)
     """
 
-    summary: Tensor | None
+    summary: Float[Tensor, "B C"] | None
 
     @property
     @abstractmethod
-    def decision(self) -> Tensor:
-        """`(B, N)`, 1 = slow path."""
+    def decision(self) -> Float[Tensor, "B N"]:
+        """Return the decision `(B, N)`, 1 = slow path."""
 
     @abstractmethod
-    def run(self, x: Tensor, slow: Path, fast: Path) -> Tensor:
+    def run(self, x: Float[Tensor, "B N C"], slow: Path, fast: Path) -> Float[Tensor, "B N C"]:
         """Send the positions `x (B, N, C)` down their paths, each position for itself."""
 
 
 @dataclass(frozen=True)
 class Blended(TwoPaths):
-    """Training: every position goes both ways and `keep (B, N)` blends the results.
+    """Sends every position both ways, in training; `keep (B, N)` blends the results.
 
     Differentiable in `keep`.
     """
 
-    keep: Tensor
+    keep: Float[Tensor, "B N"]
     summary: None = None
 
     @property
     @override
-    def decision(self) -> Tensor:
+    def decision(self) -> Float[Tensor, "B N"]:
         return self.keep
 
     @override
-    def run(self, x: Tensor, slow: Path, fast: Path) -> Tensor:
+    def run(self, x: Float[Tensor, "B N C"], slow: Path, fast: Path) -> Float[Tensor, "B N C"]:
         keep = self.keep.unsqueeze(-1).to(x.dtype)
         return keep * slow(x) + (1 - keep) * fast(x)
 
 
 @dataclass(frozen=True)
 class Gathered(TwoPaths):
-    """Each position goes one way: inference, and training of selectors that do not blend.
+    """Sends each position one way, at inference and in training of selectors that do not blend.
 
     Attributes:
         order: `(B, N)`, positions, those of the slow path first.
@@ -65,19 +66,19 @@ class Gathered(TwoPaths):
         summary: `(B, C)`, what the selector learns from in training, if it needs an auxiliary loss.
     """
 
-    order: Tensor
+    order: Int[Tensor, "B N"]
     count: int
-    summary: Tensor | None = None
+    summary: Float[Tensor, "B C"] | None = None
 
     @property
     @override
-    def decision(self) -> Tensor:
+    def decision(self) -> Float[Tensor, "B N"]:
         slow = torch.arange(self.order.shape[1], device=self.order.device) < self.count
         slow = slow.float().expand(self.order.shape)
         return torch.empty_like(slow).scatter(1, self.order, slow)
 
-    def run(self, x: Tensor, slow: Path, fast: Path) -> Tensor:
-        """Look up whole rows, compute both kinds, write each to its place."""
+    def run(self, x: Float[Tensor, "B N C"], slow: Path, fast: Path) -> Float[Tensor, "B N C"]:
+        """Look up all rows of a path at once, compute both paths, write each row to its place."""
         flat = x.flatten(0, 1)  # (B*N, C)
         start = x.shape[1] * torch.arange(x.shape[0], device=x.device)
         rows = self.order + start.unsqueeze(1)
@@ -90,12 +91,12 @@ class Gathered(TwoPaths):
 
 
 class FastPath(nn.Module):
-    """A cheap stand-in for a block's MLP; in paper B a norm and one linear layer.
+    """Stands in for a block's MLP at little cost; in paper B a norm and one linear layer.
 
     Networks whose blocks scale their branches get a scale here too (`gamma`).
     """
 
-    def __init__(self, layers: nn.Sequential, gamma: Tensor | None) -> None:
+    def __init__(self, layers: nn.Sequential, gamma: Float[Tensor, " C"] | None) -> None:
         """Take `layers` on `(B, N, C)` and the initial value `(C,)` of the scale, if any."""
         super().__init__()
         self.layers = layers
@@ -105,22 +106,22 @@ class FastPath(nn.Module):
                 nn.init.trunc_normal_(layer.weight, std=0.02)
                 nn.init.zeros_(layer.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """`(B, N, C)` to `(B, N, C)`, position by position."""
+    def forward(self, x: Float[Tensor, "B N C"]) -> Float[Tensor, "B N C"]:
+        """Turn `(B, N, C)` into `(B, N, C)`, position by position."""
         out: Tensor = self.layers(x)
         return out if self.gamma is None else out * self.gamma
 
 
 class NoBranch(nn.Module):
-    """The fast path that adds nothing: the position passes as it is."""
+    """Adds nothing: the position passes as it is."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Zeros like `x (B, N, C)`."""
+    def forward(self, x: Float[Tensor, "B N C"]) -> Float[Tensor, "B N C"]:
+        """Return zeros like `x (B, N, C)`."""
         return torch.zeros_like(x)
 
 
 def make_fast_path(kind: str, dim: int, layer_scale: float | None) -> nn.Module:
-    """One of the fast paths `identity`, `linear` (paper B) and `mlp` (a quarter as wide).
+    """Make one of the fast paths `identity`, `linear` (paper B) and `mlp` (a quarter as wide).
 
     Args:
         kind: Its name.

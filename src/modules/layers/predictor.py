@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 
 class Predictor(nn.Module):
-    """Log-probabilities of keep and drop for each token (paper A, Eq. 1-5).
+    """Predicts log-probabilities of keep and drop for each token (paper A, Eq. 1-5).
 
     Half of the channels describe the token, the other half are averaged over the tokens that are
     still kept. Weights are named as in the released checkpoints.
@@ -26,7 +27,9 @@ class Predictor(nn.Module):
             nn.LogSoftmax(dim=-1),
         )
 
-    def forward(self, x: Tensor, size: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "B N C"], size: Float[Tensor, "B N"] | None = None
+    ) -> Float[Tensor, "B N 2"]:
         """Score tokens.
 
         Args:
@@ -42,8 +45,10 @@ class Predictor(nn.Module):
         return log_probabilities
 
 
-def size_weighted_mean(x: Tensor, size: Tensor | None) -> Tensor:
-    """Mean of `x (B, N, C)` over tokens weighted by `size (B, N)`: `(B, 1, C)`; 0 if all are 0."""
+def size_weighted_mean(
+    x: Float[Tensor, "B N C"], size: Float[Tensor, "B N"] | None
+) -> Float[Tensor, "B 1 C"]:
+    """Return the mean `(B, 1, C)` of `x (B, N, C)` weighted by `size (B, N)`; 0 if all are 0."""
     if size is None:
         return x.mean(dim=1, keepdim=True)
     total = size.sum(dim=1, dtype=torch.float32).clamp(min=1)[:, None, None]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from ...errors import InputError
@@ -15,7 +17,7 @@ _SMALLEST_WEIGHT = 1e-30
 
 @dataclass(frozen=True)
 class Tokens:
-    """Prefix tokens (class, distillation, registers) followed by patch tokens.
+    """Holds prefix tokens (class, distillation, registers) and, behind them, patch tokens.
 
     Attributes:
         x: `(B, P+N, C)`; N shrinks when tokens are removed.
@@ -24,39 +26,42 @@ class Tokens:
             means all ones.
         source: `(B, patches)`, for each patch of the image the patch token that stands for it, -1
             where none does; None means each its own.
-        rope: `(N, D)` or `(B, N, D)`, rotary embedding of the patch tokens, if the network has one.
+        data: What else each patch token carries, by name: `(B, N, ...)`, or `(1, N, ...)` where
+            all images have the same, as rotary positions or a row of a table. Selection takes the
+            rows of the tokens that stay; a sum or an average has none, so that tokens with data
+            are neither fused nor merged.
         grid: Rows and columns of the image's patches, where the network knows them.
         summaries: For each location passed in training what its selector learns from, `(B, C)`.
     """
 
-    x: Tensor
+    x: Float[Tensor, "B T C"]
     prefix: int
-    size: Tensor | None = None
-    source: Tensor | None = None
-    rope: Tensor | None = None
+    size: Float[Tensor, "B T"] | None = None
+    source: Int[Tensor, "B patches"] | None = None
+    data: Mapping[str, Tensor] = field(default_factory=dict)
     grid: tuple[int, int] | None = None
     summaries: tuple[Tensor, ...] = ()
 
     @property
-    def patches(self) -> Tensor:
-        """Patch tokens `(B, N, C)`."""
+    def patches(self) -> Float[Tensor, "B N C"]:
+        """Return the patch tokens `(B, N, C)`."""
         return self.x[:, self.prefix :]
 
     @property
-    def patch_size(self) -> Tensor | None:
-        """Sizes of the patch tokens `(B, N)`, or None for all ones."""
+    def patch_size(self) -> Float[Tensor, "B N"] | None:
+        """Return the sizes of the patch tokens `(B, N)`, or None for all ones."""
         return None if self.size is None else self.size[:, self.prefix :]
 
     @property
     def num_patches(self) -> int:
-        """Patches of the image, before anything was removed."""
+        """Count the patches of the image before anything was removed."""
         return self.source.shape[1] if self.source is not None else self.patches.shape[1]
 
-    def with_x(self, x: Tensor) -> Tokens:
-        """The same tokens with other contents."""
+    def with_x(self, x: Float[Tensor, "B T C"]) -> Tokens:
+        """Return the same tokens with other contents."""
         return replace(self, x=x)
 
-    def mask(self, keep: Tensor) -> Tokens:
+    def mask(self, keep: Float[Tensor, "B N"]) -> Tokens:
         """Prune by size: patch tokens with keep 0 stay in place and count for nothing.
 
         Args:
@@ -68,20 +73,23 @@ class Tokens:
             size = torch.cat([self.size[:, : self.prefix], self.size[:, self.prefix :] * keep], 1)
         return replace(self, size=size)
 
-    def select(self, index: Tensor) -> Tokens:
+    def select(self, index: Int[Tensor, "B K"]) -> Tokens:
         """Prune by removal: keep the patch tokens `index (B, K)`, in that order."""
         prefix = torch.arange(self.prefix, device=index.device).expand(index.shape[0], -1)
         kept = torch.cat([prefix, index + self.prefix], dim=1)
-        size, rope = self.size, self.rope
+        size = self.size
         return replace(
             self,
             x=take_rows(self.x, kept),
             size=None if size is None else size.gather(1, kept),
             source=self._source_after(index),
-            rope=None if rope is None else take_rows(rope.expand(index.shape[0], -1, -1), index),
+            data={
+                name: take_rows(each.expand(index.shape[0], *each.shape[1:]), index)
+                for name, each in self.data.items()
+            },
         )
 
-    def fuse(self, index: Tensor, weight: Tensor) -> Tokens:
+    def fuse(self, index: Int[Tensor, "B K"], weight: Float[Tensor, "B N"]) -> Tokens:
         """Keep the patch tokens `index (B, K)` and sum the others into one token behind them.
 
         Args:
@@ -89,9 +97,9 @@ class Tokens:
             weight: `(B, N)`, weight of each patch token in the sum.
 
         Raises:
-            InputError: If the network has rotary positions, for a sum has none.
+            InputError: If the tokens carry `data`.
         """
-        self._refuse_rope()
+        self._refuse_data()
         rest = torch.ones_like(weight).scatter(1, index, 0.0)  # 1 = not kept
         fused = ((weight * rest).unsqueeze(-1) * self.patches).sum(1, keepdim=True)
         kept = self.select(index)
@@ -102,7 +110,9 @@ class Tokens:
         x = torch.cat([kept.x, fused.to(kept.x.dtype)], dim=1)
         return replace(kept, x=x, size=size)
 
-    def merge(self, group: Tensor, count: int, weight: Tensor | None = None) -> Tokens:
+    def merge(
+        self, group: Int[Tensor, "B N"], count: int, weight: Float[Tensor, "B N"] | None = None
+    ) -> Tokens:
         """Average patch tokens that go together; sizes add up.
 
         Args:
@@ -111,9 +121,9 @@ class Tokens:
             weight: `(B, N)`, each token's weight in its average; its size by default.
 
         Raises:
-            InputError: If the network has rotary positions, for an average has none.
+            InputError: If the tokens carry `data`.
         """
-        self._refuse_rope()
+        self._refuse_data()
         size = self.size
         if size is None:  # in fp32, for bf16 counts no further than to 256
             size = self.x.new_ones(self.x.shape[:2], dtype=torch.float32)
@@ -132,18 +142,18 @@ class Tokens:
             source=source,
         )
 
-    def _followed(self, group: Tensor) -> Tensor:
+    def _followed(self, group: Int[Tensor, "B N"]) -> Int[Tensor, "B patches"]:
         assert self.source is not None
         return torch.where(self.source >= 0, group.gather(1, self.source.clamp(min=0)), -1)
 
-    def _refuse_rope(self) -> None:
-        if self.rope is not None:
+    def _refuse_data(self) -> None:
+        if self.data:
             raise InputError(
-                "Tokens with rotary positions cannot be fused or merged: choose a method that "
-                "keeps or drops them whole, as method=dynamicvit."
+                f"Tokens with {' and '.join(self.data)} cannot be fused or merged: choose a method "
+                "that keeps or drops them whole, as method=dynamicvit."
             )
 
-    def _source_after(self, index: Tensor) -> Tensor:
+    def _source_after(self, index: Int[Tensor, "B K"]) -> Int[Tensor, "B patches"]:
         # One slot more than there are tokens: -1 (nothing stands for the patch) reads it as well.
         gone = index.new_full((index.shape[0], self.patches.shape[1] + 1), -1)
         ranks = torch.arange(index.shape[1], device=index.device).expand_as(index)
@@ -152,8 +162,8 @@ class Tokens:
             return rank_of_token[:, :-1]
         return rank_of_token.gather(1, self.source.remainder(rank_of_token.shape[1]))
 
-    def survivors(self) -> Tensor:
-        """Which patches of the image still count `(B, patches)`: 1 = keep, 0 = dropped.
+    def survivors(self) -> Float[Tensor, "B patches"]:
+        """Return which patches of the image still count, `(B, patches)`: 1 = keep, 0 = dropped.
 
         Differentiable where the decision was drawn in training.
         """
@@ -165,15 +175,15 @@ class Tokens:
         standing = alive.gather(1, self.source.clamp(min=0))
         return torch.where(self.source >= 0, (standing > 0).to(alive.dtype), 0.0)
 
-    def count(self) -> Tensor:
-        """Patch tokens that count for something, for each image `(B,)`."""
+    def count(self) -> Float[Tensor, " B"]:
+        """Count the patch tokens of positive size in each image, `(B,)`."""
         if self.size is None:
             return self.x.new_full((self.x.shape[0],), self.patches.shape[1], dtype=torch.float32)
         return (self.size[:, self.prefix :] > 0).sum(dim=1, dtype=torch.float32)
 
 
-def take_rows(x: Tensor, index: Tensor) -> Tensor:
-    """Rows `index (B, K)` of `x (B, T, C)`: `(B, K, C)`.
+def take_rows(x: Shaped[Tensor, "B T ..."], index: Int[Tensor, "B K"]) -> Shaped[Tensor, "B K ..."]:
+    """Return the rows `index (B, K)` of `x (B, T, ...)`: `(B, K, ...)`.
 
     By one look-up of whole rows, which is faster than `gather` element by element.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -15,7 +16,7 @@ from .fast_paths import FastPaths
 
 
 class Asymmetric(FastPaths):
-    """A predictor before each location scores all positions anew.
+    """Scores all positions anew by a predictor before each location.
 
     From the first location on, the blocks' MLPs serve the positions most likely kept and a cheap
     fast path serves the others. In training a decision is drawn for each position (Gumbel,
@@ -43,7 +44,7 @@ class Asymmetric(FastPaths):
         self.fast_paths = self.make_fast_paths(fast_path, geometry)
 
     @override
-    def route(self, layer: int, x: Tensor) -> TwoPaths | None:
+    def route(self, layer: int, x: Float[Tensor, "B N C"]) -> TwoPaths | None:
         number = self.number_at(layer)
         if number is None:
             return None

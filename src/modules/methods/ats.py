@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from typing_extensions import override
 
@@ -12,7 +13,7 @@ from .base import TokenReduction
 
 
 class ATS(TokenReduction):
-    """After the attention of each location tokens are drawn by their significance.
+    """Draws tokens by their significance after the attention of each location.
 
     Significance is the class token's attention times the value's length (Eq. 4). Its cumulated sum
     is read at `num_keep` equal steps (inverse transform sampling); a token read twice goes on
@@ -34,8 +35,8 @@ class ATS(TokenReduction):
         return tokens.select(index).mask(drawn.gather(1, index))
 
 
-def significance(tokens: Tokens, attended: Attended) -> Tensor:
-    """Scores `(B, N)` of the patch tokens that sum to 1; 0 for tokens of size 0."""
+def significance(tokens: Tokens, attended: Attended) -> Float[Tensor, "B N"]:
+    """Return scores `(B, N)` of the patch tokens that sum to 1; 0 for tokens of size 0."""
     attention = attended.weights(queries=1)[:, :, 0]  # (B, H, P+N)
     length = attended.value.float().norm(dim=-1)
     scores = (attention * length).sum(dim=1)[:, tokens.prefix :]
@@ -44,8 +45,8 @@ def significance(tokens: Tokens, attended: Attended) -> Tensor:
     return scores / scores.sum(dim=1, keepdim=True).clamp(min=1e-12)
 
 
-def sample(scores: Tensor, count: int) -> Tensor:
-    """Indices `(B, count)` where the cumulated `scores (B, N)` pass the middles of equal steps."""
+def sample(scores: Float[Tensor, "B N"], count: int) -> Int[Tensor, "B {count}"]:
+    """Return where the cumulated `scores (B, N)` pass the middles of equal steps, `(B, count)`."""
     steps = (torch.arange(count, device=scores.device, dtype=scores.dtype) + 0.5) / count
     cumulated = scores.cumsum(dim=1).unsqueeze(1)  # (B, 1, N)
     index = (cumulated < steps.unsqueeze(1)).sum(dim=2)  # as searchsorted, which ONNX lacks

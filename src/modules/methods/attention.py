@@ -1,4 +1,4 @@
-"""The tokens that the class token attends to most (paper A, Table 4b)."""
+"""Keep the tokens that the class token attends to most (paper A, Table 4b)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .selectors.class_attention import ClassTokenAttention
 
 
 class ClassAttention(Selection):
-    """After the attention of each location the `num_keep` most attended patch tokens go on."""
+    """Keeps the `num_keep` most attended patch tokens after the attention of each location."""
 
     def __init__(self, schedule: KeepSchedule, geometry: Geometry) -> None:
         """Combine class attention with removal."""

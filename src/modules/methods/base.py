@@ -5,8 +5,9 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
+from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -27,7 +28,7 @@ class Geometry:
         num_patches: Positions, or None where the network takes any image size.
         layer_scale: Initial factor on the branches of such blocks, or None if they have none.
         class_token: Whether the first token is the class token.
-        mergeable: Whether tokens can be fused or merged, as those with rotary positions cannot.
+        token_data: Names of what each patch token carries (`Tokens.data`).
     """
 
     dim: int
@@ -35,7 +36,12 @@ class Geometry:
     num_patches: int | None
     layer_scale: float | None = None
     class_token: bool = False
-    mergeable: bool = True
+    token_data: tuple[str, ...] = ()
+
+    @property
+    def mergeable(self) -> bool:
+        """Tell whether tokens can be fused or merged, as those that carry data cannot."""
+        return not self.token_data
 
 
 class Method(nn.Module, ABC):
@@ -94,7 +100,7 @@ class Method(nn.Module, ABC):
 
     @override
     def _load_from_state_dict(
-        self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any
+        self, state_dict: dict[str, Tensor], prefix: str, *args: object, **kwargs: object
     ) -> None:
         for key in [key for key in state_dict if key.startswith(prefix)]:
             present = prefix + self.present_name(key.removeprefix(prefix))
@@ -116,7 +122,7 @@ class Method(nn.Module, ABC):
 
 
 class TokenReduction(Method):
-    """A method on the token sequence of a plain transformer; every hook is the identity here.
+    """Acts on the token sequence of a plain transformer; every hook is the identity here.
 
     Most act at the schedule's locations: they override `decide` or `reduce`. One that acts
     elsewhere overrides `before_block`, `after_attention` or `after_mlp`.
@@ -148,7 +154,7 @@ class TokenReduction(Method):
             return tokens
         return self.reduce(tokens, attended, self.schedule.num_keep(number, tokens.num_patches))
 
-    def after_mlp(self, layer: int, tokens: Tokens, moved: Tensor) -> Tokens:
+    def after_mlp(self, layer: int, tokens: Tokens, moved: Float[Tensor, "B T C"]) -> Tokens:
         """Return the tokens that leave block `layer`; `moved (B, P+N, C)` is what its MLP added."""
         return tokens
 
@@ -162,12 +168,12 @@ class TokenReduction(Method):
 
 
 class SpatialRouting(Method):
-    """A method that keeps the feature map whole and spares positions the blocks' MLPs.
+    """Keeps the feature map complete and spares positions the blocks' MLPs.
 
     It works in the third resolution stage; every hook is the identity here.
     """
 
-    def route(self, layer: int, x: Tensor) -> TwoPaths | None:
+    def route(self, layer: int, x: Float[Tensor, "B N C"]) -> TwoPaths | None:
         """Decide who takes which path from block `layer` on; None for no new decision.
 
         Args:
@@ -176,6 +182,6 @@ class SpatialRouting(Method):
         """
         return None
 
-    def fast(self, layer: int, x: Tensor) -> Tensor:
+    def fast(self, layer: int, x: Float[Tensor, "B N C"]) -> Float[Tensor, "B N C"]:
         """Run the fast path beside the MLP of block `layer`, `(B, N, C)` to `(B, N, C)`."""
         return x

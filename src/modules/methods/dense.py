@@ -1,4 +1,4 @@
-"""No method: the network as it is."""
+"""Leaves the network as it is."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from .selectors.predictor import MaskedPredictor
 
 
 class DynamicViT(Selection):
-    """A predictor before each location scores the patch tokens.
+    """Scores the patch tokens by a predictor before each location.
 
     In training a decision is drawn for each token (Gumbel, straight-through) and dropped tokens
     get size 0; at inference the `num_keep` tokens most likely kept go on and the others are

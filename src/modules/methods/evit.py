@@ -10,7 +10,7 @@ from .selectors.class_attention import ClassTokenAttention
 
 
 class EViT(Selection):
-    """After the attention of each location the most attended patch tokens go on.
+    """Keeps the most attended patch tokens after the attention of each location.
 
     The others go on as one token, their sum weighted by the class token's attention (Eq. 4). The
     fused token competes at the next location like any other.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -12,7 +13,7 @@ from .base import Geometry, SpatialRouting
 
 
 class FastPaths(SpatialRouting):
-    """A cheap fast path beside the MLP of each block from the first location on (paper B).
+    """Puts a cheap fast path beside the MLP of each block from the first location on (paper B).
 
     Subclasses choose in `route` which positions take it.
     """
@@ -55,6 +56,6 @@ class FastPaths(SpatialRouting):
                 )
 
     @override
-    def fast(self, layer: int, x: Tensor) -> Tensor:
+    def fast(self, layer: int, x: Float[Tensor, "B N C"]) -> Float[Tensor, "B N C"]:
         out: Tensor = self.fast_paths[str(layer)](x)
         return out

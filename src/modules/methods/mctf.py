@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 from typing_extensions import override
@@ -17,7 +18,7 @@ SIMILARITY, INFORMATION, SIZE = 1.0, 20.0, 40.0
 
 
 class MCTF(TokenReduction):
-    """After the attention of each location tokens fuse that are similar, uninformative and small.
+    """Fuses tokens that are similar, uninformative and small after each location's attention.
 
     The attraction of two tokens is the product of the three criteria, each tempered (Eq. 3-6);
     the matching goes both ways, half of the moves each; a token weighs by how much attention it
@@ -38,7 +39,9 @@ class MCTF(TokenReduction):
         return tokens
 
 
-def fuse(tokens: Tokens, received: Tensor, fewer: int) -> tuple[Tokens, Tensor]:
+def fuse(
+    tokens: Tokens, received: Float[Tensor, "B N"], fewer: int
+) -> tuple[Tokens, Float[Tensor, "B fused"]]:
     """Fuse `fewer` tokens away, and add up the attention `(B, N)` that the fused ones received."""
     count = tokens.patches.shape[1]
     size = tokens.patch_size
@@ -66,16 +69,20 @@ def fuse(tokens: Tokens, received: Tensor, fewer: int) -> tuple[Tokens, Tensor]:
 
 @torch.no_grad()
 def attraction(
-    x: Tensor, received: Tensor, size: Tensor, leaving: Tensor, receiving: Tensor
-) -> Tensor:
-    """Attraction `(B, A, T)` of each leaving to each receiving token.
+    x: Float[Tensor, "B N C"],
+    received: Float[Tensor, "B N"],
+    size: Float[Tensor, "B N"],
+    leaving: Int[Tensor, " A"],
+    receiving: Int[Tensor, " M"],
+) -> Float[Tensor, "B A M"]:
+    """Return the attraction `(B, A, M)` of each leaving to each receiving token.
 
     Args:
         x: `(B, N, C)`.
         received: `(B, N)`, attention received.
         size: `(B, N)`.
         leaving: `(A,)`, indices.
-        receiving: `(T,)`, indices.
+        receiving: `(M,)`, indices.
     """
     normed = F.normalize(x.float(), dim=-1)
     similarity = (normed[:, leaving] @ normed[:, receiving].transpose(1, 2) + 1) / 2

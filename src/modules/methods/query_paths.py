@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
@@ -15,7 +16,7 @@ from .selectors.query import LearnedQuery
 
 
 class QueryPaths(FastPaths):
-    """A learned query before each location scores all positions anew (see `LearnedQuery`).
+    """Scores all positions anew by a learned query before each location (see `LearnedQuery`).
 
     Training computes what inference computes: the MLP on the best positions, the fast path on the
     others. Scores learn from an auxiliary loss (`src.modules.auxiliary`).
@@ -38,7 +39,7 @@ class QueryPaths(FastPaths):
         self.fast_paths = self.make_fast_paths(fast_path, geometry)
 
     @override
-    def route(self, layer: int, x: Tensor) -> TwoPaths | None:
+    def route(self, layer: int, x: Float[Tensor, "B N C"]) -> TwoPaths | None:
         number = self.number_at(layer)
         if number is None:
             return None

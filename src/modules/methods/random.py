@@ -1,4 +1,4 @@
-"""Random tokens: the least that any choice must beat (paper A, Table 4b)."""
+"""Keep random tokens: the least that any choice must beat (paper A, Table 4b)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .selectors.chance import Chance
 
 
 class Random(Selection):
-    """Before each location `num_keep` patch tokens go on, drawn anew for each image."""
+    """Draws the `num_keep` patch tokens that go on at each location anew for each image."""
 
     def __init__(self, schedule: KeepSchedule, geometry: Geometry) -> None:
         """Combine chance with removal."""

@@ -1,4 +1,4 @@
-"""A method as a selector, which scores tokens, and a disposal of those that it leaves out."""
+"""Combines a selector, which scores tokens, with a disposal of those that it leaves out."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
@@ -18,7 +19,7 @@ from .selectors.base import Seen, Selector
 
 
 class Selection(TokenReduction):
-    """At each location the `num_keep` best patch tokens go on; the disposal gets the others.
+    """Lets the `num_keep` best patch tokens go on at each location; the disposal gets the others.
 
     Training removes tokens as inference does, so that a step is as much cheaper as inference is;
     only a selector that draws its decisions (`Selector.draw`) masks them in training instead.
@@ -74,7 +75,7 @@ class Selection(TokenReduction):
         return self._select(self.number_at(layer), tokens, Seen(attended=attended))
 
     @override
-    def after_mlp(self, layer: int, tokens: Tokens, moved: Tensor) -> Tokens:
+    def after_mlp(self, layer: int, tokens: Tokens, moved: Float[Tensor, "B T C"]) -> Tokens:
         if self.selector.reads != "mlp":
             return tokens
         return self._select(self.number_at(layer + 1), tokens, Seen(moved=moved))

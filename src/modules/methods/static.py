@@ -10,7 +10,7 @@ from .selectors.position import PositionScore
 
 
 class Static(Selection):
-    """As DynamicViT, but a score belongs to a position and not to what is seen there."""
+    """Scores as DynamicViT does, but each position and not what is seen there."""
 
     former_names = {"scores": "selector.scores"}
 

@@ -1,4 +1,4 @@
-"""Downsampling as in a convolutional network: every 2x2 patches become one (paper A, Table 4a)."""
+"""Downsample as a convolutional network does: every 2x2 patches become one (paper A, Table 4a)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ class Structural(TokenReduction):
         side = math.isqrt(tokens.num_patches)
         if side * side != tokens.num_patches:
             raise InputError(
-                f"method=structural pools a square grid, and {tokens.num_patches} patches are none."
+                f"method=structural pools a square grid, and {tokens.num_patches} patches do not "
+                "form one: give square images."
             )
         pooled = (side + 1) // 2
         rows = torch.arange(side, device=tokens.x.device) // 2

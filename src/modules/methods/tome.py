@@ -15,7 +15,7 @@ from .base import Geometry, TokenReduction
 
 
 class ToMe(TokenReduction):
-    """After each attention `r` tokens merge with the ones whose keys are most similar.
+    """Merges `r` tokens after each attention with the ones whose keys are most similar.
 
     Bipartite soft matching on the mean of the heads' keys; averages are weighted by size, and
     attention is proportional to size (Eq. 1). Nothing is learned: the method works off the shelf.
@@ -63,7 +63,7 @@ class ToMe(TokenReduction):
 
 
 def merges_per_block(schedule: KeepSchedule, depth: int, patches: int) -> int:
-    """Tokens to merge in each block for the cost of dropping by `schedule`.
+    """Return how many tokens to merge in each block for the cost of dropping by `schedule`.
 
     Cost is the sum over blocks of the tokens in attention and in MLP.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 from typing_extensions import override
@@ -12,7 +13,7 @@ from .base import Disposal, Ranking
 
 
 class Absorb(Disposal):
-    """Each selected token absorbs the others that are most similar to it; sizes add up.
+    """Averages each of the others into the selected token most similar to it; sizes add up.
 
     The average is weighted by size, and attention then weighs a token by its size (ToMe's
     proportional attention), so that nothing of the image is lost to it. Similarity is the cosine of
@@ -26,7 +27,7 @@ class Absorb(Disposal):
         return tokens.merge(nearest_kept(tokens.patches.detach(), ranking), ranking.count)
 
 
-def nearest_kept(metric: Tensor, ranking: Ranking) -> Tensor:
+def nearest_kept(metric: Float[Tensor, "B N C"], ranking: Ranking) -> Int[Tensor, "B N"]:
     """Return the rank of the kept token that each token joins, `(B, N)`; kept ones join themselves.
 
     Args:
@@ -39,7 +40,9 @@ def nearest_kept(metric: Tensor, ranking: Ranking) -> Tensor:
     return grouped(kept, dropped, alike.argmax(dim=-1))
 
 
-def grouped(kept: Tensor, dropped: Tensor, joined: Tensor) -> Tensor:
+def grouped(
+    kept: Int[Tensor, "B K"], dropped: Int[Tensor, "B rest"], joined: Int[Tensor, "B rest"]
+) -> Int[Tensor, "B K+rest"]:
     """Return the new index of each token, `(B, N)`: kept ones by rank, the others as they join.
 
     Args:

@@ -1,4 +1,4 @@
-"""The interface of disposals: they make the tokens that go on from those that were selected."""
+"""Defines disposals, which make the tokens that go on from those that were selected."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ...layers.tokens import Tokens
@@ -13,7 +14,7 @@ from ...layers.tokens import Tokens
 
 @dataclass(frozen=True)
 class Ranking:
-    """The patch tokens of a location by their scores.
+    """Ranks the patch tokens of a location by their scores.
 
     Attributes:
         score: `(B, N)`, higher goes on.
@@ -21,17 +22,17 @@ class Ranking:
         count: How many go on, K < N.
     """
 
-    score: Tensor
-    weight: Tensor
+    score: Float[Tensor, "B N"]
+    weight: Float[Tensor, "B N"]
     count: int
 
     @property
-    def kept(self) -> Tensor:
-        """Indices of the tokens that go on, `(B, K)`, best first."""
+    def kept(self) -> Int[Tensor, "B K"]:
+        """Return the indices of the tokens that go on, `(B, K)`, best first."""
         return self.score.topk(self.count, dim=1).indices
 
-    def split(self) -> tuple[Tensor, Tensor]:
-        """Indices of the tokens that go on `(B, K)` and of the others `(B, N-K)`, best first."""
+    def split(self) -> tuple[Int[Tensor, "B K"], Int[Tensor, "B rest"]]:
+        """Return those that go on `(B, K)` and the others `(B, N-K)`, as indices, best first."""
         order = self.score.argsort(dim=1, descending=True)
         return order[:, : self.count], order[:, self.count :]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 from typing_extensions import override
 
@@ -13,7 +14,7 @@ from .base import Disposal, Ranking
 
 
 class Cells(Disposal):
-    """The others go on as one mean for each of `side x side` cells that the image is cut into.
+    """Averages the others within each of `side x side` cells that the image is cut into.
 
     Means are weighted by size, and sizes add up. At later locations a mean competes like any other
     token; if it is left out, the new mean of its cell takes it in. A cell that nothing fell into
@@ -40,7 +41,7 @@ class Cells(Disposal):
         joined = ranking.count + cell.gather(1, dropped)
         return tokens.merge(grouped(kept, dropped, joined), ranking.count + self.side**2)
 
-    def _cells(self, tokens: Tokens) -> Tensor:
+    def _cells(self, tokens: Tokens) -> Int[Tensor, "B N"]:
         """Return the cell of each patch token, `(B, N)`; merged ones lie in one cell."""
         assert tokens.grid is not None
         rows, columns = (

@@ -9,7 +9,7 @@ from .base import Disposal, Ranking
 
 
 class Drop(Disposal):
-    """The selected tokens go on alone."""
+    """Lets the selected tokens go on alone."""
 
     @override
     def __call__(self, tokens: Tokens, ranking: Ranking) -> Tokens:

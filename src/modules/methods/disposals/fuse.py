@@ -9,7 +9,7 @@ from .base import Disposal, Ranking
 
 
 class Fuse(Disposal):
-    """The others go on as one token, their sum weighted by the selector (`Selector.weight`)."""
+    """Sums the others into one token, weighted by the selector (`Selector.weight`)."""
 
     merges = True
 

@@ -1,4 +1,4 @@
-"""The interface of selectors: they score patch tokens, and the highest scores go on."""
+"""Defines selectors, which score patch tokens; the highest scores go on."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from ...layers.attention import Attended
@@ -16,7 +17,7 @@ from ..base import Geometry
 
 @dataclass(frozen=True)
 class Seen:
-    """What a block just did to the tokens, for selectors that score by it.
+    """Holds what a block just did to the tokens, for selectors that score by it.
 
     Attributes:
         attended: What the attention of the location's block saw.
@@ -24,7 +25,7 @@ class Seen:
     """
 
     attended: Attended | None = None
-    moved: Tensor | None = None
+    moved: Float[Tensor, "B T C"] | None = None
 
 
 class Selector(nn.Module, ABC):
@@ -55,7 +56,7 @@ class Selector(nn.Module, ABC):
         """Raise an `InputError` if the tokens cannot be scored at a location of `schedule`."""
 
     @abstractmethod
-    def score(self, tokens: Tokens, number: int, seen: Seen) -> Tensor:
+    def score(self, tokens: Tokens, number: int, seen: Seen) -> Float[Tensor, "B N"]:
         """Return a score for each patch token, `(B, N)`; higher goes on.
 
         Args:
@@ -64,7 +65,7 @@ class Selector(nn.Module, ABC):
             seen: What the selector reads of the block.
         """
 
-    def weight(self, score: Tensor) -> Tensor:
+    def weight(self, score: Float[Tensor, "B N"]) -> Float[Tensor, "B N"]:
         """Return each token's weight where several are summed, `(B, N)`: softmax of the scores.
 
         Args:
@@ -72,7 +73,7 @@ class Selector(nn.Module, ABC):
         """
         return score.float().softmax(dim=1)
 
-    def draw(self, tokens: Tokens, number: int) -> Tensor:
+    def draw(self, tokens: Tokens, number: int) -> Float[Tensor, "B N"]:
         """Return decisions for training, `(B, N)` with 1 = keep, if it `draws_masks`.
 
         It learns through them: tokens stay in place under a mask in training and are removed at
@@ -84,7 +85,7 @@ class Selector(nn.Module, ABC):
         """
         raise NotImplementedError
 
-    def summary(self, tokens: Tokens, score: Tensor) -> Tensor | None:
+    def summary(self, tokens: Tokens, score: Float[Tensor, "B N"]) -> Float[Tensor, "B C"] | None:
         """Return what an auxiliary loss learns the scores from, `(B, C)`; None without one.
 
         Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
@@ -11,8 +12,8 @@ from .base import Seen, Selector
 
 
 class Chance(Selector):
-    """A uniform random score, drawn anew for each image and location."""
+    """Draws a uniform random score anew for each image and location."""
 
     @override
-    def score(self, tokens: Tokens, number: int, seen: Seen) -> Tensor:
+    def score(self, tokens: Tokens, number: int, seen: Seen) -> Float[Tensor, "B N"]:
         return torch.rand_like(tokens.patches[..., 0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
@@ -10,8 +11,8 @@ from .base import Seen, Selector
 
 
 class TokenNorm(Selector):
-    """The Euclidean norm of each token as it enters the block; nothing to learn."""
+    """Scores by the Euclidean norm of each token as it enters the block; nothing to learn."""
 
     @override
-    def score(self, tokens: Tokens, number: int, seen: Seen) -> Tensor:
+    def score(self, tokens: Tokens, number: int, seen: Seen) -> Float[Tensor, "B N"]:
         return tokens.patches.float().norm(dim=-1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import override
@@ -16,7 +17,7 @@ from .base import Seen, Selector
 
 
 class PositionScore(Selector):
-    """One learned score for each position and location, the same in every image.
+    """Learns one score for each position and location, the same in every image.
 
     A merged token scores the mean of its positions, a fused one, which has none, lowest. In
     training a decision is drawn for each position (Gumbel, straight-through).
@@ -38,7 +39,7 @@ class PositionScore(Selector):
         )
 
     @override
-    def score(self, tokens: Tokens, number: int, seen: Seen) -> Tensor:
+    def score(self, tokens: Tokens, number: int, seen: Seen) -> Float[Tensor, "B N"]:
         scores = self._of_positions(tokens, number)
         if tokens.source is None:
             return scores
@@ -50,11 +51,11 @@ class PositionScore(Selector):
         return torch.where(positions > 0, total / positions.clamp(min=1), -torch.inf)
 
     @override
-    def draw(self, tokens: Tokens, number: int) -> Tensor:
+    def draw(self, tokens: Tokens, number: int) -> Float[Tensor, "B N"]:
         scores = self._of_positions(tokens, number)
         return gumbel_keep(torch.stack([F.logsigmoid(scores), F.logsigmoid(-scores)], dim=-1))
 
-    def _of_positions(self, tokens: Tokens, number: int) -> Tensor:
+    def _of_positions(self, tokens: Tokens, number: int) -> Float[Tensor, "B patches"]:
         scores = self.scores[number].expand(tokens.x.shape[0], -1)  # (B, patches)
         if scores.shape[1] != tokens.num_patches:
             raise InputError(

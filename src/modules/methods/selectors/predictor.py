@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -15,7 +16,7 @@ from .base import Seen, Selector
 
 
 class MaskedPredictor(Selector):
-    """A predictor for each location; a patch's score is its log-probability of being kept.
+    """Scores a patch by its log-probability of being kept, from a predictor for each location.
 
     In training a decision is drawn for each token (Gumbel, straight-through).
     """
@@ -34,13 +35,13 @@ class MaskedPredictor(Selector):
         self.predictors = nn.ModuleList(Predictor(geometry.dim) for _ in schedule.locations)
 
     @override
-    def score(self, tokens: Tokens, number: int, seen: Seen) -> Tensor:
+    def score(self, tokens: Tokens, number: int, seen: Seen) -> Float[Tensor, "B N"]:
         return self._log_probabilities(tokens, number)[..., KEEP]
 
     @override
-    def draw(self, tokens: Tokens, number: int) -> Tensor:
+    def draw(self, tokens: Tokens, number: int) -> Float[Tensor, "B N"]:
         return gumbel_keep(self._log_probabilities(tokens, number))
 
-    def _log_probabilities(self, tokens: Tokens, number: int) -> Tensor:
+    def _log_probabilities(self, tokens: Tokens, number: int) -> Float[Tensor, "B N 2"]:
         scores: Tensor = self.predictors[number](tokens.patches, tokens.patch_size)
         return scores

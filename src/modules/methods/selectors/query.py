@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import override
@@ -14,7 +15,7 @@ from .base import Seen, Selector
 
 
 class LearnedQuery(Selector):
-    r"""One learned vector `q` for each location; a patch's score is `q . norm(x)`.
+    r"""Scores a patch by `q . norm(x)`, with one learned vector `q` for each location.
 
     Scores never pass a gradient to the network: `x` is detached. They learn from an auxiliary loss
     on `summary`, the softmax-weighted mean of the normed patches, so that patches which help an
@@ -36,11 +37,11 @@ class LearnedQuery(Selector):
         self.queries = nn.Parameter(scale * torch.randn(len(schedule.locations), geometry.dim))
 
     @override
-    def score(self, tokens: Tokens, number: int, seen: Seen) -> Tensor:
+    def score(self, tokens: Tokens, number: int, seen: Seen) -> Float[Tensor, "B N"]:
         return _normed(tokens) @ self.queries[number]
 
     @override
-    def summary(self, tokens: Tokens, score: Tensor) -> Tensor:
+    def summary(self, tokens: Tokens, score: Float[Tensor, "B N"]) -> Float[Tensor, "B C"]:
         logits = score.float()
         if tokens.patch_size is not None:  # a merged token counts as often as it stands for patches
             logits = logits + tokens.patch_size.float().log()
@@ -48,6 +49,6 @@ class LearnedQuery(Selector):
         return (weight.unsqueeze(1) @ _normed(tokens)).squeeze(1)
 
 
-def _normed(tokens: Tokens) -> Tensor:
+def _normed(tokens: Tokens) -> Float[Tensor, "B N C"]:
     patches = tokens.patches.detach()
     return F.layer_norm(patches, patches.shape[-1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
@@ -12,7 +13,7 @@ from .base import Seen, Selector
 
 
 class RepresentationShift(Selector):
-    """The Euclidean norm of what the MLP of the block before added to each token.
+    """Scores by the Euclidean norm of what the MLP of the block before added to each token.
 
     Nothing to learn, and no attention map to read. The paper compares a token before and after the
     MLP; here the residual is that difference.
@@ -30,6 +31,6 @@ class RepresentationShift(Selector):
             )
 
     @override
-    def score(self, tokens: Tokens, number: int, seen: Seen) -> Tensor:
+    def score(self, tokens: Tokens, number: int, seen: Seen) -> Float[Tensor, "B N"]:
         assert seen.moved is not None
         return seen.moved[:, tokens.prefix :].float().norm(dim=-1)

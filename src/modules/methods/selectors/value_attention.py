@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from jaxtyping import Float
 from torch import Tensor
 from typing_extensions import override
 
@@ -11,9 +12,9 @@ from .class_attention import ClassTokenAttention
 
 
 class ClassTokenValue(ClassTokenAttention):
-    """The class token's attention to each patch times the norm of the patch's value.
+    """Scores by the class token's attention to a patch times the norm of the patch's value.
 
-    The mean over the heads. A patch that is attended to but hands on nothing, as sinks of attention
+    Averaged over the heads. A patch that is attended to but hands on nothing, as sinks of attention
     do, scores low. Nothing to learn, and one row of attention to compute.
 
     Source: Fayyaz et al., "Adaptive Token Sampling" (ECCV 2022, arXiv:2111.15667), whose score is
@@ -21,7 +22,7 @@ class ClassTokenValue(ClassTokenAttention):
     """
 
     @override
-    def score(self, tokens: Tokens, number: int, seen: Seen) -> Tensor:
+    def score(self, tokens: Tokens, number: int, seen: Seen) -> Float[Tensor, "B N"]:
         assert seen.attended is not None
         attention = seen.attended.weights(queries=1)[:, :, 0, tokens.prefix :]  # (B, H, N)
         value = seen.attended.value[:, :, tokens.prefix :].float().norm(dim=-1)

@@ -1,0 +1,57 @@
+"""Declares what walkers read of timm's networks, for type checkers, which cannot see it there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypedDict, TypeVar
+
+from timm.layers import AttentionPoolLatent, PatchEmbed
+from torch import Tensor, nn
+
+BlockT = TypeVar("BlockT", bound=nn.Module)
+Layer = Callable[[Tensor], Tensor]
+
+
+class FeatureInfo(TypedDict):
+    """Describes the map that a stage gives."""
+
+    num_chs: int
+    reduction: int
+
+
+class Network(Protocol):
+    """Declares what every network has."""
+
+    num_classes: int
+    pretrained_cfg: dict[str, Any]
+    feature_info: Sequence[FeatureInfo]
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """Replace the classifier."""
+
+
+class PlainTransformer(Network, Protocol):
+    """Declares what every plain transformer has."""
+
+    patch_embed: PatchEmbed
+    norm: Layer
+    attn_pool: AttentionPoolLatent | None
+    global_pool: str
+    fc_norm: Layer
+    head_drop: Layer
+    head: Layer
+    forward_head: Layer
+
+
+class Projection(Protocol):
+    """Declares how an attention ends."""
+
+    proj: Layer
+    proj_drop: Layer
+
+
+class Stage(Protocol[BlockT]):
+    """Declares what a stage of a hierarchical network has."""
+
+    downsample: Layer
+    blocks: Sequence[BlockT]

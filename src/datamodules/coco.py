@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torchvision import tv_tensors
-from typing_extensions import override
+from typing_extensions import Unpack, override
 
 from ..errors import InputError
 from .annotations import Annotated, Annotations
 from .frames import FramedImages, Frames, open_rgb
+from .inputs import InputConfig
 from .listing import find_listed
+from .mixing import MixingSettings
 from .targets import Target
 
 
@@ -27,7 +28,7 @@ class BoxedFrames(Frames):
         self,
         files: list[Path],
         annotations: Annotations,
-        config: dict[str, Any],
+        config: InputConfig,
         *,
         training: bool,
     ) -> None:
@@ -90,7 +91,7 @@ class Coco(FramedImages):
         val_split: str = "val2017",
         drop_empty_boxes: bool = False,
         clip_boxes: bool = False,
-        **base: Any,
+        **base: Unpack[MixingSettings],
     ) -> None:
         """Keep the settings.
 
@@ -100,15 +101,12 @@ class Coco(FramedImages):
             val_split: Likewise of validation.
             drop_empty_boxes: Leave objects of no area out instead of refusing them.
             clip_boxes: Clip boxes and polygons to their image instead of refusing them.
-            base: Arguments of `ImageDataModule`.
+            base: Arguments of `FramedImages`.
         """
         super().__init__(**base)
         self._root = root
         self._splits = {True: train_split, False: val_split}
-        self._options: dict[str, Any] = {
-            "drop_empty_boxes": drop_empty_boxes,
-            "clip_boxes": clip_boxes,
-        }
+        self._read = partial(Annotations, drop_empty_boxes=drop_empty_boxes, clip_boxes=clip_boxes)
         self._found: dict[bool, list[Path]] = {}
         self._adopted: tuple[str, ...] | None = None
 
@@ -143,12 +141,12 @@ class Coco(FramedImages):
             self.check_batches(len(self._train_annotations.images), processes)
             self._files(training=True)
 
-    def train_dataset(self) -> Any:
+    def train_dataset(self) -> Frames:
         """Scaled, cropped and flipped at random."""
         return self._frames(training=True)
 
     @override
-    def val_dataset(self) -> Any:
+    def val_dataset(self) -> Frames:
         return self._frames(training=False)
 
     @override
@@ -169,11 +167,11 @@ class Coco(FramedImages):
     @cached_property
     def _train_annotations(self) -> Annotations:
         path = self._json(training=True)
-        return Annotations(path, **self._options, like=self._val_annotations)
+        return self._read(path, like=self._val_annotations)
 
     @cached_property
     def _val_annotations(self) -> Annotations:
-        return Annotations(self._json(training=False), **self._options)
+        return self._read(self._json(training=False))
 
     def _json(self, training: bool) -> Path:
         folder = self._folder(training)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +47,7 @@ def kind_of(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "a device")
 
 
-def open_image(file: Any) -> Image.Image:
+def open_image(file: str | os.PathLike[str] | BinaryIO) -> Image.Image:
     """Read an image's header, and no more.
 
     Args:
@@ -121,7 +121,7 @@ def reason(error: Exception) -> str:
     return one_sentence(str(error) or type(error).__name__).rstrip(".")
 
 
-def _tag(image: Image.Image, number: int) -> Any:
+def _tag(image: Image.Image, number: int) -> int | tuple[int, ...] | None:
     return getattr(image, "tag_v2", {}).get(number)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from functools import cache
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +18,12 @@ from sklearn.datasets import load_digits, load_sample_image
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
-from typing_extensions import override
+from typing_extensions import Unpack, override
 
 from ..errors import InputError
 from ..ranges import Number
-from .base import ImageDataModule
+from .mixing import MixingDataModule, MixingSettings
+from .targets import Sample
 
 Array = npt.NDArray[np.float32]
 
@@ -86,7 +87,7 @@ class Sources:
         blend(image[:, top : top + height, left : left + width], part, color.clip(0, 1))
 
 
-class DrawnScenes(Dataset[Any]):
+class DrawnScenes(Dataset[Sample]):
     """Scene `i` is a pure function of the seed, the split and `i`, in whichever process.
 
     Indices beyond the length are valid: they are further scenes of the same kind.
@@ -113,7 +114,7 @@ class DrawnScenes(Dataset[Any]):
         return self._length
 
     @abstractmethod
-    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+    def __getitem__(self, index: int) -> Sample:
         """The normalized image `(3, S, S)` and its target."""
 
 
@@ -143,7 +144,7 @@ class DigitScenes(DrawnScenes):
         return Scene(image, int(sources.labels[which]), (top, left, height, width))
 
 
-class Digits(ImageDataModule):
+class Digits(MixingDataModule):
     """Ten classes; training digits and photograph are disjoint from those of validation.
 
     The validation scenes do not depend on `seed`: all runs are scored on the same images.
@@ -156,13 +157,15 @@ class Digits(ImageDataModule):
 
     scenes: ClassVar[type[DrawnScenes]] = DigitScenes
 
-    def __init__(self, *, train_images: int, val_images: int = 2000, **base: Any) -> None:
+    def __init__(
+        self, *, train_images: int, val_images: int = 2000, **base: Unpack[MixingSettings]
+    ) -> None:
         """Keep the settings.
 
         Args:
             train_images: Scenes of an epoch; every epoch draws fresh ones.
             val_images: Validation scenes.
-            base: Arguments of `ImageDataModule`.
+            base: Arguments of `MixingDataModule`.
         """
         super().__init__(**base)
         self.train_images = train_images
@@ -204,12 +207,12 @@ class Digits(ImageDataModule):
         """Validation scenes, the same for every seed."""
         return self._scenes(train=False, length=self.val_images, seed=0)
 
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
+    def train_dataloader(self) -> DataLoader[Sample]:
         """Fresh scenes every epoch, in batches of equal size."""
-        return self._resumable(self._train, shuffle=False)  # scenes are independent draws
+        return self._loaders.unshuffled(self._train, self._start)  # independent draws
 
     def _scenes(self, *, train: bool, length: int, seed: int) -> DrawnScenes:
-        mean, std = self.input_config["mean"], self.input_config["std"]
+        mean, std = self.normalization
         size = self.image_size
         return self.scenes(
             train=train, length=length, image_size=size, seed=seed, mean=mean, std=std

@@ -6,10 +6,11 @@ import json
 import reprlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from ..errors import InputError, one_sentence
 
+Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
 FAR = 1_000_000_000  # beyond any pixel and any number of pixels
 
 _short = reprlib.Repr()
@@ -21,20 +22,20 @@ class Kind(NamedTuple):
     """What a field must be: in words, and as a function."""
 
     wanted: str
-    accepts: Callable[[Any], bool]
+    accepts: Callable[[Json], bool]
 
 
-def is_whole(value: Any) -> bool:
+def is_whole(value: Json) -> TypeGuard[float]:
     """Tell whether `value` is a whole number, `640.0` included."""
     return type(value) is int or (type(value) is float and value.is_integer())
 
 
-def is_numbers(value: Any) -> bool:
+def is_numbers(value: object) -> TypeGuard[list[float]]:
     """Tell whether `value` is a list of numbers, whatever they are; the empty one is."""
     return isinstance(value, list) and {type(one) for one in value} <= {int, float}
 
 
-def _is_text(value: Any) -> bool:
+def _is_text(value: Json) -> bool:
     return isinstance(value, str) and bool(value.strip()) and "\0" not in value
 
 
@@ -48,14 +49,14 @@ BOX = Kind(
 )
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path) -> Json:
     """Return what a json file holds, in whichever UTF it is written.
 
     Raises:
         InputError: If it is none, or nests or counts too far.
     """
     try:
-        return json.loads(path.read_bytes())
+        content: Json = json.loads(path.read_bytes())
     except RecursionError as error:
         raise InputError(f"{path} is not json that can be read (it nests too deeply).") from error
     except MemoryError as error:
@@ -63,10 +64,11 @@ def read_json(path: Path) -> Any:
     except ValueError as error:  # of json, of Unicode, or of a number with thousands of digits
         reason = one_sentence(str(error)).rstrip(".")
         raise InputError(f"{path} is not json ({reason}).") from error
+    return content
 
 
-def check_fields(one: Any, kinds: Mapping[str, Kind], where: str) -> None:
-    """Check that an object has every field of `kinds`, each of its kind.
+def check_fields(one: Json, kinds: Mapping[str, Kind], where: str) -> dict[str, Any]:
+    """Return an object whose fields are checked: all of `kinds`, each of its kind.
 
     Args:
         one: As json gives it.
@@ -85,8 +87,9 @@ def check_fields(one: Any, kinds: Mapping[str, Kind], where: str) -> None:
             raise InputError(f"{where} has no {key}: COCO's format has {', '.join(kinds)} there.")
         if not kind.accepts(one[key]):
             raise InputError(f"{where} has {key}={shown(one[key])}: it must be {kind.wanted}.")
+    return one
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """Return a value as it may stand in a message: short, on one line, its controls escaped."""
     return _short.repr(value)

@@ -6,7 +6,6 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import ExifTags, Image, ImageOps
@@ -15,11 +14,15 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
+from typing_extensions import Unpack
 
 from ..errors import InputError
 from . import decoding
 from .base import ImageDataModule
 from .decoding import decode_rgb, reason
+from .inputs import InputConfig
+from .loading import LoadingSettings
+from .mixing import MixupOptions, refuse_mixup
 from .targets import Target, collate
 
 JITTER = (0.5, 2.0)  # of the scale at which the whole photograph fills the frame, in training
@@ -34,13 +37,13 @@ class PadTo(v2.Transform):
         super().__init__()
         self.size = size
 
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+    def transform(self, inpt: Tensor, params: dict[str, object]) -> Tensor:
         """One image, mask or set of boxes."""
         height, width = functional.get_size(inpt)
         return functional.pad(inpt, [0, 0, self.size - width, self.size - height])
 
 
-def frame(config: dict[str, Any], *, training: bool) -> v2.Transform:
+def frame(config: InputConfig, *, training: bool) -> v2.Transform:
     """A photograph and its target, normalized, in a square; what lies outside of it is 0.
 
     In training scaled, cropped and flipped at random; else whole, its longer side filling it.
@@ -49,11 +52,11 @@ def frame(config: dict[str, Any], *, training: bool) -> v2.Transform:
         config: `ImageDataModule.input_config`.
         training: Which.
     """
-    size = config["input_size"][-1]
+    size = config.image_size
     prepare = [
         v2.ToImage(),
         v2.ToDtype({tv_tensors.Image: torch.float32, "others": None}, scale=True),
-        v2.Normalize(config["mean"], config["std"]),
+        v2.Normalize(*config.normalization),
     ]
     fit: list[v2.Transform] = [v2.Resize(None, max_size=size), PadTo(size)]
     if training:
@@ -70,7 +73,7 @@ class Frames(Dataset[tuple[Tensor, Target]]):
 
     collate = staticmethod(collate)
 
-    def __init__(self, config: dict[str, Any], *, training: bool) -> None:
+    def __init__(self, config: InputConfig, *, training: bool) -> None:
         """Choose the transform; `config` is `ImageDataModule.input_config`."""
         self._transform = frame(config, training=training)
 
@@ -94,7 +97,18 @@ class Frames(Dataset[tuple[Tensor, Target]]):
 
 
 class FramedImages(ImageDataModule):
-    """What data modules of photographs with targets share: a batch is images and their targets."""
+    """Loads photographs with targets: a batch is images `(B, 3, S, S)` and a target of each."""
+
+    def __init__(
+        self, *, mixup: MixupOptions | None = None, **loading: Unpack[LoadingSettings]
+    ) -> None:
+        """Refuse mixup, which mixes labels alone, and keep the other settings.
+
+        Raises:
+            InputError: If mixup is asked for.
+        """
+        refuse_mixup(mixup, self.targets)
+        super().__init__(**loading)
 
 
 def open_rgb(path: Path, size: tuple[int, int] | None = None) -> Image.Image:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+
+from typing_extensions import Unpack
 
 from .folders import ImageFolders
 from .named import NamedImages
-from .photos import PhotoModule, PhotoSource
+from .photos import PhotoModule, PhotoSettings, PhotoSource
 
 
 class ImageNet(PhotoModule):
@@ -27,7 +28,7 @@ class ImageNet(PhotoModule):
         num_classes: int | None,
         image_key: str | None = None,
         label_key: str | None = None,
-        **photos: Any,
+        **photos: Unpack[PhotoSettings],
     ) -> None:
         """Keep the settings; nothing is read before `check`.
 

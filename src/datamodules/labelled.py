@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, Protocol
 
 from PIL import Image
 from torch import Tensor
@@ -30,12 +30,23 @@ class ImageInputError(InputError):
     """An image that cannot be read, where others beside it may be fine."""
 
 
+class PhotoReader(Protocol):
+    """Opens images by number, each with its label as it is stored; timm's readers do."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> tuple[BinaryIO, object]: ...
+
+    def filename(self, index: int, *, absolute: bool) -> str | None:
+        """Return an image's path, or None where images are no files."""
+
+
 class LabelledImages(Dataset[tuple[Tensor, int]]):
     """The RGB images of a reader; one that cannot be read is named, where timm passes on."""
 
     def __init__(
         self,
-        reader: Any,
+        reader: PhotoReader,
         transform: Callable[[Image.Image], Tensor],
         outputs: Sequence[int] | int | None = None,
     ) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +11,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torchvision import tv_tensors
-from typing_extensions import override
+from typing_extensions import Unpack, override
 
 from ..errors import InputError
 from .frames import FramedImages, Frames, open_image, open_rgb
+from .inputs import InputConfig
+from .mixing import MixingSettings
 from .pairs import find_pairs
 from .pixel_values import PixelValues
 from .targets import IGNORED, Target
@@ -35,7 +36,7 @@ class MaskedFrames(Frames):
         self,
         pairs: list[tuple[Path, Path]],
         values: PixelValues,
-        config: dict[str, Any],
+        config: InputConfig,
         *,
         training: bool,
     ) -> None:
@@ -81,7 +82,7 @@ class Masks(FramedImages):
         values: Sequence[int] | None = None,
         train_split: str = "training",
         val_split: str = "validation",
-        **base: Any,
+        **base: Unpack[MixingSettings],
     ) -> None:
         """Keep the settings.
 
@@ -93,7 +94,7 @@ class Masks(FramedImages):
                 None where it is the index.
             train_split: Folder of the training images, and of their masks.
             val_split: Likewise of validation.
-            base: Arguments of `ImageDataModule`.
+            base: Arguments of `FramedImages`.
         """
         super().__init__(**base)
         self._root = root
@@ -120,12 +121,12 @@ class Masks(FramedImages):
             masks = [mask for _, mask in self._pairs(training)]
             self._values.check_split(masks, read_pixels, training=training)
 
-    def train_dataset(self) -> Any:
+    def train_dataset(self) -> Frames:
         """Scaled, cropped and flipped at random."""
         return self._frames(training=True)
 
     @override
-    def val_dataset(self) -> Any:
+    def val_dataset(self) -> Frames:
         return self._frames(training=False)
 
     def val_filenames(self) -> list[str]:
@@ -162,7 +163,7 @@ class Masks(FramedImages):
         return images, masks
 
 
-def read_pixels(path: Path) -> npt.NDArray[Any]:
+def read_pixels(path: Path) -> npt.NDArray[np.generic]:
     """Return the values of a mask as they are stored; a palette's are its indices.
 
     Raises:

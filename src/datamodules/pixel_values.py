@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -81,7 +80,7 @@ class PixelValues:
         table[list(self.of_classes)] = np.arange(1, self.num_classes + 1)
         return table
 
-    def classes(self, pixels: npt.NDArray[Any], path: Path) -> npt.NDArray[np.int64]:
+    def classes(self, pixels: npt.NDArray[np.generic], path: Path) -> npt.NDArray[np.int64]:
         """Return class + 1 of each pixel, 0 where it is ignored.
 
         Args:
@@ -92,12 +91,12 @@ class PixelValues:
             InputError: If a pixel has another value.
         """
         _check_kind(pixels, path)
-        pixels = pixels.astype(np.int64)
-        inside = (pixels >= 0) & (pixels < _VALUES)
-        classes = np.where(inside, self._table[np.where(inside, pixels, 0)], -1)
+        values = pixels.astype(np.int64)
+        inside = (values >= 0) & (values < _VALUES)
+        classes = np.where(inside, self._table[np.where(inside, values, 0)], -1)
         if classes.min(initial=0) < 0:
             raise InputError(
-                f"{path} holds the index {pixels[classes < 0].max()}, but the {self.num_classes} "
+                f"{path} holds the index {values[classes < 0].max()}, but the {self.num_classes} "
                 f"classes of datamodule.num_classes are {self._described()}."
             )
         return classes
@@ -114,7 +113,7 @@ class PixelValues:
     def check_split(
         self,
         masks: Sequence[Path],
-        pixels_of: Callable[[Path], npt.NDArray[Any]],
+        pixels_of: Callable[[Path], npt.NDArray[np.generic]],
         *,
         training: bool,
     ) -> None:
@@ -178,7 +177,7 @@ class PixelValues:
         log.warning(f"{reason}; if this is not meant, {remedy}.")
 
 
-def _check_kind(pixels: npt.NDArray[Any], path: Path) -> None:
+def _check_kind(pixels: npt.NDArray[np.generic], path: Path) -> None:
     if pixels.ndim > 2:
         raise InputError(
             f"{path} has {pixels.shape[2]} channels: a mask must have one, whose values are "

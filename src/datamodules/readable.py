@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from ..errors import InputError, some
 from .labelled import ImageInputError, LabelledImages
+from .targets import Sample
 
 _MOST = 0.1  # share of a split, above which something else is wrong: a disk, a format
 
@@ -50,16 +50,19 @@ class Unreadable:
         return (name for index, name in enumerate(names) if not self.flags[index])
 
 
-class ReadableLoader(DataLoader[Any]):
+class ReadableLoader(DataLoader[Sample]):
     """Passes over a batch of which no image can be read."""
 
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[list[Tensor]]:  # type: ignore[override]
         return (batch for batch in super().__iter__() if batch is not None)
 
 
-def collate(samples: list[tuple[Tensor, int]]) -> Any:
+def collate(samples: list[tuple[Tensor, int]]) -> list[Tensor] | None:
     """Images `(B, 3, S, S)` and labels `(B,)`, or None of no samples."""
-    return default_collate(samples) if samples else None
+    if not samples:
+        return None
+    batch: list[Tensor] = default_collate(samples)
+    return batch
 
 
 class ReadableImages(Dataset[tuple[Tensor, int]]):

@@ -1,4 +1,4 @@
-"""A json of COCO's format from anybody: checked as a whole, then a value."""
+"""Reads a json of COCO's format and checks all of it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
 @dataclass(frozen=True)
 class Listed:
-    """An image as the file lists it; its size is in pixels."""
+    """Holds what the file says of an image; its size is in pixels."""
 
     id: int
     file_name: str
@@ -34,7 +34,7 @@ class Listed:
 
 @dataclass(frozen=True)
 class Annotated:
-    """An object; without a shape it fills its box."""
+    """Holds what the file says of an object; one without a shape fills its box."""
 
     box: Box
     category: int
@@ -43,7 +43,7 @@ class Annotated:
 
 
 class Annotations:
-    """What a file says: `images`, the `objects` of each by its id, `labels` of the categories."""
+    """Holds a file's `images`, the `objects` of each by its id, and the categories' `labels`."""
 
     def __init__(
         self,
@@ -53,17 +53,17 @@ class Annotations:
         clip_boxes: bool = False,
         like: Annotations | None = None,
     ) -> None:
-        """Read and check all of it.
+        """Read and check the file.
 
         Args:
             path: The file.
             drop_empty_boxes: Leave objects of no area out instead of refusing them.
             clip_boxes: Clip what reaches out of its image instead of refusing it.
-            like: Whose labels the categories of the same names get; else they get theirs from 1 in
-                the order of their ids.
+            like: Categories get the labels of those of the same names there; without it they are
+                labelled from 1 in the order of their ids.
 
         Raises:
-            InputError: Of the first fault.
+            InputError: For the first fault that is found.
         """
         self.path = path
         self._drop_empty = drop_empty_boxes
@@ -78,7 +78,7 @@ class Annotations:
         self._report()
 
     def label_as(self, names: Sequence[str]) -> None:
-        """Label each category by the place of its name in `names`, which holds all of them."""
+        """Label each category by the place of its name in `names`, which must hold all of them."""
         self.labels = {id: names.index(name) for id, name in self.names.items()}
 
     def _images(self, listed: list[Json]) -> list[Listed]:
@@ -97,7 +97,7 @@ class Annotations:
         return [images[id] for id in sorted(images)]
 
     def _names(self, listed: list[Json]) -> dict[int, str]:
-        """The categories' names by their ids, ascending."""
+        """Return the categories' names by their ids, ascending."""
         names: dict[int, str] = {}
         taken: set[str] = set()
         for number, one in enumerate(listed):
@@ -139,7 +139,7 @@ class Annotations:
             )
 
     def _name(self, one: Json, number: int, ids: set[int | str]) -> str:
-        """What to call an annotation: its id, or its place if it has none."""
+        """Return what to call an annotation: its id, or its place if it has none."""
         id = one.get("id") if isinstance(one, dict) else None
         if not isinstance(id, int | str) or isinstance(id, bool):
             return f"number {number}"
@@ -160,7 +160,7 @@ class Annotations:
         if not _has_area(box):
             empty = f"a box of no area, {shown(one['bbox'])}"
         elif isinstance(shape, Outline) and not shape.polygons:
-            empty = f"no polygon of an area, {shown(one['segmentation'])}"
+            empty = f"no polygon with an area, {shown(one['segmentation'])}"
         if empty and not self._drop_empty:
             raise InputError(
                 f"{where} has {empty}: a box must have a width and a height above 0 and a polygon "

@@ -92,7 +92,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
         return None
 
     def adopt_classes(self, names: Sequence[str]) -> None:
-        """Label images by the outputs of a network whose classes are `names`.
+        """Label images by the outputs of a network with the classes `names`.
 
         Raises:
             InputError: If this data has them in another order and cannot be labelled anew.

@@ -1,4 +1,4 @@
-"""Photographs with boxes and masks in COCO's layout, `root/<split>/*` and a json for each split."""
+"""Loads photographs with boxes and masks from COCO's layout: images and a json for each split."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .targets import Target
 
 
 class BoxedFrames(Frames):
-    """Photographs and the box, class and mask of each object."""
+    """Reads photographs with the box, class and mask of each object."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class BoxedFrames(Frames):
         return len(self._files)
 
     def read(self, index: int) -> tuple[Image.Image, dict[str, Tensor]]:
-        """Crowds, which are no single objects, are left out in training."""
+        """Return a photograph and its objects; in training without crowds."""
         listed, path = self._annotations.images[index], self._files[index]
         image = open_rgb(path, (listed.width, listed.height))
         if image.size != (listed.width, listed.height):
@@ -69,16 +69,17 @@ class BoxedFrames(Frames):
         }
 
     def finish(self, target: dict[str, Tensor]) -> Target:
-        """Without objects that a crop has left less than a pixel of."""
+        """Drop objects of which a crop has left less than a pixel."""
         boxes = target["boxes"]
         seen = ((boxes[:, 2:] - boxes[:, :2]) >= 1).all(dim=1)
         return {name: value[seen] for name, value in target.items()}
 
 
 class Coco(FramedImages):
-    """`root/<split>/*` and `root/annotations/instances_<split>.json`.
+    """Loads images from `root/<split>` with `root/annotations/instances_<split>.json`.
 
-    Labels are by name: from 1 in the order of the validation file's ids, in both files alike.
+    Categories are labelled from 1 in the order of their ids in the validation file; those of the
+    training file get the label of the same name.
     """
 
     targets = ("boxes",)
@@ -112,12 +113,12 @@ class Coco(FramedImages):
 
     @property
     def num_classes(self) -> int:
-        """The categories and the background, class 0."""
+        """Return how many categories there are, and one more for the background, class 0."""
         return len(self.class_names)
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The name of each class, from "background" on."""
+        """Return the name of each class, from "background" on."""
         return self._adopted or ("background", *self._val_annotations.names.values())
 
     @override
@@ -142,7 +143,7 @@ class Coco(FramedImages):
             self._files(training=True)
 
     def train_dataset(self) -> Frames:
-        """Scaled, cropped and flipped at random."""
+        """Return the training images: scaled, cropped and flipped at random."""
         return self._frames(training=True)
 
     @override
@@ -193,7 +194,7 @@ class Coco(FramedImages):
 
 
 def _drawn(one: Annotated, height: int, width: int) -> Tensor:
-    """Return the pixels `(H, W)` of an object; its whole box if it has no shape."""
+    """Return the pixels `(H, W)` of an object; its box if it has no shape."""
     if one.shape:
         return torch.from_numpy(one.shape.drawn(height, width))
     left, top, right, bottom = (max(round(side), 0) for side in one.box)

@@ -1,4 +1,4 @@
-"""What a json from anybody holds, checked field by field against a table."""
+"""Checks the fields of a json of unknown origin against a table of what they must be."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _short.maxstring = _short.maxother = _short.maxlong = 80
 
 
 class Kind(NamedTuple):
-    """What a field must be: in words, and as a function."""
+    """Describes what a field must be: in words, and as a function."""
 
-    wanted: str
+    required: str
     accepts: Callable[[Json], bool]
 
 
@@ -31,7 +31,7 @@ def is_whole(value: Json) -> TypeGuard[float]:
 
 
 def is_numbers(value: object) -> TypeGuard[list[float]]:
-    """Tell whether `value` is a list of numbers, whatever they are; the empty one is."""
+    """Tell whether `value` is a list of numbers; the empty list counts as one."""
     return isinstance(value, list) and {type(one) for one in value} <= {int, float}
 
 
@@ -53,7 +53,7 @@ def read_json(path: Path) -> Json:
     """Return what a json file holds, in whichever UTF it is written.
 
     Raises:
-        InputError: If it is none, or nests or counts too far.
+        InputError: If it is no json, nests too deeply or does not fit into memory.
     """
     try:
         content: Json = json.loads(path.read_bytes())
@@ -76,7 +76,7 @@ def check_fields(one: Json, kinds: Mapping[str, Kind], where: str) -> dict[str, 
         where: Names the object in an error.
 
     Raises:
-        InputError: Of the first field that is missing or wrong.
+        InputError: For the first field that is missing or wrong.
     """
     if not isinstance(one, dict):
         raise InputError(
@@ -86,10 +86,10 @@ def check_fields(one: Json, kinds: Mapping[str, Kind], where: str) -> dict[str, 
         if key not in one:
             raise InputError(f"{where} has no {key}: COCO's format has {', '.join(kinds)} there.")
         if not kind.accepts(one[key]):
-            raise InputError(f"{where} has {key}={shown(one[key])}: it must be {kind.wanted}.")
+            raise InputError(f"{where} has {key}={shown(one[key])}: it must be {kind.required}.")
     return one
 
 
 def shown(value: object) -> str:
-    """Return a value as it may stand in a message: short, on one line, its controls escaped."""
+    """Return a value as text for a message: short, on one line, control characters escaped."""
     return _short.repr(value)

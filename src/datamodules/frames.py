@@ -1,4 +1,4 @@
-"""Photographs with targets in frames: squares of one size, so that any of them make a batch."""
+"""Puts photographs and their targets in frames: squares of one size, which can be batched."""
 
 from __future__ import annotations
 
@@ -38,19 +38,20 @@ class PadTo(v2.Transform):
         self.size = size
 
     def transform(self, inpt: Tensor, params: dict[str, object]) -> Tensor:
-        """One image, mask or set of boxes."""
+        """Pad one image, mask or set of boxes."""
         height, width = functional.get_size(inpt)
         return functional.pad(inpt, [0, 0, self.size - width, self.size - height])
 
 
 def frame(config: InputConfig, *, training: bool) -> v2.Transform:
-    """A photograph and its target, normalized, in a square; what lies outside of it is 0.
+    """Return the transform that puts a normalized photograph and its target in a square of `S`.
 
-    In training scaled, cropped and flipped at random; else whole, its longer side filling it.
+    In training they are scaled, cropped and flipped at random; else the longer side is made to fill
+    the square. What is left of the square is 0.
 
     Args:
         config: `ImageDataModule.input_config`.
-        training: Which.
+        training: Whether it is for training.
     """
     size = config.image_size
     prepare = [
@@ -69,7 +70,7 @@ def frame(config: InputConfig, *, training: bool) -> v2.Transform:
 
 
 class Frames(Dataset[tuple[Tensor, Target]]):
-    """Photographs and targets of a split."""
+    """Reads the photographs and targets of a split."""
 
     collate = staticmethod(collate)
 
@@ -83,14 +84,14 @@ class Frames(Dataset[tuple[Tensor, Target]]):
 
     @abstractmethod
     def read(self, index: int) -> tuple[Image.Image, dict[str, Tensor]]:
-        """The photograph and its target as tv_tensors, at its own size; 0 is what fills them."""
+        """Return a photograph and its target as tv_tensors at its own size; 0 will pad both."""
 
     @abstractmethod
     def finish(self, target: dict[str, Tensor]) -> Target:
-        """The target in its frame, as tasks want it."""
+        """Turn a framed target into what tasks learn from."""
 
     def __getitem__(self, index: int) -> tuple[Tensor, Target]:
-        """The normalized image `(3, S, S)` and its target."""
+        """Return the normalized image `(3, S, S)` and its target."""
         image, target = self._transform(*self.read(index))
         plain = {name: value.as_subclass(Tensor) for name, value in target.items()}
         return image.as_subclass(Tensor), self.finish(plain)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
-from PIL import Image
 from timm.data import IterableImageDataset
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from .labels import checked_label
+from .photo_source import Transform
 
 
 class ImageStream(IterableDataset[tuple[Tensor, int]]):
@@ -18,11 +18,11 @@ class ImageStream(IterableDataset[tuple[Tensor, int]]):
     def __init__(
         self,
         dataset: IterableImageDataset,
-        transform: Callable[[Image.Image], Tensor],
+        transform: Transform,
         num_workers: int,
         outputs: Sequence[int] | int | None = None,
     ) -> None:
-        """Set timm's data set up; `outputs` is as in `checked_label`."""
+        """Prepare timm's data set; `outputs` is as in `checked_label`."""
         self._outputs = outputs
         self.dataset = dataset
         self.dataset.transform = transform

@@ -1,4 +1,4 @@
-"""Labels as data sets and shards hold them, and the outputs that they stand for."""
+"""Checks labels as data sets store them and turns them into the outputs that they stand for."""
 
 from __future__ import annotations
 
@@ -33,6 +33,6 @@ def checked_label(
     if not 0 <= output < count:
         raise InputError(
             f"{name()} has the label {str(label)[:80]!r}, but labels must be whole numbers from 0 "
-            f"to {count - 1}: mend it, or give datamodule.num_classes if there are more classes."
+            f"to {count - 1}: correct it, or give datamodule.num_classes if there are more classes."
         )
     return output if isinstance(outputs, int) else outputs[output]

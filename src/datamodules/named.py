@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from timm.data import ImageDataset, IterableImageDataset, create_dataset
-from torch import Tensor
 
 from ..errors import InputError, one_sentence
 from .hub_columns import find_columns
 from .image_stream import ImageStream
 from .labelled import LabelledImages
-from .photos import PhotoSource
+from .photo_source import PhotoSource, Transform
 from .shard_lists import Shards, check_folder, find_shards
 from .shard_stream import ShardStream
 
@@ -58,7 +56,7 @@ class NamedImages(PhotoSource):
             num_classes: Outputs, or None to ask the data set; 1000 where it does not know.
             image_key: Column or suffix of the images, or None to find it.
             label_key: Column or json key of the labels, or None to find it.
-            batch_size: Streams fill whole batches.
+            batch_size: Streams fill complete batches.
             num_workers: Streams are shared out among them.
             seed: Of a stream's order.
             skip: Leave images of shards out that cannot be read.
@@ -81,7 +79,7 @@ class NamedImages(PhotoSource):
 
     @property
     def num_classes(self) -> int:
-        """As given, as the data set says, or 1000."""
+        """Return the number that was given, that the data set says, or 1000."""
         return len(self._adopted or ()) or self._own_classes
 
     @cached_property
@@ -90,50 +88,50 @@ class NamedImages(PhotoSource):
 
     @cached_property
     def _own_names(self) -> tuple[str, ...] | None:
-        """The data set's names in the order of its labels, where it has them."""
+        """Return the data set's class names in the order of its labels; None where it has none."""
         places = self._open(training=False).reader.class_to_idx
         names = tuple(map(str, sorted(places, key=places.__getitem__)))
         return names if names and self._given_classes in (None, len(names)) else None
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
-        """Name of each output; None where the data set does not know."""
+        """Return the name of each output; None where the data set does not know."""
         return self._adopted or self._own_names
 
     def adopt_classes(self, names: Sequence[str]) -> None:
-        """Label images by the outputs of a network whose classes are `names`.
+        """Label images by the outputs of a network with the classes `names`.
 
-        Which must include all of the data set's own.
+        `names` must include all of the data set's own.
         """
         self._adopted = tuple(names)
 
     @property
     def _outputs(self) -> Sequence[int] | int:
-        """The output of each of the data set's labels, or how many there are."""
+        """Return the output of each of the data set's labels, or how many labels there are."""
         if self._adopted is None or self._own_names is None:
             return self._own_classes
         return [self._adopted.index(name) for name in self._own_names]
 
     @property
     def present_classes(self) -> tuple[int, ...] | None:
-        """Outputs that the data set has classes of; None when all."""
+        """Return the outputs that the data set has classes for; None when it has all."""
         outputs = self._outputs
         if isinstance(outputs, int) or len(outputs) == self.num_classes:
             return None
         return tuple(sorted(outputs))
 
     def left_out(self) -> list[str]:
-        """Say of each split's shards how many images could not be read, if there are any."""
+        """Return a sentence on each split of shards with images that could not be read."""
         return [said for stream in self._streams.values() if (said := stream.left_out())]
 
     def num_train_images(self) -> int:
-        """How many there are."""
+        """Return how many training images there are."""
         if self._prefix == "wds" and (shards := self._find_shards(training=True)):
             return shards.length
         return len(self._open(training=True))
 
     def check(self, training: bool) -> None:
-        """Open the validation split, and the training split if asked for.
+        """Check by opening them the validation split, and the training split if asked for.
 
         Raises:
             InputError: One sentence on what is wrong.
@@ -165,9 +163,9 @@ class NamedImages(PhotoSource):
                 ) from error
 
     def dataset(
-        self, training: bool, transform: Callable[[Image.Image], Tensor]
+        self, training: bool, transform: Transform
     ) -> LabelledImages | ImageStream | ShardStream:
-        """The images of a split."""
+        """Return the images of a split."""
         shards = self._find_shards(training) if self._prefix == "wds" else None
         if shards:
             self._streams[training] = ShardStream(

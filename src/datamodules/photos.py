@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
-from typing import Any, Protocol
+from typing import Any
 
-from PIL import Image
 from timm.data import create_transform
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -18,75 +17,12 @@ from ..errors import InputError
 from ..ranges import Number
 from .labelled import LabelledImages
 from .mixing import MixingDataModule, MixingSettings
+from .photo_source import PhotoSource as PhotoSource  # sources may import it from here
+from .photo_source import Transform
 from .readable import ReadableImages, Unreadable
 from .reading import file_errors_named
 
-Transform = Callable[[Image.Image], Tensor]
 log = logging.getLogger(__name__)
-
-
-class PhotoSource(Protocol):
-    """Where the photographs of a training and a validation part come from.
-
-    A class that derives from it has defaults: all its classes occur, and the images are no files.
-    A `PhotoModule` turns an `OSError` of these methods into an `InputError` that names the file,
-    and works out which classes occur once those of a network are adopted.
-    """
-
-    @property
-    @abstractmethod
-    def class_names(self) -> tuple[str, ...] | None:
-        """Name of each output's class; None where the source does not know them."""
-
-    @property
-    def num_classes(self) -> int:
-        """Outputs that a network for these photographs has."""
-        return len(self.class_names or ())
-
-    @property
-    def present_classes(self) -> tuple[int, ...] | None:
-        """Outputs that occur, ascending; None when all do."""
-        return None
-
-    def class_name(self, label: int) -> str:
-        """Return what to call a class in a picture."""
-        return self.class_names[label] if self.class_names else str(label)
-
-    @abstractmethod
-    def adopt_classes(self, names: Sequence[str]) -> None:
-        """Label images by the outputs of a network whose classes `names` include all of these."""
-
-    @abstractmethod
-    def check(self, training: bool) -> None:
-        """Check the validation part, and the training part if asked for.
-
-        Raises:
-            InputError: One sentence on what is wrong.
-        """
-
-    @abstractmethod
-    def num_train_images(self) -> int:
-        """Return how many training images there are."""
-
-    @abstractmethod
-    def dataset(self, training: bool, transform: Transform) -> Dataset[tuple[Tensor, int]]:
-        """Return a part's images in their order, each with the number of its output.
-
-        `LabelledImages` of files can leave out those that cannot be read; any other data set with a
-        length, and an `IterableDataset` that shares itself out among processes, see to it alone.
-
-        Args:
-            training: Which part.
-            transform: Makes the input `(3, S, S)` of a decoded RGB image.
-        """
-
-    def val_filenames(self) -> Sequence[str] | None:
-        """Return the file of each validation image in order; None where images are no files."""
-        return None
-
-    def left_out(self) -> list[str]:
-        """Return sentences on images that the source itself has left out as unreadable."""
-        return []
 
 
 class PhotoSettings(MixingSettings):
@@ -167,7 +103,7 @@ class PhotoModule(MixingDataModule, ABC):
     @property
     @abstractmethod
     def source(self) -> PhotoSource:
-        """The one source of both parts: the same object at every call."""
+        """Return the source of both parts: the same object at every call."""
 
     @property
     @override

@@ -1,4 +1,4 @@
-"""What the pixel values of index masks mean, and whether a split's masks can teach anything."""
+"""Maps the pixel values of index masks to classes, and checks that a split shows several."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LOOKED_AT, MOST = 64, 2000  # masks of a split; the second only where the first 
 
 @dataclass(frozen=True)
 class PixelValues:
-    """How a mask says the class of a pixel.
+    """Maps the values of a mask to classes.
 
     Attributes:
         num_classes: Classes, those that are ignored not counted.
@@ -68,13 +68,13 @@ class PixelValues:
 
     @cached_property
     def of_classes(self) -> tuple[int, ...]:
-        """The value of each class."""
+        """Return the value of each class."""
         first = int(self.reduce_zero_label)
         return tuple(self.values or range(first, first + self.num_classes))
 
     @cached_property
     def _table(self) -> npt.NDArray[np.int64]:
-        """Class + 1 by value; 0 is ignored, -1 not allowed."""
+        """Return class + 1 by value; 0 stands for ignored, -1 for not allowed."""
         table = np.full(_VALUES, -1)
         table[[IGNORED, 0] if self.reduce_zero_label else IGNORED] = 0
         table[list(self.of_classes)] = np.arange(1, self.num_classes + 1)
@@ -144,14 +144,14 @@ class PixelValues:
             counts.update(map(int, values))
             seen = [value for value in self.of_classes if counts[value]]
             read += 1
-        whole = read == len(masks)
+        complete = read == len(masks)
         facts = (
             f"{masks[0].parent} has masks of {_and(sorted(counts))} only ({read} of "
             f"{len(masks)} were read)"
         )
         if len(seen) < 2:
-            self._one_class(facts, seen, whole, counts, training)
-        elif whole and len(seen) < self.num_classes:
+            self._one_class(facts, seen, complete, counts, training)
+        elif complete and len(seen) < self.num_classes:
             never = [str(value) for value in self.of_classes if not counts[value]]
             log.warning(
                 f"{masks[0].parent} has no pixel of {len(never)} of the {self.num_classes} classes "
@@ -159,7 +159,7 @@ class PixelValues:
             )
 
     def _one_class(
-        self, facts: str, seen: list[int], whole: bool, counts: Counter[int], training: bool
+        self, facts: str, seen: list[int], complete: bool, counts: Counter[int], training: bool
     ) -> None:
         hidden = [value for value in sorted(counts) if value not in self.of_classes]
         left = f"of class {self.of_classes.index(seen[0])}" if seen else "ignored"
@@ -172,7 +172,7 @@ class PixelValues:
         if 0 in hidden:
             remedy = "datamodule.reduce_zero_label=false makes 0 the first class"
         surely = training or not seen or (hidden and self.num_classes == 2)
-        if whole and surely:
+        if complete and surely:
             raise InputError(f"{reason}; {remedy}.")
         log.warning(f"{reason}; if this is not meant, {remedy}.")
 

@@ -1,4 +1,4 @@
-"""Shapes of objects in COCO's two formats, polygons and runs: checked, then drawn."""
+"""Checks and draws the shapes of objects in COCO's two formats, polygons and runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Outline:
-    """One or more polygons.
+    """Holds one or more polygons.
 
     Attributes:
         polygons: Of each its corners `(N, 2)` as x, y in pixels; three or more.
@@ -51,13 +51,13 @@ class Outline:
         for axis, end in enumerate((width, height)):
             for bound, sign in ((0.0, -1), (float(end), 1)):
                 polygons = [_cut(polygon, axis, bound, sign) for polygon in polygons]
-        whole = (one for one in polygons if len(one) and (np.ptp(one, axis=0) > 0).all())
-        return Outline(tuple(whole), self.extent, self.strays)
+        left = (one for one in polygons if len(one) and (np.ptp(one, axis=0) > 0).all())
+        return Outline(tuple(left), self.extent, self.strays)
 
 
 @dataclass(frozen=True)
 class Runs:
-    """Lengths of alternating runs of 0 and 1, column by column; together the image's pixels."""
+    """Holds lengths of alternating runs of 0 and 1, which fill the image column by column."""
 
     counts: npt.NDArray[np.int64]
 
@@ -132,7 +132,7 @@ def _outline(value: list[Json], where: str) -> Outline:
 
 
 def _is_pairs(value: object, least: int = 3) -> TypeGuard[list[list[float]]]:
-    """Whether `value` is a list of corners as pairs of numbers."""
+    """Tell whether `value` is a list of corners as pairs of numbers."""
     if not isinstance(value, list) or len(value) < least:
         return False
     return all(is_numbers(pair) and len(pair) == 2 for pair in value)

@@ -7,7 +7,7 @@ import json
 import logging
 import random
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
@@ -23,6 +22,7 @@ from ..errors import InputError, one_sentence
 from .decoding import SUFFIXES, decode_rgb, open_image, reason
 from .fields import Json
 from .labels import checked_label
+from .photo_source import Transform
 from .shards import Sample, samples_of
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ _MOST_SKIPPED = 0.1  # share of the images, as of folders
 
 
 class Encoded(NamedTuple):
-    """An image that is not decoded yet, and its label."""
+    """Holds an image that is not decoded yet, and its label."""
 
     name: str
     image: bytes
@@ -41,7 +41,7 @@ class Encoded(NamedTuple):
 
 
 class ShardStream(IterableDataset[tuple[Tensor, int]]):
-    """The images of a split, each once in a pass, whatever the number of loader processes.
+    """Yields the images of a split, each once in a pass, with any number of loader processes.
 
     Validation images come in the order of the shards; training images are shuffled anew in every
     pass: the shards, and the images within a buffer.
@@ -51,7 +51,7 @@ class ShardStream(IterableDataset[tuple[Tensor, int]]):
         self,
         files: Sequence[Path],
         length: int,
-        transform: Callable[[Image.Image], Tensor],
+        transform: Transform,
         outputs: Sequence[int] | int,
         *,
         label_key: str | None,
@@ -71,7 +71,7 @@ class ShardStream(IterableDataset[tuple[Tensor, int]]):
             outputs: As in `checked_label`.
             label_key: Key of the label in the json beside each image; None for `.cls`.
             image_key: Suffix of the images, without a dot; None for any of an image.
-            training: Shuffle, and fill whole batches in every process.
+            training: Shuffle, and fill all batches in every process.
             batch_size: Images a batch.
             num_workers: Loader processes.
             seed: Of the order.
@@ -109,13 +109,13 @@ class ShardStream(IterableDataset[tuple[Tensor, int]]):
             return
         # Batches in turn, as PyTorch takes them from its loader processes.
         batches = len(self) // self._batch_size
-        wanted = (batches // workers + (place < batches % workers)) * self._batch_size
+        count = (batches // workers + (place < batches % workers)) * self._batch_size
         number, total = rank * workers + place, workers * processes
         passes = chain.from_iterable(self._shuffled(number, total, turn) for turn in range(1000))
-        yield from islice(self._decoded(passes, place), wanted)
+        yield from islice(self._decoded(passes, place), count)
 
     def left_out(self) -> str | None:
-        """How many images the last pass has left out; None if it could read all."""
+        """Return a sentence on the images that the last pass left out; None if it read all."""
         count = int(self._left_out.sum())
         if not count:
             return None
@@ -124,7 +124,7 @@ class ShardStream(IterableDataset[tuple[Tensor, int]]):
     def _in_batches(
         self, samples: Iterator[Sample], place: int, workers: int, rank: int, processes: int
     ) -> Iterator[Encoded]:
-        """This worker's part, so that batches in turn have the order of the shards."""
+        """Yield this worker's part, so that batches in turn have the order of the shards."""
         count = 0
         for count, sample in enumerate(samples, start=1):
             number, process = divmod(count - 1, processes)
@@ -137,7 +137,7 @@ class ShardStream(IterableDataset[tuple[Tensor, int]]):
             )
 
     def _shuffled(self, number: int, total: int, turn: int) -> Iterator[Encoded]:
-        """One pass over this worker's part: its own shards, or its own samples of all."""
+        """Yield this worker's part of a pass: its own shards, or its own samples of all."""
         files = list(self._files)
         order = f"{self._seed} {self._passes} {turn}"
         random.Random(order).shuffle(files)
@@ -166,7 +166,7 @@ class ShardStream(IterableDataset[tuple[Tensor, int]]):
             yield from samples_of(file)
 
     def _encoded(self, sample: Sample) -> Iterator[Encoded]:
-        """Its image and label; nothing where a json says, by a label below 0, to pass it over."""
+        """Yield the image and label of a sample; nothing where a json has a label below 0."""
         label = self._label(sample)
         if self._label_key and isinstance(label, int) and label < 0:
             return
@@ -235,14 +235,14 @@ def _dotted(suffixes: Sequence[str]) -> str:
 
 
 def _drawn(waiting: list[Encoded], rng: random.Random) -> Encoded:
-    """Take any of them, in constant time."""
+    """Remove and return a random one, in constant time."""
     number = rng.randrange(len(waiting))
     waiting[number], waiting[-1] = waiting[-1], waiting[number]
     return waiting.pop()
 
 
 def _processes() -> tuple[int, int]:
-    """This process's rank in a training and how many there are."""
+    """Return this process's rank in a training and how many there are."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1

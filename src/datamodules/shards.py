@@ -18,14 +18,14 @@ _MOST_BYTES = {"image": 500_000_000, "label": 10_000_000}  # of one member
 
 
 class Sample(NamedTuple):
-    """The members of one image, by their suffixes; `name` is the shard's and the sample's."""
+    """Holds the members of one image by their suffixes; `name` says shard and sample."""
 
     name: str
     members: dict[str, tarfile.TarInfo]
     shard: tarfile.TarFile
 
     def read(self, suffix: str, kind: str) -> bytes:
-        """The content of a member.
+        """Return the content of a member.
 
         Raises:
             InputError: If it is larger than any of its kind.
@@ -45,7 +45,7 @@ def samples_of(file: Path) -> Iterator[Sample]:
     """Yield the samples of a shard: neighbouring members whose names agree up to the first dot.
 
     Raises:
-        InputError: If it is no whole tar file.
+        InputError: If it is no complete tar file.
     """
     try:
         check_regular(file)
@@ -68,7 +68,7 @@ def samples_of(file: Path) -> Iterator[Sample]:
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"{file} cannot be read as a shard ({reason(error)}): give a whole tar file."
+            f"{file} cannot be read as a shard ({reason(error)}): give a complete tar file."
         ) from error
 
 
@@ -78,7 +78,7 @@ def count_samples(files: Sequence[Path]) -> int:
 
 
 def _split(name: str) -> tuple[str, str]:
-    """A member's key and suffix; no suffix for hidden files and those of webdataset itself."""
+    """Return a member's key and suffix; no suffix for hidden files and webdataset's own."""
     folder, _, file = name.rpartition("/")
     key, _, suffix = file.partition(".")
     if not key or re.fullmatch("__.*__", file):

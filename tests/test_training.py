@@ -175,7 +175,7 @@ def test_draws_that_nothing_holds_are_warned_of(method, caplog):
 
 def test_mixed_labels_reach_the_loss(tmp_path):
     data = make_data()
-    data._mixup_options = {"mixup_alpha": 0.8, "label_smoothing": 0.1}
+    data.mixup = {"mixup_alpha": 0.8, "label_smoothing": 0.1}
     seen = []
     module = make_module()
     module.loss.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[2]))

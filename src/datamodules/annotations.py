@@ -1,4 +1,4 @@
-"""A json of COCO's format from anybody: checked as a whole, then a value."""
+"""Reads a json of COCO's format and checks all of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, some
-from .fields import BOX, FLAG, SIDE, TEXT, WHOLE, check_fields, read_json, shown
+from .fields import BOX, FLAG, SIDE, TEXT, WHOLE, Json, check_fields, read_json, shown
 from .shapes import Outline, Runs, reaches_out, read_shape
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
 @dataclass(frozen=True)
 class Listed:
-    """An image as the file lists it; its size is in pixels."""
+    """Holds what the file says of an image; its size is in pixels."""
 
     id: int
     file_name: str
@@ -34,7 +34,7 @@ class Listed:
 
 @dataclass(frozen=True)
 class Annotated:
-    """An object; without a shape it fills its box."""
+    """Holds what the file says of an object; one without a shape fills its box."""
 
     box: Box
     category: int
@@ -43,7 +43,7 @@ class Annotated:
 
 
 class Annotations:
-    """What a file says: `images`, the `objects` of each by its id, `labels` of the categories."""
+    """Holds a file's `images`, the `objects` of each by its id, and the categories' `labels`."""
 
     def __init__(
         self,
@@ -53,17 +53,17 @@ class Annotations:
         clip_boxes: bool = False,
         like: Annotations | None = None,
     ) -> None:
-        """Read and check all of it.
+        """Read and check the file.
 
         Args:
             path: The file.
             drop_empty_boxes: Leave objects of no area out instead of refusing them.
             clip_boxes: Clip what reaches out of its image instead of refusing it.
-            like: Whose labels the categories of the same names get; else they get theirs from 1 in
-                the order of their ids.
+            like: Categories get the labels of those of the same names there; without it they are
+                labelled from 1 in the order of their ids.
 
         Raises:
-            InputError: Of the first fault.
+            InputError: For the first fault that is found.
         """
         self.path = path
         self._drop_empty = drop_empty_boxes
@@ -78,14 +78,15 @@ class Annotations:
         self._report()
 
     def label_as(self, names: Sequence[str]) -> None:
-        """Label each category by the place of its name in `names`, which holds all of them."""
+        """Label each category by the place of its name in `names`, which must hold all of them."""
         self.labels = {id: names.index(name) for id, name in self.names.items()}
 
-    def _images(self, listed: list[Any]) -> list[Listed]:
+    def _images(self, listed: list[Json]) -> list[Listed]:
         images: dict[int, Listed] = {}
         for number, one in enumerate(listed):
-            check_fields(one, _IMAGE, f"{self.path}: image {number}")
-            image = Listed(int(one["id"]), one["file_name"], int(one["width"]), int(one["height"]))
+            facts = check_fields(one, _IMAGE, f"{self.path}: image {number}")
+            width, height = int(facts["width"]), int(facts["height"])
+            image = Listed(int(facts["id"]), facts["file_name"], width, height)
             if image.id in images:
                 raise InputError(
                     f"{self.path} lists two images of the id {image.id}, "
@@ -95,38 +96,40 @@ class Annotations:
             images[image.id] = image
         return [images[id] for id in sorted(images)]
 
-    def _names(self, listed: list[Any]) -> dict[int, str]:
-        """The categories' names by their ids, ascending."""
+    def _names(self, listed: list[Json]) -> dict[int, str]:
+        """Return the categories' names by their ids, ascending."""
         names: dict[int, str] = {}
         taken: set[str] = set()
         for number, one in enumerate(listed):
-            check_fields(one, _CATEGORY, f"{self.path}: category {number}")
-            id, name = int(one["id"]), one["name"]
+            facts = check_fields(one, _CATEGORY, f"{self.path}: category {number}")
+            id, name = int(facts["id"]), facts["name"]
             if id in names or name in taken:
                 same = "id" if id in names else "name"
                 raise InputError(
-                    f"{self.path} lists two categories of the {same} {shown(one[same])}: each must "
-                    "have its own."
+                    f"{self.path} lists two categories of the {same} {shown(facts[same])}: each "
+                    "must have its own."
                 )
             names[id] = name
             taken.add(name)
         return dict(sorted(names.items()))
 
-    def _read_objects(self, listed: list[Any]) -> None:
+    def _read_objects(self, listed: list[Json]) -> None:
         images = {image.id: image for image in self.images}
-        ids: set[Any] = set()
+        ids: set[int | str] = set()
         for number, one in enumerate(listed):
             where = f"{self.path}: annotation {self._name(one, number, ids)}"
-            check_fields(one, _ANNOTATION, where)
-            image = images.get(int(one["image_id"]))
+            facts = check_fields(one, _ANNOTATION, where)
+            image = images.get(int(facts["image_id"]))
             if image is None:
-                raise InputError(f"{where} is of the image {one['image_id']}, which is not listed.")
-            if one["category_id"] not in self.names:
                 raise InputError(
-                    f"{where} has the category {one['category_id']}, which is not listed: the file "
-                    f"has {some([*map(str, self.names)], 20)}."
+                    f"{where} is of the image {facts['image_id']}, which is not listed."
                 )
-            if found := self._object(one, image, where):
+            if facts["category_id"] not in self.names:
+                raise InputError(
+                    f"{where} has the category {facts['category_id']}, which is not listed: the "
+                    f"file has {some([*map(str, self.names)], 20)}."
+                )
+            if found := self._object(facts, image, where):
                 self.objects.setdefault(image.id, []).append(found)
         boxes = [each.box for objects in self.objects.values() for each in objects]
         if boxes and all(max(box) <= 1 for box in boxes):
@@ -135,10 +138,10 @@ class Annotations:
                 "COCO's format has them in pixels, not in shares of the image."
             )
 
-    def _name(self, one: Any, number: int, ids: set[Any]) -> str:
-        """What to call an annotation: its id, or its place if it has none."""
+    def _name(self, one: Json, number: int, ids: set[int | str]) -> str:
+        """Return what to call an annotation: its id, or its place if it has none."""
         id = one.get("id") if isinstance(one, dict) else None
-        if type(id) not in (int, str):
+        if not isinstance(id, int | str) or isinstance(id, bool):
             return f"number {number}"
         self._counts["annotations have the id of another one"] += id in ids
         ids.add(id)
@@ -157,7 +160,7 @@ class Annotations:
         if not _has_area(box):
             empty = f"a box of no area, {shown(one['bbox'])}"
         elif isinstance(shape, Outline) and not shape.polygons:
-            empty = f"no polygon of an area, {shown(one['segmentation'])}"
+            empty = f"no polygon with an area, {shown(one['segmentation'])}"
         if empty and not self._drop_empty:
             raise InputError(
                 f"{where} has {empty}: a box must have a width and a height above 0 and a polygon "
@@ -175,7 +178,7 @@ class Annotations:
         return Annotated((left, top, right, bottom), category, crowd, shape)
 
     def _inside(
-        self, box: Box, shape: Outline | Runs | None, listed: Any, image: Listed, where: str
+        self, box: Box, shape: Outline | Runs | None, listed: Json, image: Listed, where: str
     ) -> tuple[Box, Outline | Runs | None]:
         """Return box and shape as they are, or clipped if they reach out of their image."""
         size = image.width, image.height
@@ -202,10 +205,11 @@ class Annotations:
                 log.warning(f"{self.path}: {count} {what}.")
 
 
-def _parts(path: Path) -> dict[str, list[Any]]:
+def _parts(path: Path) -> dict[str, list[Json]]:
     if not path.is_file():
         raise InputError(f"There is no file {path}: it should hold the annotations, as COCO's do.")
     content = read_json(path)
+    parts: dict[str, list[Json]] = {}
     for part in _PARTS:
         value = content.get(part) if isinstance(content, dict) else None
         if not value:
@@ -214,7 +218,8 @@ def _parts(path: Path) -> dict[str, list[Any]]:
             )
         if not isinstance(value, list):
             raise InputError(f"{path} has {part}={shown(value)}: it must be a list.")
-    return {part: content[part] for part in _PARTS}
+        parts[part] = value
+    return parts
 
 
 def _has_area(box: Box) -> bool:

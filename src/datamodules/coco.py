@@ -1,33 +1,34 @@
-"""Photographs with boxes and masks in COCO's layout, `root/<split>/*` and a json for each split."""
+"""Loads photographs with boxes and masks from COCO's layout: images and a json for each split."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torchvision import tv_tensors
-from typing_extensions import override
+from typing_extensions import Unpack, override
 
 from ..errors import InputError
 from .annotations import Annotated, Annotations
 from .frames import FramedImages, Frames, open_rgb
+from .inputs import InputConfig
 from .listing import find_listed
+from .mixing import MixingSettings
 from .targets import Target
 
 
 class BoxedFrames(Frames):
-    """Photographs and the box, class and mask of each object."""
+    """Reads photographs with the box, class and mask of each object."""
 
     def __init__(
         self,
         files: list[Path],
         annotations: Annotations,
-        config: dict[str, Any],
+        config: InputConfig,
         *,
         training: bool,
     ) -> None:
@@ -41,7 +42,7 @@ class BoxedFrames(Frames):
         return len(self._files)
 
     def read(self, index: int) -> tuple[Image.Image, dict[str, Tensor]]:
-        """Crowds, which are no single objects, are left out in training."""
+        """Return a photograph and its objects; in training without crowds."""
         listed, path = self._annotations.images[index], self._files[index]
         image = open_rgb(path, (listed.width, listed.height))
         if image.size != (listed.width, listed.height):
@@ -68,16 +69,17 @@ class BoxedFrames(Frames):
         }
 
     def finish(self, target: dict[str, Tensor]) -> Target:
-        """Without objects that a crop has left less than a pixel of."""
+        """Drop objects of which a crop has left less than a pixel."""
         boxes = target["boxes"]
         seen = ((boxes[:, 2:] - boxes[:, :2]) >= 1).all(dim=1)
         return {name: value[seen] for name, value in target.items()}
 
 
 class Coco(FramedImages):
-    """`root/<split>/*` and `root/annotations/instances_<split>.json`.
+    """Loads images from `root/<split>` with `root/annotations/instances_<split>.json`.
 
-    Labels are by name: from 1 in the order of the validation file's ids, in both files alike.
+    Categories are labelled from 1 in the order of their ids in the validation file; those of the
+    training file get the label of the same name.
     """
 
     targets = ("boxes",)
@@ -90,7 +92,7 @@ class Coco(FramedImages):
         val_split: str = "val2017",
         drop_empty_boxes: bool = False,
         clip_boxes: bool = False,
-        **base: Any,
+        **base: Unpack[MixingSettings],
     ) -> None:
         """Keep the settings.
 
@@ -100,26 +102,23 @@ class Coco(FramedImages):
             val_split: Likewise of validation.
             drop_empty_boxes: Leave objects of no area out instead of refusing them.
             clip_boxes: Clip boxes and polygons to their image instead of refusing them.
-            base: Arguments of `ImageDataModule`.
+            base: Arguments of `FramedImages`.
         """
         super().__init__(**base)
         self._root = root
         self._splits = {True: train_split, False: val_split}
-        self._options: dict[str, Any] = {
-            "drop_empty_boxes": drop_empty_boxes,
-            "clip_boxes": clip_boxes,
-        }
+        self._read = partial(Annotations, drop_empty_boxes=drop_empty_boxes, clip_boxes=clip_boxes)
         self._found: dict[bool, list[Path]] = {}
         self._adopted: tuple[str, ...] | None = None
 
     @property
     def num_classes(self) -> int:
-        """The categories and the background, class 0."""
+        """Return how many categories there are, and one more for the background, class 0."""
         return len(self.class_names)
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The name of each class, from "background" on."""
+        """Return the name of each class, from "background" on."""
         return self._adopted or ("background", *self._val_annotations.names.values())
 
     @override
@@ -143,12 +142,12 @@ class Coco(FramedImages):
             self.check_batches(len(self._train_annotations.images), processes)
             self._files(training=True)
 
-    def train_dataset(self) -> Any:
-        """Scaled, cropped and flipped at random."""
+    def train_dataset(self) -> Frames:
+        """Return the training images: scaled, cropped and flipped at random."""
         return self._frames(training=True)
 
     @override
-    def val_dataset(self) -> Any:
+    def val_dataset(self) -> Frames:
         return self._frames(training=False)
 
     @override
@@ -169,11 +168,11 @@ class Coco(FramedImages):
     @cached_property
     def _train_annotations(self) -> Annotations:
         path = self._json(training=True)
-        return Annotations(path, **self._options, like=self._val_annotations)
+        return self._read(path, like=self._val_annotations)
 
     @cached_property
     def _val_annotations(self) -> Annotations:
-        return Annotations(self._json(training=False), **self._options)
+        return self._read(self._json(training=False))
 
     def _json(self, training: bool) -> Path:
         folder = self._folder(training)
@@ -195,7 +194,7 @@ class Coco(FramedImages):
 
 
 def _drawn(one: Annotated, height: int, width: int) -> Tensor:
-    """Return the pixels `(H, W)` of an object; its whole box if it has no shape."""
+    """Return the pixels `(H, W)` of an object; its box if it has no shape."""
     if one.shape:
         return torch.from_numpy(one.shape.drawn(height, width))
     left, top, right, bottom = (max(round(side), 0) for side in one.box)

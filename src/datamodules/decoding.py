@@ -1,10 +1,10 @@
-"""Photographs decoded by one rule, wherever they come from: 8-bit RGB of a bounded size."""
+"""Decodes photographs of every source by one rule: to 8-bit RGB of a bounded size."""
 
 from __future__ import annotations
 
 import os
 import stat
-from typing import Any
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,7 @@ _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # TIFF's tags, and
 
 
 def check_regular(path: str | os.PathLike[str]) -> None:
-    """See that `path` is a file with an end; a pipe or a device would be read for ever.
+    """Check that `path` is a regular file; reading a pipe or a device would never end.
 
     Raises:
         OSError: If there is nothing.
@@ -42,12 +42,12 @@ def check_regular(path: str | os.PathLike[str]) -> None:
 
 
 def kind_of(mode: int) -> str:
-    """Name what a file system's entry of `mode` is, if it is neither a file nor a folder."""
+    """Return what to call a file system's entry of `mode` that is no regular file."""
     kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
     return kinds.get(stat.S_IFMT(mode), "a device")
 
 
-def open_image(file: Any) -> Image.Image:
+def open_image(file: str | os.PathLike[str] | BinaryIO) -> Image.Image:
     """Read an image's header, and no more.
 
     Args:
@@ -115,24 +115,24 @@ def is_nearly_black(image: Image.Image) -> bool:
 
 
 def reason(error: Exception) -> str:
-    """Say in a few words why an image cannot be read."""
+    """Return in a few words why an image cannot be read."""
     if isinstance(error, UnidentifiedImageError):
         return f"no image format among {' '.join(FORMATS)}"
     return one_sentence(str(error) or type(error).__name__).rstrip(".")
 
 
-def _tag(image: Image.Image, number: int) -> Any:
+def _tag(image: Image.Image, number: int) -> int | tuple[int, ...] | None:
     return getattr(image, "tag_v2", {}).get(number)
 
 
 def _bits(image: Image.Image) -> int | None:
-    """Bits of each sample, where the file is a TIFF and says so."""
+    """Return the bits of each sample where the file is a TIFF and says so."""
     bits = _tag(image, _BITS_PER_SAMPLE)
     return bits[0] if isinstance(bits, tuple) else bits
 
 
 def _eight_bits(image: Image.Image, most: int) -> npt.NDArray[np.uint8]:
-    """Scale gray values of more than 8 bits, `(H, W)`, by a rule that knows no other image."""
+    """Scale gray values of more than 8 bits, `(H, W)`, to 8 by a rule that is the same for all."""
     values = np.asarray(image)
     low, high = values.min(), values.max()
     if image.mode == "F":

@@ -1,4 +1,4 @@
-"""Handwritten digits on photographs: the embedded data, drawn on the fly and never downloaded.
+"""Draws handwritten digits on photographs: the embedded data, which needs no download.
 
 The digits and the two photographs are scikit-learn's. The answer sits on few patches, among
 fragments of other digits (as in the cluttered MNIST of Mnih et al., arXiv:1406.6247).
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from functools import cache
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +18,12 @@ from sklearn.datasets import load_digits, load_sample_image
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
-from typing_extensions import override
+from typing_extensions import Unpack, override
 
 from ..errors import InputError
 from ..ranges import Number
-from .base import ImageDataModule
+from .mixing import MixingDataModule, MixingSettings
+from .targets import Sample
 
 Array = npt.NDArray[np.float32]
 
@@ -34,7 +35,7 @@ FRAGMENT = (3, 4)  # side of a fragment, of the 10 source pixels of a digit with
 
 
 class Scene(NamedTuple):
-    """One drawn image and what is known of it."""
+    """Holds one drawn image and what is known of it."""
 
     image: Array  # (3, S, S), 0..1
     label: int
@@ -42,7 +43,7 @@ class Scene(NamedTuple):
 
 
 class Sources:
-    """A split's own handwritten digits and its own photograph, to draw scenes of a size from.
+    """Holds the handwritten digits and the photograph that a split's scenes are drawn from.
 
     Attributes:
         glyphs: `(digits, 10, 10)`, 0..1, with a margin of one.
@@ -51,7 +52,7 @@ class Sources:
     """
 
     def __init__(self, *, train: bool, image_size: int) -> None:
-        """Prepare the split."""
+        """Prepare the digits and the photograph of a split."""
         digits = load_digits()
         chosen = (np.arange(len(digits.target)) % VAL_EVERY != 0) == train
         glyphs = np.pad(digits.images[chosen] / 16, ((0, 0), (1, 1), (1, 1)))
@@ -61,7 +62,7 @@ class Sources:
         self._size = image_size
 
     def background(self, rng: np.random.Generator) -> Array:
-        """A crop of the photograph, `(3, S, S)`."""
+        """Return a random crop of the photograph, `(3, S, S)`."""
         _, height, width = self.photo.shape
         top = int(rng.integers(height - self._size + 1))
         left = int(rng.integers(width - self._size + 1))
@@ -86,8 +87,8 @@ class Sources:
         blend(image[:, top : top + height, left : left + width], part, color.clip(0, 1))
 
 
-class DrawnScenes(Dataset[Any]):
-    """Scene `i` is a pure function of the seed, the split and `i`, in whichever process.
+class DrawnScenes(Dataset[Sample]):
+    """Draws scene `i` as a pure function of the seed, the split and `i`, in whichever process.
 
     Indices beyond the length are valid: they are further scenes of the same kind.
     """
@@ -113,15 +114,15 @@ class DrawnScenes(Dataset[Any]):
         return self._length
 
     @abstractmethod
-    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
-        """The normalized image `(3, S, S)` and its target."""
+    def __getitem__(self, index: int) -> Sample:
+        """Return the normalized image `(3, S, S)` and its target."""
 
 
 class DigitScenes(DrawnScenes):
-    """One digit a scene, beside fragments of others."""
+    """Draws one digit a scene, beside fragments of others."""
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """The normalized image `(3, S, S)` and its digit."""
+        """Return the normalized image `(3, S, S)` and its digit."""
         scene = self.scene(index)
         return torch.from_numpy((scene.image - self._mean) / self._std), scene.label
 
@@ -143,8 +144,8 @@ class DigitScenes(DrawnScenes):
         return Scene(image, int(sources.labels[which]), (top, left, height, width))
 
 
-class Digits(ImageDataModule):
-    """Ten classes; training digits and photograph are disjoint from those of validation.
+class Digits(MixingDataModule):
+    """Loads scenes of ten classes; training and validation share no digit and no photograph.
 
     The validation scenes do not depend on `seed`: all runs are scored on the same images.
     """
@@ -156,13 +157,15 @@ class Digits(ImageDataModule):
 
     scenes: ClassVar[type[DrawnScenes]] = DigitScenes
 
-    def __init__(self, *, train_images: int, val_images: int = 2000, **base: Any) -> None:
+    def __init__(
+        self, *, train_images: int, val_images: int = 2000, **base: Unpack[MixingSettings]
+    ) -> None:
         """Keep the settings.
 
         Args:
             train_images: Scenes of an epoch; every epoch draws fresh ones.
             val_images: Validation scenes.
-            base: Arguments of `ImageDataModule`.
+            base: Arguments of `MixingDataModule`.
         """
         super().__init__(**base)
         self.train_images = train_images
@@ -179,10 +182,10 @@ class Digits(ImageDataModule):
         return tuple(map(str, range(10)))
 
     def check(self, stage: str = "fit", processes: int = 1) -> None:
-        """See that there are enough scenes for each process.
+        """Check that there are enough scenes for each process.
 
         Raises:
-            InputError: If there are not.
+            InputError: If there are too few.
         """
         if stage == "fit" and self.train_images < self.batch_size * processes:
             needed = f"datamodule.batch_size={self.batch_size}"
@@ -197,19 +200,19 @@ class Digits(ImageDataModule):
             )
 
     def train_dataset(self) -> DrawnScenes:
-        """Training scenes of this seed."""
+        """Return the training scenes of this seed."""
         return self._scenes(train=True, length=self.train_images, seed=self.seed)
 
     def val_dataset(self) -> DrawnScenes:
-        """Validation scenes, the same for every seed."""
+        """Return the validation scenes, the same for every seed."""
         return self._scenes(train=False, length=self.val_images, seed=0)
 
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, int]]:
-        """Fresh scenes every epoch, in batches of equal size."""
-        return self._resumable(self._train, shuffle=False)  # scenes are independent draws
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Load fresh scenes in every epoch, in batches of equal size."""
+        return self._loaders.unshuffled(self._train, self._start)  # independent draws
 
     def _scenes(self, *, train: bool, length: int, seed: int) -> DrawnScenes:
-        mean, std = self.input_config["mean"], self.input_config["std"]
+        mean, std = self.normalization
         size = self.image_size
         return self.scenes(
             train=train, length=length, image_size=size, seed=seed, mean=mean, std=std
@@ -217,7 +220,7 @@ class Digits(ImageDataModule):
 
 
 def _photograph(name: str, height: int) -> npt.NDArray[np.uint8]:
-    """One of scikit-learn's photographs as `(3, height, W)`."""
+    """Return one of scikit-learn's photographs as `(3, height, W)`."""
     photo = Image.fromarray(load_sample_image(name))
     photo = photo.resize(
         (round(height * photo.width / photo.height), height), Image.Resampling.BICUBIC
@@ -226,20 +229,20 @@ def _photograph(name: str, height: int) -> npt.NDArray[np.uint8]:
 
 
 def ink_on(rng: np.random.Generator, *, bright: bool) -> Array:
-    """A color `(3, 1, 1)` that stands out from a dark (or bright) ground."""
+    """Draw a color `(3, 1, 1)`: bright for a dark ground, else dark."""
     depth = rng.uniform(0, 0.3, (3, 1, 1)).astype(np.float32)
     return 1 - depth if bright else depth
 
 
 def enlarge(glyph: Array, height: int, width: int) -> Array:
-    """Bicubic enlargement to `(height, width)`, the strokes made crisper."""
+    """Return `glyph` enlarged to `(height, width)` (bicubic), with crisper strokes."""
     soft = _interpolation(glyph.shape[0], height) @ glyph @ _interpolation(glyph.shape[1], width).T
     return (1.6 * soft - 0.2).clip(0, 1)
 
 
 @cache
 def _interpolation(source: int, target: int) -> Array:
-    """The matrix `(target, source)` of bicubic interpolation along one axis."""
+    """Return the matrix `(target, source)` of bicubic interpolation along one axis."""
     rows = F.interpolate(torch.eye(source)[None, None], (target, source), mode="bicubic")
     return rows[0, 0].numpy()
 

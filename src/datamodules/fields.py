@@ -1,4 +1,4 @@
-"""What a json from anybody holds, checked field by field against a table."""
+"""Checks the fields of a json of unknown origin against a table of what they must be."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import json
 import reprlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from ..errors import InputError, one_sentence
 
+Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
 FAR = 1_000_000_000  # beyond any pixel and any number of pixels
 
 _short = reprlib.Repr()
@@ -18,23 +19,23 @@ _short.maxstring = _short.maxother = _short.maxlong = 80
 
 
 class Kind(NamedTuple):
-    """What a field must be: in words, and as a function."""
+    """Describes what a field must be: in words, and as a function."""
 
-    wanted: str
-    accepts: Callable[[Any], bool]
+    required: str
+    accepts: Callable[[Json], bool]
 
 
-def is_whole(value: Any) -> bool:
+def is_whole(value: Json) -> TypeGuard[float]:
     """Tell whether `value` is a whole number, `640.0` included."""
     return type(value) is int or (type(value) is float and value.is_integer())
 
 
-def is_numbers(value: Any) -> bool:
-    """Tell whether `value` is a list of numbers, whatever they are; the empty one is."""
+def is_numbers(value: object) -> TypeGuard[list[float]]:
+    """Tell whether `value` is a list of numbers; the empty list counts as one."""
     return isinstance(value, list) and {type(one) for one in value} <= {int, float}
 
 
-def _is_text(value: Any) -> bool:
+def _is_text(value: Json) -> bool:
     return isinstance(value, str) and bool(value.strip()) and "\0" not in value
 
 
@@ -48,14 +49,14 @@ BOX = Kind(
 )
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path) -> Json:
     """Return what a json file holds, in whichever UTF it is written.
 
     Raises:
-        InputError: If it is none, or nests or counts too far.
+        InputError: If it is no json, nests too deeply or does not fit into memory.
     """
     try:
-        return json.loads(path.read_bytes())
+        content: Json = json.loads(path.read_bytes())
     except RecursionError as error:
         raise InputError(f"{path} is not json that can be read (it nests too deeply).") from error
     except MemoryError as error:
@@ -63,10 +64,11 @@ def read_json(path: Path) -> Any:
     except ValueError as error:  # of json, of Unicode, or of a number with thousands of digits
         reason = one_sentence(str(error)).rstrip(".")
         raise InputError(f"{path} is not json ({reason}).") from error
+    return content
 
 
-def check_fields(one: Any, kinds: Mapping[str, Kind], where: str) -> None:
-    """Check that an object has every field of `kinds`, each of its kind.
+def check_fields(one: Json, kinds: Mapping[str, Kind], where: str) -> dict[str, Any]:
+    """Return an object whose fields are checked: all of `kinds`, each of its kind.
 
     Args:
         one: As json gives it.
@@ -74,7 +76,7 @@ def check_fields(one: Any, kinds: Mapping[str, Kind], where: str) -> None:
         where: Names the object in an error.
 
     Raises:
-        InputError: Of the first field that is missing or wrong.
+        InputError: For the first field that is missing or wrong.
     """
     if not isinstance(one, dict):
         raise InputError(
@@ -84,9 +86,10 @@ def check_fields(one: Any, kinds: Mapping[str, Kind], where: str) -> None:
         if key not in one:
             raise InputError(f"{where} has no {key}: COCO's format has {', '.join(kinds)} there.")
         if not kind.accepts(one[key]):
-            raise InputError(f"{where} has {key}={shown(one[key])}: it must be {kind.wanted}.")
+            raise InputError(f"{where} has {key}={shown(one[key])}: it must be {kind.required}.")
+    return one
 
 
-def shown(value: Any) -> str:
-    """Return a value as it may stand in a message: short, on one line, its controls escaped."""
+def shown(value: object) -> str:
+    """Return a value as text for a message: short, on one line, control characters escaped."""
     return _short.repr(value)

@@ -1,22 +1,20 @@
-"""Labelled images in folders, `root/<split>/<class>/*`: found, checked and read."""
+"""Finds and checks labelled images in folders, `root/<split>/<class>/*`."""
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
 from timm.data import ImageNetInfo
-from torch import Tensor
 
 from ..errors import InputError, some
 from .decoding import SUFFIXES
 from .labelled import LabelledImages, PhotoFiles, check_headers
-from .photos import PhotoSource
+from .photo_source import PhotoSource, Transform
 from .walking import class_folders, find_images, natural_key
 
 log = logging.getLogger(__name__)
@@ -25,14 +23,14 @@ _IMAGENET_IMAGES = {True: 1_281_167, False: 50_000}  # training: count
 
 
 class Classes(NamedTuple):
-    """Which output of the network stands for which class folder; `names` has one an output."""
+    """Maps class folders to outputs of the network; `names` has one for each output."""
 
     outputs: dict[str, int]
     names: tuple[str, ...]
 
 
 class ImageFolders(PhotoSource):
-    """`root/train/<class>/*` and `root/val/<class>/*` (or `validation`).
+    """Provides `root/train/<class>/*` and `root/val/<class>/*` (or `validation`).
 
     Folders named by WNIDs of ImageNet-1k get ImageNet's own outputs, in whatever number they are;
     any other class folders, and those whose number is given, get outputs in timm's order of their
@@ -89,31 +87,31 @@ class ImageFolders(PhotoSource):
 
     @property
     def num_classes(self) -> int:
-        """1000 for WNIDs, else the number of class folders."""
+        """Return 1000 for WNIDs, else the number of class folders."""
         return len(self.classes.names)
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The class folder of each output."""
+        """Return the class folder of each output."""
         return self.classes.names
 
     @property
     def present_classes(self) -> tuple[int, ...] | None:
-        """Outputs that a subset has; None when all occur."""
+        """Return the outputs that a subset of the classes has; None when all occur."""
         outputs, names = self.classes
         return None if len(outputs) == len(names) else tuple(sorted(outputs.values()))
 
     def adopt_classes(self, names: Sequence[str]) -> None:
-        """Label images by the outputs of a network whose classes are `names`.
+        """Label images by the outputs of a network with the classes `names`.
 
-        Which must include all class folders.
+        `names` must include all class folders.
         """
         self._adopted = tuple(names)
         self._readers.clear()
         self.__dict__.pop("classes", None)  # read anew
 
     def class_name(self, label: int) -> str:
-        """ImageNet's first word for WNIDs, else the folder's name."""
+        """Return ImageNet's first word for a WNID, else the folder's name."""
         folder, info = self.classes.names[label], ImageNetInfo()
         if folder not in info.label_names():
             return folder
@@ -138,16 +136,16 @@ class ImageFolders(PhotoSource):
             self._check_images(part)
         self._describe_outputs()
 
-    def dataset(self, training: bool, transform: Callable[[Image.Image], Tensor]) -> LabelledImages:
-        """The images of a split, in the order of their paths."""
+    def dataset(self, training: bool, transform: Transform) -> LabelledImages:
+        """Return the images of a split in the order of their paths."""
         return LabelledImages(self._reader(training), transform)
 
     def num_train_images(self) -> int:
-        """How many there are."""
+        """Return how many training images there are."""
         return len(self._reader(training=True))
 
     def val_filenames(self) -> list[str]:
-        """`<class>/<file>` of every validation image, in the order of evaluation."""
+        """Return `<class>/<file>` of every validation image, in the order of evaluation."""
         return self._reader(training=False).filenames()
 
     def _split_folder(self, training: bool) -> Path:
@@ -175,7 +173,7 @@ class ImageFolders(PhotoSource):
         return next((folder for folder in folders if folder.is_dir()), None)
 
     def _reader(self, training: bool) -> PhotoFiles:
-        """Walk the folders once."""
+        """Return the files of a split; its folders are walked once."""
         if training not in self._readers:
             folder, outputs = self._split_folder(training), self.classes.outputs
             found = find_images(folder, sorted(outputs, key=natural_key))
@@ -188,7 +186,7 @@ class ImageFolders(PhotoSource):
         return self._readers[training]
 
     def _check_images(self, training: bool) -> None:
-        """One image at least in every class, and the first one has an image's header."""
+        """Check that each class has an image, and that the first of each has an image's header."""
         folder, samples = self._split_folder(training), self._reader(training).samples
         first: dict[int, str] = {}
         for path, label in samples:
@@ -207,7 +205,7 @@ class ImageFolders(PhotoSource):
             )
 
     def _check_given(self, training: bool) -> None:
-        """An evaluation may lack classes of a checkpoint, which knows them by name."""
+        """Check the number of classes; an evaluation may lack some that its checkpoint names."""
         given, found = self._given_classes, len(self.classes.outputs)
         if given in (None, found, self.num_classes) or (not training and (given or 0) > found):
             return
@@ -222,7 +220,7 @@ class ImageFolders(PhotoSource):
         return self.classes.names == tuple(ImageNetInfo().label_names())
 
     def _describe_outputs(self) -> None:
-        """Say which output a class has where its name suggests another one."""
+        """Warn where a folder's name suggests another output than it has."""
         outputs, names = self.classes
         if self._adopted is not None or self._is_imagenet:
             return
@@ -230,9 +228,9 @@ class ImageFolders(PhotoSource):
             moved = [(name, output) for name, output in outputs.items() if int(name) != output]
             if moved:
                 log.warning(
-                    f"The class folders of {self.root} are numbers with others than 0 to "
-                    f"{len(names) - 1} among them: output i is the i-th folder in their order, as "
-                    f"output {moved[0][1]} of folder {moved[0][0]}."
+                    f"The class folders of {self.root} are numbers, but not just 0 to "
+                    f"{len(names) - 1}: output i stands for the i-th folder in their order, as "
+                    f"output {moved[0][1]} for folder {moved[0][0]}."
                 )
         elif set(names) <= set(ImageNetInfo().label_names()):
             log.info(

@@ -1,4 +1,4 @@
-"""Photographs with targets in frames: squares of one size, so that any of them make a batch."""
+"""Puts photographs and their targets in frames: squares of one size, which can be batched."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import ExifTags, Image, ImageOps
@@ -15,11 +14,15 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
+from typing_extensions import Unpack
 
 from ..errors import InputError
 from . import decoding
 from .base import ImageDataModule
 from .decoding import decode_rgb, reason
+from .inputs import InputConfig
+from .loading import LoadingSettings
+from .mixing import MixupOptions, refuse_mixup
 from .targets import Target, collate
 
 JITTER = (0.5, 2.0)  # of the scale at which the whole photograph fills the frame, in training
@@ -34,26 +37,27 @@ class PadTo(v2.Transform):
         super().__init__()
         self.size = size
 
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        """One image, mask or set of boxes."""
+    def transform(self, inpt: Tensor, params: dict[str, object]) -> Tensor:
+        """Pad one image, mask or set of boxes."""
         height, width = functional.get_size(inpt)
         return functional.pad(inpt, [0, 0, self.size - width, self.size - height])
 
 
-def frame(config: dict[str, Any], *, training: bool) -> v2.Transform:
-    """A photograph and its target, normalized, in a square; what lies outside of it is 0.
+def frame(config: InputConfig, *, training: bool) -> v2.Transform:
+    """Return the transform that puts a normalized photograph and its target in a square of `S`.
 
-    In training scaled, cropped and flipped at random; else whole, its longer side filling it.
+    In training they are scaled, cropped and flipped at random; else the longer side is made to fill
+    the square. What is left of the square is 0.
 
     Args:
         config: `ImageDataModule.input_config`.
-        training: Which.
+        training: Whether it is for training.
     """
-    size = config["input_size"][-1]
+    size = config.image_size
     prepare = [
         v2.ToImage(),
         v2.ToDtype({tv_tensors.Image: torch.float32, "others": None}, scale=True),
-        v2.Normalize(config["mean"], config["std"]),
+        v2.Normalize(*config.normalization),
     ]
     fit: list[v2.Transform] = [v2.Resize(None, max_size=size), PadTo(size)]
     if training:
@@ -66,11 +70,11 @@ def frame(config: dict[str, Any], *, training: bool) -> v2.Transform:
 
 
 class Frames(Dataset[tuple[Tensor, Target]]):
-    """Photographs and targets of a split."""
+    """Reads the photographs and targets of a split."""
 
     collate = staticmethod(collate)
 
-    def __init__(self, config: dict[str, Any], *, training: bool) -> None:
+    def __init__(self, config: InputConfig, *, training: bool) -> None:
         """Choose the transform; `config` is `ImageDataModule.input_config`."""
         self._transform = frame(config, training=training)
 
@@ -80,21 +84,32 @@ class Frames(Dataset[tuple[Tensor, Target]]):
 
     @abstractmethod
     def read(self, index: int) -> tuple[Image.Image, dict[str, Tensor]]:
-        """The photograph and its target as tv_tensors, at its own size; 0 is what fills them."""
+        """Return a photograph and its target as tv_tensors at its own size; 0 will pad both."""
 
     @abstractmethod
     def finish(self, target: dict[str, Tensor]) -> Target:
-        """The target in its frame, as tasks want it."""
+        """Turn a framed target into what tasks learn from."""
 
     def __getitem__(self, index: int) -> tuple[Tensor, Target]:
-        """The normalized image `(3, S, S)` and its target."""
+        """Return the normalized image `(3, S, S)` and its target."""
         image, target = self._transform(*self.read(index))
         plain = {name: value.as_subclass(Tensor) for name, value in target.items()}
         return image.as_subclass(Tensor), self.finish(plain)
 
 
 class FramedImages(ImageDataModule):
-    """What data modules of photographs with targets share: a batch is images and their targets."""
+    """Loads photographs with targets: a batch is images `(B, 3, S, S)` and a target of each."""
+
+    def __init__(
+        self, *, mixup: MixupOptions | None = None, **loading: Unpack[LoadingSettings]
+    ) -> None:
+        """Refuse mixup, which mixes labels alone, and keep the other settings.
+
+        Raises:
+            InputError: If mixup is asked for.
+        """
+        refuse_mixup(mixup, self.targets)
+        super().__init__(**loading)
 
 
 def open_rgb(path: Path, size: tuple[int, int] | None = None) -> Image.Image:

@@ -1,17 +1,19 @@
-"""ImageNet, a subset of it, or any other labelled photographs."""
+"""Loads ImageNet, a subset of it, or any other labelled photographs."""
 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+
+from typing_extensions import Unpack
 
 from .folders import ImageFolders
 from .named import NamedImages
-from .photos import PhotoModule, PhotoSource
+from .photo_source import PhotoSource
+from .photos import PhotoModule, PhotoSettings
 
 
 class ImageNet(PhotoModule):
-    """Photographs from folders, or from whatever timm's one string names.
+    """Loads photographs from folders, or from the data set that timm's one string names.
 
     Class folders named by WNIDs are scored on ImageNet's 1000 outputs, be they all or a subset;
     other folders have as many outputs as there are folders.
@@ -27,7 +29,7 @@ class ImageNet(PhotoModule):
         num_classes: int | None,
         image_key: str | None = None,
         label_key: str | None = None,
-        **photos: Any,
+        **photos: Unpack[PhotoSettings],
     ) -> None:
         """Keep the settings; nothing is read before `check`.
 
@@ -51,7 +53,7 @@ class ImageNet(PhotoModule):
 
     @cached_property
     def source(self) -> PhotoSource:
-        """The class folders, or the named data set."""
+        """Return the class folders, or the named data set."""
         if not self._name:
             return ImageFolders(*self._parts, num_classes=self._given_classes, skip=self.skip)
         return NamedImages(

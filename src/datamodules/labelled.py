@@ -1,14 +1,13 @@
-"""Photographs with a class each: read from files, with a sentence on one that cannot be read."""
+"""Reads photographs with a class each, and names those that cannot be read."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO, Protocol
 
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -22,21 +21,33 @@ from .decoding import (
     reason,
 )
 from .labels import checked_label
+from .photo_source import Transform
 
 log = logging.getLogger(__name__)
 
 
 class ImageInputError(InputError):
-    """An image that cannot be read, where others beside it may be fine."""
+    """Says that one image cannot be read; others of its data set may be fine."""
+
+
+class PhotoReader(Protocol):
+    """Opens images by number, each with its label as it is stored; timm's readers do."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> tuple[BinaryIO, object]: ...
+
+    def filename(self, index: int, *, absolute: bool) -> str | None:
+        """Return an image's path, or None where images are no files."""
 
 
 class LabelledImages(Dataset[tuple[Tensor, int]]):
-    """The RGB images of a reader; one that cannot be read is named, where timm passes on."""
+    """Decodes a reader's images to RGB; names one that cannot be read, which timm would skip."""
 
     def __init__(
         self,
-        reader: Any,
-        transform: Callable[[Image.Image], Tensor],
+        reader: PhotoReader,
+        transform: Transform,
         outputs: Sequence[int] | int | None = None,
     ) -> None:
         """Read from `reader`; `outputs` is as in `checked_label`."""
@@ -58,15 +69,15 @@ class LabelledImages(Dataset[tuple[Tensor, int]]):
         return self.transform(image), label
 
     def name(self, index: int) -> str:
-        """Its file, or its number where images are no files."""
+        """Return an image's file, or its number where images are no files."""
         return self.reader.filename(index, absolute=True) or f"image {index}"
 
 
 class PhotoFiles:
-    """Files with a label each, with the methods of timm's readers."""
+    """Lists files with a label each, with the methods of timm's readers."""
 
     def __init__(self, root: Path, samples: list[tuple[str, int]]) -> None:
-        """List files.
+        """Keep the list.
 
         Args:
             root: Folder below which `filename` names them.
@@ -84,24 +95,24 @@ class PhotoFiles:
         return open(path, "rb"), label
 
     def filename(self, index: int, *, absolute: bool = False) -> str:
-        """Its path, or the part below the split's folder."""
+        """Return a file's path, or its part below the root."""
         path = self.samples[index][0]
         return path if absolute else os.path.relpath(path, self.root)
 
     def filenames(self) -> list[str]:
-        """Of all images, below the split's folder."""
+        """Return the paths of all images below the root."""
         return [self.filename(index) for index in range(len(self))]
 
 
 def check_headers(paths: Sequence[str], *, skip: bool) -> None:
-    """Open files as images and warn of those whose pixels will look unlike what was meant.
+    """Open files as images and warn of those whose colors may come out wrong.
 
     Args:
         paths: The files.
         skip: Whether a file that cannot be opened is no error.
 
     Raises:
-        ImageInputError: Of a file that cannot be opened.
+        ImageInputError: For a file that cannot be opened.
     """
     transparent, dark = [], []
     for path in paths:

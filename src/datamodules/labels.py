@@ -1,15 +1,17 @@
-"""Labels as data sets and shards hold them, and the outputs that they stand for."""
+"""Checks labels as data sets store them and turns them into the outputs that they stand for."""
 
 from __future__ import annotations
 
 import numbers
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import SupportsInt
 
 from ..errors import InputError
 
 
-def checked_label(label: Any, outputs: Sequence[int] | int | None, name: Callable[[], str]) -> int:
+def checked_label(
+    label: object, outputs: Sequence[int] | int | None, name: Callable[[], str]
+) -> int:
     """Return the output that a label stands for.
 
     Args:
@@ -22,12 +24,15 @@ def checked_label(label: Any, outputs: Sequence[int] | int | None, name: Callabl
         InputError: If it is no whole number, or none of the labels.
     """
     if outputs is None:
+        assert isinstance(label, SupportsInt)
         return int(label)
     count = outputs if isinstance(outputs, int) else len(outputs)
-    whole = isinstance(label, numbers.Integral) and not isinstance(label, bool)
-    if not whole or not 0 <= label < count:
+    output = -1
+    if isinstance(label, numbers.Integral) and not isinstance(label, bool):
+        output = int(label)
+    if not 0 <= output < count:
         raise InputError(
             f"{name()} has the label {str(label)[:80]!r}, but labels must be whole numbers from 0 "
-            f"to {count - 1}: mend it, or give datamodule.num_classes if there are more classes."
+            f"to {count - 1}: correct it, or give datamodule.num_classes if there are more classes."
         )
-    return int(label) if isinstance(outputs, int) else outputs[int(label)]
+    return output if isinstance(outputs, int) else outputs[output]

@@ -1,4 +1,4 @@
-"""Where the images that a file lists by name lie in a folder, each folder read once."""
+"""Finds the images that a file lists by name in a folder."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ def find_listed(folder: Path, names: Sequence[str], source: Path) -> list[Path]:
     if doubled:
         raise InputError(
             f"{source} lists several images that could be {found[doubled[0]]}, as "
-            f"{some([shown(name) for name in doubled])}: lay them in {folder} as they are listed."
+            f"{some([shown(name) for name in doubled])}: put them into {folder} as they are listed."
         )
     if flattened:
         log.warning(
             f"{source} lists {len(flattened)} images in subfolders that {folder} does not have, as "
-            f"{shown(flattened[0])}: {found[flattened[0]]} and its like are taken."
+            f"{shown(flattened[0])}: files of the same names in that folder itself are taken."
         )
     if len(names) > len(counts):
-        log.warning(f"{source} lists {len(names) - len(counts)} images a second time.")
+        log.warning(f"{source} lists {len(names) - len(counts)} images more than once.")
     return [found[name] for name in names]
 
 

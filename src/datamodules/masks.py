@@ -1,10 +1,9 @@
-"""Images beside index masks in two trees of folders: ADE20K's published layout, and others."""
+"""Loads images and index masks from two trees of folders, as ADE20K publishes them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +11,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torchvision import tv_tensors
-from typing_extensions import override
+from typing_extensions import Unpack, override
 
 from ..errors import InputError
 from .frames import FramedImages, Frames, open_image, open_rgb
+from .inputs import InputConfig
+from .mixing import MixingSettings
 from .pairs import find_pairs
 from .pixel_values import PixelValues
 from .targets import IGNORED, Target
@@ -26,7 +27,7 @@ _LOSSY = ("jpeg", "tiff_jpeg", "webp")  # within TIFF
 
 
 class MaskedFrames(Frames):
-    """Photographs and the class of each of their pixels.
+    """Reads photographs with the class of each of their pixels.
 
     While they are transformed a mask holds class + 1, so that 0, which fills, is ignored.
     """
@@ -35,7 +36,7 @@ class MaskedFrames(Frames):
         self,
         pairs: list[tuple[Path, Path]],
         values: PixelValues,
-        config: dict[str, Any],
+        config: InputConfig,
         *,
         training: bool,
     ) -> None:
@@ -48,7 +49,7 @@ class MaskedFrames(Frames):
         return len(self._pairs)
 
     def read(self, index: int) -> tuple[Image.Image, dict[str, Tensor]]:
-        """See that the mask is as large as the image and holds no class too many."""
+        """Return a photograph and its mask, checked to be of one size and of known values."""
         image_path, mask_path = self._pairs[index]
         pixels = read_pixels(mask_path)
         classes = self._values.classes(pixels, mask_path)
@@ -68,7 +69,7 @@ class MaskedFrames(Frames):
 
 
 class Masks(FramedImages):
-    """`root/images/<split>/*` and, by the same names, `root/annotations/<split>/*.png`."""
+    """Loads `root/images/<split>/*` and, by the same names, `root/annotations/<split>/*.png`."""
 
     targets = ("mask",)
 
@@ -81,7 +82,7 @@ class Masks(FramedImages):
         values: Sequence[int] | None = None,
         train_split: str = "training",
         val_split: str = "validation",
-        **base: Any,
+        **base: Unpack[MixingSettings],
     ) -> None:
         """Keep the settings.
 
@@ -93,7 +94,7 @@ class Masks(FramedImages):
                 None where it is the index.
             train_split: Folder of the training images, and of their masks.
             val_split: Likewise of validation.
-            base: Arguments of `ImageDataModule`.
+            base: Arguments of `FramedImages`.
         """
         super().__init__(**base)
         self._root = root
@@ -103,11 +104,11 @@ class Masks(FramedImages):
 
     @property
     def num_classes(self) -> int:
-        """As it was given."""
+        """Return the number of classes that was given."""
         return self._values.num_classes
 
     def check(self, stage: str = "fit", processes: int = 1) -> None:
-        """See that each image has a mask and that masks hold what they should.
+        """Check that each image has a mask, and that the masks hold known values.
 
         Raises:
             InputError: If a folder or a mask is missing; if there are too few images for a batch,
@@ -120,16 +121,16 @@ class Masks(FramedImages):
             masks = [mask for _, mask in self._pairs(training)]
             self._values.check_split(masks, read_pixels, training=training)
 
-    def train_dataset(self) -> Any:
-        """Scaled, cropped and flipped at random."""
+    def train_dataset(self) -> Frames:
+        """Return the training images: scaled, cropped and flipped at random."""
         return self._frames(training=True)
 
     @override
-    def val_dataset(self) -> Any:
+    def val_dataset(self) -> Frames:
         return self._frames(training=False)
 
     def val_filenames(self) -> list[str]:
-        """Of the images, with their subfolders."""
+        """Return the files of the validation images below their folder."""
         folder = self._folders(training=False)[0]
         pairs = self._pairs(training=False)
         return [image.relative_to(folder).as_posix() for image, _ in pairs]
@@ -145,7 +146,7 @@ class Masks(FramedImages):
         return self._found[training]
 
     def _folders(self, training: bool) -> tuple[Path, Path]:
-        """Those of images and masks."""
+        """Return the folders of images and of masks."""
         if self._root is None:
             raise InputError(
                 "datamodule.root is not set: give a folder that holds images/ and annotations/, or "
@@ -162,7 +163,7 @@ class Masks(FramedImages):
         return images, masks
 
 
-def read_pixels(path: Path) -> npt.NDArray[Any]:
+def read_pixels(path: Path) -> npt.NDArray[np.generic]:
     """Return the values of a mask as they are stored; a palette's are its indices.
 
     Raises:

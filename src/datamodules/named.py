@@ -1,25 +1,22 @@
-"""Labelled images that timm opens by name: webdataset, Hugging Face and TensorFlow data sets."""
+"""Opens labelled images that timm knows by name: webdataset, Hugging Face, TensorFlow sets."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from importlib.util import find_spec
-from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from PIL import Image
-from timm.data import create_dataset
-from torch import Tensor
-from torch.utils.data import IterableDataset
+from timm.data import ImageDataset, IterableImageDataset, create_dataset
 
 from ..errors import InputError, one_sentence
+from .hub_columns import find_columns
+from .image_stream import ImageStream
 from .labelled import LabelledImages
-from .labels import checked_label
-from .photos import PhotoSource
-from .shards import ShardStream, count_samples, shard_files
+from .photo_source import PhotoSource, Transform
+from .shard_lists import Shards, check_folder, find_shards
+from .shard_stream import ShardStream
 
 _PACKAGES = {  # prefix: (module, name for pip)
     "wds": ("webdataset", "webdataset"),
@@ -28,55 +25,11 @@ _PACKAGES = {  # prefix: (module, name for pip)
 }
 
 
-_LISTS = ("_info.json", "info.json")  # where timm looks for the names of shards
-_MOST_SHARDS = 1_000_000
 _CLASSES = 1000  # of a data set that does not say
 
 
-class Shards(NamedTuple):
-    """A split's files, how many images they hold, and the labels' key in each image's json."""
-
-    files: list[Path]
-    length: int
-    label_key: str | None
-
-
-class ImageStream(IterableDataset[tuple[Tensor, int]]):
-    """timm's iterable data set; shards come in another order at every pass."""
-
-    def __init__(
-        self,
-        dataset: Any,
-        transform: Callable[[Image.Image], Tensor],
-        num_workers: int,
-        outputs: Sequence[int] | int | None = None,
-    ) -> None:
-        """Set timm's data set up; `outputs` is as in `checked_label`."""
-        self._outputs = outputs
-        self.dataset = dataset
-        self.dataset.transform = transform
-        # Without loader processes there is still this one; timm 1.0.22 would count none.
-        self.dataset.set_loader_cfg(num_workers=max(1, num_workers))
-        self.passes = 0
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, int]]:
-        # Workers live through all epochs and each counts alike.
-        self.dataset.set_epoch(self.passes)
-        self.passes += 1
-        return (
-            (
-                image,
-                checked_label(label, self._outputs, lambda: f"An image of {type(self).__name__}"),
-            )
-            for image, label in self.dataset
-        )
-
-
 class NamedImages(PhotoSource):
-    """A data set by timm's one string, `wds/...`, `hfds/...` or `tfds/...`."""
+    """Provides a data set by timm's one string, `wds/...`, `hfds/...` or `tfds/...`."""
 
     def __init__(
         self,
@@ -103,7 +56,7 @@ class NamedImages(PhotoSource):
             num_classes: Outputs, or None to ask the data set; 1000 where it does not know.
             image_key: Column or suffix of the images, or None to find it.
             label_key: Column or json key of the labels, or None to find it.
-            batch_size: Streams fill whole batches.
+            batch_size: Streams fill complete batches.
             num_workers: Streams are shared out among them.
             seed: Of a stream's order.
             skip: Leave images of shards out that cannot be read.
@@ -119,14 +72,14 @@ class NamedImages(PhotoSource):
         self._num_workers = num_workers
         self._seed = seed
         self._skip = skip
-        self._opened: dict[bool, Any] = {}
+        self._opened: dict[bool, ImageDataset] = {}
         self._shards: dict[bool, Shards] = {}
         self._streams: dict[bool, ShardStream] = {}
         self._adopted: tuple[str, ...] | None = None
 
     @property
     def num_classes(self) -> int:
-        """As given, as the data set says, or 1000."""
+        """Return the number that was given, that the data set says, or 1000."""
         return len(self._adopted or ()) or self._own_classes
 
     @cached_property
@@ -135,50 +88,50 @@ class NamedImages(PhotoSource):
 
     @cached_property
     def _own_names(self) -> tuple[str, ...] | None:
-        """The data set's names in the order of its labels, where it has them."""
+        """Return the data set's class names in the order of its labels; None where it has none."""
         places = self._open(training=False).reader.class_to_idx
         names = tuple(map(str, sorted(places, key=places.__getitem__)))
         return names if names and self._given_classes in (None, len(names)) else None
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
-        """Name of each output; None where the data set does not know."""
+        """Return the name of each output; None where the data set does not know."""
         return self._adopted or self._own_names
 
     def adopt_classes(self, names: Sequence[str]) -> None:
-        """Label images by the outputs of a network whose classes are `names`.
+        """Label images by the outputs of a network with the classes `names`.
 
-        Which must include all of the data set's own.
+        `names` must include all of the data set's own.
         """
         self._adopted = tuple(names)
 
     @property
     def _outputs(self) -> Sequence[int] | int:
-        """The output of each of the data set's labels, or how many there are."""
+        """Return the output of each of the data set's labels, or how many labels there are."""
         if self._adopted is None or self._own_names is None:
             return self._own_classes
         return [self._adopted.index(name) for name in self._own_names]
 
     @property
     def present_classes(self) -> tuple[int, ...] | None:
-        """Outputs that the data set has classes of; None when all."""
+        """Return the outputs that the data set has classes for; None when it has all."""
         outputs = self._outputs
         if isinstance(outputs, int) or len(outputs) == self.num_classes:
             return None
         return tuple(sorted(outputs))
 
     def left_out(self) -> list[str]:
-        """Say of each split's shards how many images could not be read, if there are any."""
+        """Return a sentence on each split of shards with images that could not be read."""
         return [said for stream in self._streams.values() if (said := stream.left_out())]
 
     def num_train_images(self) -> int:
-        """How many there are."""
+        """Return how many training images there are."""
         if self._prefix == "wds" and (shards := self._find_shards(training=True)):
             return shards.length
         return len(self._open(training=True))
 
     def check(self, training: bool) -> None:
-        """Open the validation split, and the training split if asked for.
+        """Check by opening them the validation split, and the training split if asked for.
 
         Raises:
             InputError: One sentence on what is wrong.
@@ -194,7 +147,7 @@ class NamedImages(PhotoSource):
                 f"datamodule.dataset={self.name} needs a package: pip install {package}."
             )
         if self._prefix == "wds":
-            self._check_folder()
+            check_folder(self.root, self.name, self._splits.values())
         for part in (True, False) if training else (False,):
             try:
                 self._open(part)
@@ -210,9 +163,9 @@ class NamedImages(PhotoSource):
                 ) from error
 
     def dataset(
-        self, training: bool, transform: Callable[[Image.Image], Tensor]
+        self, training: bool, transform: Transform
     ) -> LabelledImages | ImageStream | ShardStream:
-        """The images of a split."""
+        """Return the images of a split."""
         shards = self._find_shards(training) if self._prefix == "wds" else None
         if shards:
             self._streams[training] = ShardStream(
@@ -230,35 +183,25 @@ class NamedImages(PhotoSource):
             )
             return self._streams[training]
         opened = self._open(training)
-        if isinstance(opened, IterableDataset):
+        if isinstance(opened, IterableImageDataset):
             return ImageStream(opened, transform, self._num_workers, self._outputs)
         return LabelledImages(opened.reader, transform, self._outputs)
 
-    def _check_folder(self) -> None:
-        if self.root is None or not Path(self.root).is_dir():
-            raise InputError(
-                f"datamodule.dataset={self.name} needs datamodule.root=/folder/of/the/shards, and "
-                f"{self.root} is no folder."
-            )
-        for name in _LISTS:
-            path = Path(self.root) / name
-            if path.exists() and not path.is_file():
-                raise InputError(f"{path} is no regular file: it should list the shards as json.")
-        for split in self._splits.values():
-            ranges = re.findall(r"{(\d+)\.\.(\d+)", split)
-            if prod(abs(int(end) - int(start)) + 1 for start, end in ranges) > _MOST_SHARDS:
-                raise InputError(
-                    f"The split {split} names more than {_MOST_SHARDS:,} shards: name those that "
-                    f"{self.root} holds."
-                )
-
-    def _open(self, training: bool) -> Any:
+    def _open(self, training: bool) -> ImageDataset | IterableImageDataset:
         if training in self._opened:
             return self._opened[training]
         split = self._splits[training]
-        keys: dict[str, Any] = self._columns(split) if self._prefix == "hfds" else {}
-        if self._prefix == "tfds":
-            keys = {key: value for key, value in self._keys.items() if value}
+        keys: dict[str, Any] = {key: value for key, value in self._keys.items() if value}
+        if self._prefix == "hfds":
+            keys = find_columns(
+                self.name.partition("/")[2],
+                split,
+                self.root,
+                image_key=self._keys["input_key"],
+                label_key=self._keys["target_key"],
+            )
+        elif self._prefix == "wds":
+            keys = {}
         dataset = create_dataset(
             self.name,
             root=self.root,
@@ -267,52 +210,21 @@ class NamedImages(PhotoSource):
             batch_size=self._batch_size,
             **keys,
         )
-        if not isinstance(dataset, IterableDataset):  # a stream asks for its rank when it is built
+        if not isinstance(dataset, IterableImageDataset):
+            # A stream asks for its rank when it is built, so that it is built anew.
             self._opened[training] = dataset
         return dataset
 
-    def _columns(self, split: str) -> dict[str, Any]:
-        """Which columns of a hub's data set hold images and labels, by what they are."""
-        import datasets
-
-        name = self.name.partition("/")[2]
-        features = datasets.load_dataset(name, split=split, cache_dir=self.root).features
-        images = [key for key, kind in features.items() if isinstance(kind, datasets.Image)]
-        labels = [key for key, kind in features.items() if isinstance(kind, datasets.ClassLabel)]
-        found: dict[str, Any] = {}
-        for key, setting, usual, candidates in (
-            ("input_key", "image_key", "image", images),
-            ("target_key", "label_key", "label", labels),
-        ):
-            given = self._keys[key]
-            column = given or (usual if usual in features else None)
-            if column is None and len(candidates) == 1:
-                column = candidates[0]
-            if column not in features:
-                called = f"no column {given}" if given else f"no one column of {usual}s"
-                raise InputError(
-                    f"datamodule.dataset={self.name} has {called}: name one of "
-                    f"{', '.join(features)} as datamodule.{setting}."
-                )
-            found[key] = column
-        return found
-
     def _find_shards(self, training: bool) -> Shards | None:
-        """What timm's reader of webdataset has read of a split's list; None of another reader."""
+        """Return a split's shards; None where timm does not read them as webdataset's."""
         if training not in self._shards:
             from timm.data.readers.reader_wds import ReaderWds
 
             reader = self._open(training).reader
             if not isinstance(reader, ReaderWds):
                 return None
-            split = reader.split_info
-            files = shard_files(Path(self.root or ""), split.filenames)
-            length = split.num_samples or count_samples(files)
-            if type(length) is not int or length < 1 or not files:
-                raise InputError(
-                    f"The split '{self._splits[training]}' of {self.root} has {length} images in "
-                    f"{len(files)} shards: there must be one at least."
-                )
-            label_key = self._keys["target_key"] or split.alt_label or None
-            self._shards[training] = Shards(files, length, label_key)
+            split, label_key = self._splits[training], self._keys["target_key"]
+            self._shards[training] = find_shards(
+                self.root or "", split, reader.split_info, label_key
+            )
         return self._shards[training]

@@ -1,4 +1,4 @@
-"""The statistics by which images are normalized, as one value."""
+"""Holds the statistics by which images are normalized."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Normalization(NamedTuple):
-    """Mean and standard deviation of each channel, of pixels from 0 to 1."""
+    """Holds mean and standard deviation of each channel, of pixels from 0 to 1."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]

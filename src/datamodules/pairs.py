@@ -1,4 +1,4 @@
-"""Which mask belongs to which image, in two trees of the same subfolders."""
+"""Finds the mask of each image in two trees of the same subfolders."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _check_one_each(
             and path.name.lower().startswith(name.stem.lower())
         ]
         there = f"{some(sorted(near))} is there" if near else "no such name is there"
-        more = f", as have {len(alone) - 1} others" if len(alone) > 1 else ""
+        more = f", nor have {len(alone) - 1} other images" if len(alone) > 1 else ""
         raise InputError(
             f"{alone[0]} has no mask{more}: {masks / name.with_suffix('.png')} is missing, or "
             f"{name.name}.png, or one of the suffixes {' '.join(MASK_SUFFIXES[1:])} ({there})."
@@ -79,13 +79,13 @@ def _check_one_each(
         other = owners.setdefault(own[0], image)
         if other != image:
             raise InputError(
-                f"{other} and {image} have the one mask {own[0]}: name it {other.name}.png or "
+                f"{other} and {image} share the mask {own[0]}: name it {other.name}.png or "
                 f"{image.name}.png, and give each its own."
             )
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    """Walk links to folders too, each folder once; hidden files and folders are passed over."""
+    """Yield the files below a folder, through links too; skip hidden files and folders."""
     seen = set()
     for place, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
@@ -96,7 +96,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 
 def _key(name: Path) -> Path:
-    """The same for a name whether accents are composed, as on Linux, or not, as on a Mac."""
+    """Normalize a name: accents are composed on Linux and decomposed on a Mac."""
     return Path(unicodedata.normalize("NFC", str(name)))
 
 

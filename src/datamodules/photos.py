@@ -1,93 +1,44 @@
-"""Photographs with a class each, augmented as DeiT's are, from any source of them."""
+"""Loads photographs with a class each from any source, augmented as DeiT's are."""
 
 from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, replace
+from typing import Any
 
-from PIL import Image
 from timm.data import create_transform
 from torch import Tensor
 from torch.utils.data import Dataset
-from typing_extensions import override
+from typing_extensions import Unpack, override
 
 from ..errors import InputError
 from ..ranges import Number
-from .base import ImageDataModule
 from .labelled import LabelledImages
+from .mixing import MixingDataModule, MixingSettings
+from .photo_source import PhotoSource as PhotoSource  # sources may import it from here
+from .photo_source import Transform
 from .readable import ReadableImages, Unreadable
+from .reading import file_errors_named
 
 log = logging.getLogger(__name__)
 
 
-class PhotoSource(Protocol):
-    """Where the photographs of a training and a validation part come from.
+class PhotoSettings(MixingSettings):
+    """The arguments of `PhotoModule`, which its subclasses pass on."""
 
-    A class that derives from it has defaults: all classes occur, and the images are no files.
-    """
-
-    @property
-    @abstractmethod
-    def class_names(self) -> tuple[str, ...] | None:
-        """Name of each output's class; None where the source does not know them."""
-
-    @property
-    def num_classes(self) -> int:
-        """Outputs that a network for these photographs has."""
-        return len(self.class_names or ())
-
-    @property
-    def present_classes(self) -> tuple[int, ...] | None:
-        """Outputs that occur, ascending; None when all do."""
-        return None
-
-    def class_name(self, label: int) -> str:
-        """Return what to call a class in a picture."""
-        return self.class_names[label] if self.class_names else str(label)
-
-    @abstractmethod
-    def adopt_classes(self, names: Sequence[str]) -> None:
-        """Label images by the outputs of a network whose classes `names` include all of these."""
-
-    @abstractmethod
-    def check(self, training: bool) -> None:
-        """Check the validation part, and the training part if asked for.
-
-        Raises:
-            InputError: One sentence on what is wrong.
-        """
-
-    @abstractmethod
-    def num_train_images(self) -> int:
-        """Return how many training images there are."""
-
-    @abstractmethod
-    def dataset(
-        self, training: bool, transform: Callable[[Image.Image], Tensor]
-    ) -> Dataset[tuple[Tensor, int]]:
-        """Return a part's images in their order, each with the number of its output.
-
-        `LabelledImages` of files can leave out those that cannot be read; any other data set with a
-        length, and an `IterableDataset` that shares itself out among processes, see to it alone.
-
-        Args:
-            training: Which part.
-            transform: Makes the input `(3, S, S)` of a decoded RGB image.
-        """
-
-    def val_filenames(self) -> Sequence[str] | None:
-        """Return the file of each validation image in order; None where images are no files."""
-        return None
-
-    def left_out(self) -> list[str]:
-        """Return sentences on images that the source itself has left out as unreadable."""
-        return []
+    on_bad_image: str
+    crop_pct: float | None
+    scale: Sequence[float]
+    hflip: float
+    color_jitter: float | None
+    auto_augment: str | None
+    reprob: float
 
 
-class PhotoModule(ImageDataModule, ABC):
-    """Photographs of a `PhotoSource`: labelled by its outputs, augmented and prepared by timm.
+class PhotoModule(MixingDataModule, ABC):
+    """Loads the photographs of a `PhotoSource`, augmented and prepared by timm.
 
     Photographs are decoded by `decoding.decode_rgb`; their EXIF orientation is not applied, as in
     timm and torchvision, so that accuracies can be compared.
@@ -108,7 +59,7 @@ class PhotoModule(ImageDataModule, ABC):
         color_jitter: float | None,
         auto_augment: str | None,
         reprob: float,
-        **common: Any,
+        **common: Unpack[MixingSettings],
     ) -> None:
         """Keep the settings; nothing is read before `check`.
 
@@ -121,13 +72,14 @@ class PhotoModule(ImageDataModule, ABC):
             color_jitter: Strength; timm leaves it out while `auto_augment` is set.
             auto_augment: timm's string, or None.
             reprob: Probability of erasing a rectangle.
-            common: Arguments of `ImageDataModule`.
+            common: Arguments of `MixingDataModule`.
         """
         super().__init__(**common)
         if on_bad_image not in ("error", "skip"):
             raise InputError(f"datamodule.on_bad_image={on_bad_image} must be error or skip.")
         self.skip = on_bad_image == "skip"
         self._unreadable: dict[bool, Unreadable] = {}
+        self._own_names: tuple[str, ...] | None = None  # before others were adopted
         if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
             raise InputError(
                 f"datamodule.scale={list(scale)} is not a range of areas: "
@@ -138,7 +90,7 @@ class PhotoModule(ImageDataModule, ABC):
                 raise InputError(
                     f"datamodule.crop_pct={crop_pct} is not a share: give one in (0, 1] or null."
                 )
-            self.input_config["crop_pct"] = crop_pct
+            self.input_config = replace(self.input_config, crop_pct=crop_pct)
         self._augmentation: dict[str, Any] = {
             "scale": tuple(scale),
             "hflip": hflip,
@@ -151,7 +103,7 @@ class PhotoModule(ImageDataModule, ABC):
     @property
     @abstractmethod
     def source(self) -> PhotoSource:
-        """The one source of both parts: the same object at every call."""
+        """Return the source of both parts: the same object at every call."""
 
     @property
     @override
@@ -161,7 +113,11 @@ class PhotoModule(ImageDataModule, ABC):
     @property
     @override
     def present_classes(self) -> tuple[int, ...] | None:
-        return self.source.present_classes
+        """Return the outputs that occur: as the source says, else those of its own classes."""
+        present, own, names = self.source.present_classes, self._own_names, self.source.class_names
+        if present is not None or not own or names is None or len(own) == len(names):
+            return present
+        return tuple(sorted(map(names.index, own)))
 
     @property
     @override
@@ -170,7 +126,11 @@ class PhotoModule(ImageDataModule, ABC):
 
     @override
     def adopt_classes(self, names: Sequence[str]) -> None:
-        self.source.adopt_classes(names)
+        with file_errors_named():
+            if self._own_names is None:
+                named, present = self.source.class_names or (), self.source.present_classes
+                self._own_names = named if present is None else tuple(named[i] for i in present)
+            self.source.adopt_classes(names)
 
     @override
     def class_name(self, label: int) -> str:
@@ -178,10 +138,13 @@ class PhotoModule(ImageDataModule, ABC):
 
     @override
     def check(self, stage: str = "fit", processes: int = 1) -> None:
-        training = stage == "fit"
-        self.source.check(training)
-        if not training:
-            return
+        with file_errors_named():
+            self.source.check(training=stage == "fit")
+            if stage == "fit":
+                self._check_augmentation()
+                self.check_batches(self.source.num_train_images(), processes)
+
+    def _check_augmentation(self) -> None:
         try:
             self._train_transform()
         except (AssertionError, KeyError, ValueError) as error:
@@ -189,7 +152,6 @@ class PhotoModule(ImageDataModule, ABC):
                 f"datamodule.auto_augment={self._augmentation['auto_augment']} is not known to "
                 "timm: write rand-m9-mstd0.5-inc1 or null."
             ) from error
-        self.check_batches(self.source.num_train_images(), processes)
 
     @override
     def train_dataset(self) -> Dataset[tuple[Tensor, int]]:
@@ -197,7 +159,7 @@ class PhotoModule(ImageDataModule, ABC):
 
     @override
     def val_dataset(self) -> Dataset[tuple[Tensor, int]]:
-        return self._dataset(False, create_transform(**self.input_config))
+        return self._dataset(False, create_transform(**asdict(self.input_config)))
 
     @override
     def val_filenames(self) -> Iterable[str] | None:
@@ -218,7 +180,7 @@ class PhotoModule(ImageDataModule, ABC):
         for sentence in self.source.left_out():
             log.warning(sentence)
 
-    def _dataset(self, training: bool, transform: Any) -> Dataset[tuple[Tensor, int]]:
+    def _dataset(self, training: bool, transform: Transform) -> Dataset[tuple[Tensor, int]]:
         images = self.source.dataset(training, transform)
         if not self.skip or not isinstance(images, LabelledImages):
             return images
@@ -226,5 +188,5 @@ class PhotoModule(ImageDataModule, ABC):
             self._unreadable[training] = Unreadable(images)
         return ReadableImages(images, self._unreadable[training])
 
-    def _train_transform(self) -> Any:
-        return create_transform(**self.input_config, **self._augmentation, is_training=True)
+    def _train_transform(self) -> Transform:
+        return create_transform(**asdict(self.input_config), **self._augmentation, is_training=True)

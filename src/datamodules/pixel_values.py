@@ -1,4 +1,4 @@
-"""What the pixel values of index masks mean, and whether a split's masks can teach anything."""
+"""Maps the pixel values of index masks to classes, and checks that a split shows several."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +24,7 @@ LOOKED_AT, MOST = 64, 2000  # masks of a split; the second only where the first 
 
 @dataclass(frozen=True)
 class PixelValues:
-    """How a mask says the class of a pixel.
+    """Maps the values of a mask to classes.
 
     Attributes:
         num_classes: Classes, those that are ignored not counted.
@@ -69,19 +68,19 @@ class PixelValues:
 
     @cached_property
     def of_classes(self) -> tuple[int, ...]:
-        """The value of each class."""
+        """Return the value of each class."""
         first = int(self.reduce_zero_label)
         return tuple(self.values or range(first, first + self.num_classes))
 
     @cached_property
     def _table(self) -> npt.NDArray[np.int64]:
-        """Class + 1 by value; 0 is ignored, -1 not allowed."""
+        """Return class + 1 by value; 0 stands for ignored, -1 for not allowed."""
         table = np.full(_VALUES, -1)
         table[[IGNORED, 0] if self.reduce_zero_label else IGNORED] = 0
         table[list(self.of_classes)] = np.arange(1, self.num_classes + 1)
         return table
 
-    def classes(self, pixels: npt.NDArray[Any], path: Path) -> npt.NDArray[np.int64]:
+    def classes(self, pixels: npt.NDArray[np.generic], path: Path) -> npt.NDArray[np.int64]:
         """Return class + 1 of each pixel, 0 where it is ignored.
 
         Args:
@@ -92,12 +91,12 @@ class PixelValues:
             InputError: If a pixel has another value.
         """
         _check_kind(pixels, path)
-        pixels = pixels.astype(np.int64)
-        inside = (pixels >= 0) & (pixels < _VALUES)
-        classes = np.where(inside, self._table[np.where(inside, pixels, 0)], -1)
+        values = pixels.astype(np.int64)
+        inside = (values >= 0) & (values < _VALUES)
+        classes = np.where(inside, self._table[np.where(inside, values, 0)], -1)
         if classes.min(initial=0) < 0:
             raise InputError(
-                f"{path} holds the index {pixels[classes < 0].max()}, but the {self.num_classes} "
+                f"{path} holds the index {values[classes < 0].max()}, but the {self.num_classes} "
                 f"classes of datamodule.num_classes are {self._described()}."
             )
         return classes
@@ -114,7 +113,7 @@ class PixelValues:
     def check_split(
         self,
         masks: Sequence[Path],
-        pixels_of: Callable[[Path], npt.NDArray[Any]],
+        pixels_of: Callable[[Path], npt.NDArray[np.generic]],
         *,
         training: bool,
     ) -> None:
@@ -145,14 +144,14 @@ class PixelValues:
             counts.update(map(int, values))
             seen = [value for value in self.of_classes if counts[value]]
             read += 1
-        whole = read == len(masks)
+        complete = read == len(masks)
         facts = (
             f"{masks[0].parent} has masks of {_and(sorted(counts))} only ({read} of "
             f"{len(masks)} were read)"
         )
         if len(seen) < 2:
-            self._one_class(facts, seen, whole, counts, training)
-        elif whole and len(seen) < self.num_classes:
+            self._one_class(facts, seen, complete, counts, training)
+        elif complete and len(seen) < self.num_classes:
             never = [str(value) for value in self.of_classes if not counts[value]]
             log.warning(
                 f"{masks[0].parent} has no pixel of {len(never)} of the {self.num_classes} classes "
@@ -160,7 +159,7 @@ class PixelValues:
             )
 
     def _one_class(
-        self, facts: str, seen: list[int], whole: bool, counts: Counter[int], training: bool
+        self, facts: str, seen: list[int], complete: bool, counts: Counter[int], training: bool
     ) -> None:
         hidden = [value for value in sorted(counts) if value not in self.of_classes]
         left = f"of class {self.of_classes.index(seen[0])}" if seen else "ignored"
@@ -173,12 +172,12 @@ class PixelValues:
         if 0 in hidden:
             remedy = "datamodule.reduce_zero_label=false makes 0 the first class"
         surely = training or not seen or (hidden and self.num_classes == 2)
-        if whole and surely:
+        if complete and surely:
             raise InputError(f"{reason}; {remedy}.")
         log.warning(f"{reason}; if this is not meant, {remedy}.")
 
 
-def _check_kind(pixels: npt.NDArray[Any], path: Path) -> None:
+def _check_kind(pixels: npt.NDArray[np.generic], path: Path) -> None:
     if pixels.ndim > 2:
         raise InputError(
             f"{path} has {pixels.shape[2]} channels: a mask must have one, whose values are "

@@ -1,9 +1,8 @@
-"""Images that cannot be read, left out and counted: `datamodule.on_bad_image=skip`."""
+"""Leaves out and counts images that cannot be read: `datamodule.on_bad_image=skip`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,12 +10,13 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from ..errors import InputError, some
 from .labelled import ImageInputError, LabelledImages
+from .targets import Sample
 
 _MOST = 0.1  # share of a split, above which something else is wrong: a disk, a format
 
 
 class Unreadable:
-    """Which images of a split cannot be read, as all its loader processes find out."""
+    """Notes which images of a split cannot be read, as all its loader processes find out."""
 
     def __init__(self, images: LabelledImages) -> None:
         """Start with none."""
@@ -24,7 +24,7 @@ class Unreadable:
         self.flags = torch.zeros(len(images), dtype=torch.bool).share_memory_()
 
     def add(self, index: int) -> None:
-        """Note an image.
+        """Note an image that cannot be read.
 
         Raises:
             InputError: If there are too many to go on without them.
@@ -38,7 +38,7 @@ class Unreadable:
             )
 
     def summary(self) -> str | None:
-        """Say how many were left out, and which; None if all could be read."""
+        """Return a sentence on how many were left out, and which; None if all could be read."""
         names = [self.images.name(i) for i in self.flags.nonzero().flatten().tolist()]
         if not names:
             return None
@@ -46,24 +46,27 @@ class Unreadable:
         return f"{count} images cannot be read and are left out: {some(names)}."
 
     def others(self, names: Iterable[str]) -> Iterator[str]:
-        """Those of `names (N)` whose images can be read, as is known once their batch is loaded."""
+        """Yield those of `names (N)` whose images can be read; known once their batch is loaded."""
         return (name for index, name in enumerate(names) if not self.flags[index])
 
 
-class ReadableLoader(DataLoader[Any]):
-    """Passes over a batch of which no image can be read."""
+class ReadableLoader(DataLoader[Sample]):
+    """Skips a batch of which no image can be read."""
 
-    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[list[Tensor]]:  # type: ignore[override]
         return (batch for batch in super().__iter__() if batch is not None)
 
 
-def collate(samples: list[tuple[Tensor, int]]) -> Any:
-    """Images `(B, 3, S, S)` and labels `(B,)`, or None of no samples."""
-    return default_collate(samples) if samples else None
+def collate(samples: list[tuple[Tensor, int]]) -> list[Tensor] | None:
+    """Stack images `(B, 3, S, S)` and labels `(B,)`; None of no samples."""
+    if not samples:
+        return None
+    batch: list[Tensor] = default_collate(samples)
+    return batch
 
 
 class ReadableImages(Dataset[tuple[Tensor, int]]):
-    """`LabelledImages` without those that cannot be read.
+    """Provides `LabelledImages` without those that cannot be read.
 
     Where one image is asked for (training, pictures), the next that can be read takes its place, so
     that a place gives the same image in every run. Where a batch is asked for at once (evaluation),
@@ -86,7 +89,7 @@ class ReadableImages(Dataset[tuple[Tensor, int]]):
         return sample
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, int]]:
-        """What PyTorch's loaders ask for."""
+        """Return the samples of a batch, as PyTorch's loaders ask for them."""
         samples = [self._read(index) for index in indices]
         return [sample for sample in samples if sample is not None]
 

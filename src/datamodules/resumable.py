@@ -1,21 +1,23 @@
-"""An epoch's order and draws as functions of seed, epoch and place: a run resumes exactly."""
+"""Derives an epoch's order and random draws from its seed, so that a run resumes exactly."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from contextlib import contextmanager
 from typing import Any
 
+import lightning as L
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from .targets import Sample
 
 
 @contextmanager
 def drawn_from(*key: int) -> Iterator[None]:
-    """Random numbers inside depend on `key` alone; those outside go on as if nothing were drawn."""
+    """Draw random numbers inside by `key` alone; those outside go on as if nothing were drawn."""
     python, numpy = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng(devices=[]):
@@ -34,8 +36,8 @@ def seed_all(*key: int) -> None:
     torch.manual_seed(int(words[2]))
 
 
-class EpochSampler(DistributedSampler[Any]):
-    """Index `e * length + i` for image i in epoch e, so that every epoch may draw it anew.
+class EpochSampler(DistributedSampler[int]):
+    """Yields index `e * length + i` for image i in epoch e, so that each epoch may draw it anew.
 
     The order is shuffled by seed and epoch, and shared out among processes. With repeated
     augmentation (Hoffer et al., CVPR 2020; DeiT's recipe) an epoch is as long, but of fewer images,
@@ -44,7 +46,7 @@ class EpochSampler(DistributedSampler[Any]):
 
     def __init__(
         self,
-        dataset: Any,
+        dataset: Dataset[Sample],
         rank: int = 0,
         replicas: int = 1,
         *,
@@ -55,11 +57,11 @@ class EpochSampler(DistributedSampler[Any]):
         """Start at epoch 0; the Trainer calls `set_epoch` before every epoch.
 
         Args:
-            dataset: Whose images are numbered.
+            dataset: Its images are numbered.
             rank: Of this process.
-            replicas: Processes.
+            replicas: How many processes train together.
             seed: Of the order.
-            shuffle: Whether there is another order than the data set's.
+            shuffle: Whether the order is drawn at random; else it is the data set's.
             repeats: Draws of each image of an epoch.
         """
         super().__init__(
@@ -69,14 +71,14 @@ class EpochSampler(DistributedSampler[Any]):
         self.skip = 0  # samples of this epoch that are done
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose images come next; another than before is whole."""
+        """Choose the epoch whose images come next; a new one starts from its first image."""
         if epoch != self.epoch:
             self.skip = 0
         super().set_epoch(epoch)
 
     def __iter__(self) -> Iterator[int]:
-        """What is left of the epoch."""
-        length = len(self.dataset)  # type: ignore[arg-type]
+        """Yield the indices that are left of the epoch."""
+        length = _length(self.dataset)
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         order = (
             torch.randperm(length, generator=generator) if self.shuffle else torch.arange(length)
@@ -87,16 +89,16 @@ class EpochSampler(DistributedSampler[Any]):
         return iter(share[self.skip :].tolist())
 
 
-class ShareSampler(DistributedSampler[Any]):
-    """Every replicas-th image from `rank` on: none twice, so that metrics are exact.
+class ShareSampler(DistributedSampler[int]):
+    """Yields every replicas-th image from `rank` on: none twice, so that metrics are exact.
 
-    PyTorch's own repeats images until all processes have equally many.
+    PyTorch's own sampler repeats images until all processes have equally many.
     """
 
-    def __init__(self, dataset: Any, rank: int = 0, replicas: int = 1) -> None:
+    def __init__(self, dataset: Dataset[Sample], rank: int = 0, replicas: int = 1) -> None:
         """Share `dataset` in its order."""
         super().__init__(dataset, num_replicas=replicas, rank=rank, shuffle=False)
-        self.share = range(rank, len(dataset), replicas)
+        self.share = range(rank, _length(dataset), replicas)
 
     def __len__(self) -> int:
         return len(self.share)
@@ -105,34 +107,48 @@ class ShareSampler(DistributedSampler[Any]):
         return iter(self.share)
 
 
-class EpochDraws(Dataset[tuple[Tensor, int]]):
-    """Images whose augmentation depends on seed and sampler's index, not on who loads them."""
+class EpochDraws(Dataset[Sample]):
+    """Draws each image by seed and index, whichever process loads it."""
 
-    def __init__(self, dataset: Any, seed: int) -> None:
+    def __init__(self, dataset: Dataset[Sample], seed: int) -> None:
         """Wrap `dataset`, whose images are drawn from Python's, NumPy's and PyTorch's numbers."""
         self.dataset = dataset
         self.seed = seed
         self.collate = getattr(dataset, "collate", None)
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return _length(self.dataset)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """Image `index % length` as epoch `index // length` draws it."""
+    def __getitem__(self, index: int) -> Sample:
+        """Return image `index % length` as epoch `index // length` draws it."""
         with drawn_from(self.seed, index):
-            image: tuple[Tensor, int] = self.dataset[index % len(self.dataset)]
-        return image
+            return self.dataset[index % len(self)]
 
 
-class ResumableLoader(DataLoader[Any]):
-    """A loader over an `EpochSampler`; the data module, which makes it, knows where it stands.
+class ResumableLoader(DataLoader[Sample]):
+    """Loads by an `EpochSampler`; the data module keeps how far training has come.
 
-    These two methods tell Lightning that training may resume within an epoch.
+    The two methods tell Lightning that training may resume within an epoch.
     """
 
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing of its own."""
+    def state_dict(self) -> dict[str, int]:
+        """Return nothing: the data module's state says it all."""
         return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to load."""
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Ignore the empty state."""
+
+
+def progress_of(trainer: L.Trainer) -> dict[str, int]:
+    """Return the `epoch` that training is in, and how many of its batches (`batch`) are done."""
+    loop = trainer.fit_loop
+    epoch = loop.epoch_progress.current.ready - 1
+    progress: Any = loop.epoch_loop.batch_progress.current
+    batch = progress.processed
+    complete = batch >= trainer.num_training_batches
+    return {"epoch": epoch + complete, "batch": 0 if complete else batch}
+
+
+def _length(dataset: Dataset[Sample]) -> int:
+    assert isinstance(dataset, Sized)
+    return len(dataset)

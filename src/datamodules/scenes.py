@@ -1,4 +1,4 @@
-"""Several handwritten digits on a photograph, with the mask and the box of each, drawn on the fly.
+"""Draws several handwritten digits on a photograph, with the mask and the box of each.
 
 The embedded data of segmentation and detection; nothing is downloaded.
 """
@@ -19,7 +19,7 @@ TRIES = 20  # to find a free place
 
 
 class CrowdedScenes(DrawnScenes):
-    """Several digits a scene.
+    """Draws several digits a scene.
 
     The target has `mask`, 0 for the ground and d + 1 for digit d, and for each digit `boxes`,
     `labels`, `masks` and `iscrowd` (all 0).
@@ -28,7 +28,7 @@ class CrowdedScenes(DrawnScenes):
     collate = staticmethod(collate)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Target]:
-        """The normalized image `(3, S, S)` and its target."""
+        """Return the normalized image `(3, S, S)` and its target."""
         rng = np.random.default_rng((*self._key, index))
         ground = self.sources.background(rng)
         image = ground.copy()
@@ -51,7 +51,7 @@ class CrowdedScenes(DrawnScenes):
         return normalized, _target(torch.tensor(labels), torch.from_numpy(np.stack(masks)))
 
     def _places(self, rng: np.random.Generator) -> list[tuple[int, int, int, int]]:
-        """Boxes that do not overlap, as top, left, height, width: at least one."""
+        """Draw boxes that do not overlap, as top, left, height, width: at least one."""
         places: list[tuple[int, int, int, int]] = []
         for _ in range(int(rng.integers(DIGITS[0], DIGITS[1] + 1))):
             for _ in range(TRIES):
@@ -81,7 +81,7 @@ def _target(labels: Tensor, masks: Tensor) -> Target:
 
 
 class CrowdedDigits(Digits):
-    """Ground and ten digits: eleven classes, of pixels as of boxes.
+    """Loads scenes of eleven classes, of pixels as of boxes: the ground and ten digits.
 
     Splits and seeds are those of `Digits`; a batch is images and a list of targets.
     """
@@ -91,10 +91,10 @@ class CrowdedDigits(Digits):
 
     @property
     def num_classes(self) -> int:
-        """The ground, class 0, and the ten digits."""
+        """Return 11: the ground, class 0, and the ten digits."""
         return 11
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The ground's, and the numerals."""
+        """Return the ground's name and the numerals."""
         return ("ground", *map(str, range(10)))

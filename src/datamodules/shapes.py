@@ -1,4 +1,4 @@
-"""Shapes of objects in COCO's two formats, polygons and runs: checked, then drawn."""
+"""Checks and draws the shapes of objects in COCO's two formats, polygons and runs."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import InputError
-from .fields import FAR, is_numbers, shown
+from .fields import FAR, Json, is_numbers, shown
 
 _SLACK = 1.0  # pixels by which a rounded number may stand out of its image
 _LONGEST = 6  # characters of a count: 30 bits
@@ -21,7 +21,7 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Outline:
-    """One or more polygons.
+    """Holds one or more polygons.
 
     Attributes:
         polygons: Of each its corners `(N, 2)` as x, y in pixels; three or more.
@@ -51,13 +51,13 @@ class Outline:
         for axis, end in enumerate((width, height)):
             for bound, sign in ((0.0, -1), (float(end), 1)):
                 polygons = [_cut(polygon, axis, bound, sign) for polygon in polygons]
-        whole = (one for one in polygons if len(one) and (np.ptp(one, axis=0) > 0).all())
-        return Outline(tuple(whole), self.extent, self.strays)
+        left = (one for one in polygons if len(one) and (np.ptp(one, axis=0) > 0).all())
+        return Outline(tuple(left), self.extent, self.strays)
 
 
 @dataclass(frozen=True)
 class Runs:
-    """Lengths of alternating runs of 0 and 1, column by column; together the image's pixels."""
+    """Holds lengths of alternating runs of 0 and 1, which fill the image column by column."""
 
     counts: npt.NDArray[np.int64]
 
@@ -79,7 +79,7 @@ def reaches_out(box: Sequence[float], width: int, height: int) -> bool:
     return min(left, top) < -_SLACK or right > width + _SLACK or bottom > height + _SLACK
 
 
-def read_shape(value: Any, width: int, height: int, where: str) -> Outline | Runs | None:
+def read_shape(value: Json, width: int, height: int, where: str) -> Outline | Runs | None:
     """Check a `segmentation` and return its shape; None where there is none.
 
     Args:
@@ -101,8 +101,8 @@ def read_shape(value: Any, width: int, height: int, where: str) -> Outline | Run
     return _outline(value, where)
 
 
-def _outline(value: list[Any], where: str) -> Outline:
-    pieces = [value] if is_numbers(value) or _is_pairs(value) else value
+def _outline(value: list[Json], where: str) -> Outline:
+    pieces: Sequence[object] = [value] if is_numbers(value) or _is_pairs(value) else value
     polygons, extents = [], []
     for piece in pieces:
         numbers = list(chain(*piece)) if piece and _is_pairs(piece, least=1) else piece
@@ -131,8 +131,8 @@ def _outline(value: list[Any], where: str) -> Outline:
     return Outline(tuple(polygons), extent, len(pieces) - len(polygons))
 
 
-def _is_pairs(value: Any, least: int = 3) -> bool:
-    """Whether `value` is a list of corners as pairs of numbers."""
+def _is_pairs(value: object, least: int = 3) -> TypeGuard[list[list[float]]]:
+    """Tell whether `value` is a list of corners as pairs of numbers."""
     if not isinstance(value, list) or len(value) < least:
         return False
     return all(is_numbers(pair) and len(pair) == 2 for pair in value)
@@ -154,7 +154,7 @@ def _cut(
     return np.array(corners, dtype=np.float64).reshape(-1, 2)
 
 
-def _runs(value: dict[str, Any], width: int, height: int, where: str) -> Runs:
+def _runs(value: dict[str, Json], width: int, height: int, where: str) -> Runs:
     if value.get("size") != [height, width]:
         raise InputError(
             f"{where} has a mask of size {shown(value.get('size'))}, but its image has "
@@ -163,7 +163,7 @@ def _runs(value: dict[str, Any], width: int, height: int, where: str) -> Runs:
     counts = value.get("counts")
     if isinstance(counts, str):
         lengths = _unpacked(counts)
-    elif isinstance(counts, list) and counts and {type(count) for count in counts} == {int}:
+    elif _is_integers(counts):
         lengths = np.array([min(max(count, -1), FAR) for count in counts], dtype=np.int64)
     else:
         lengths = None
@@ -178,6 +178,10 @@ def _runs(value: dict[str, Any], width: int, height: int, where: str) -> Runs:
             f"must be 0 or more each and {height * width} together."
         )
     return Runs(lengths)
+
+
+def _is_integers(value: Json) -> TypeGuard[list[int]]:
+    return isinstance(value, list) and {type(one) for one in value} <= {int}
 
 
 def _unpacked(text: str) -> npt.NDArray[np.int64] | None:
@@ -201,7 +205,7 @@ def _unpacked(text: str) -> npt.NDArray[np.int64] | None:
     return counts
 
 
-def _unknown(value: Any, where: str) -> InputError:
+def _unknown(value: Json, where: str) -> InputError:
     return InputError(
         f"{where} has segmentation={shown(value)}: it must be a list of polygons, each "
         "[x, y, x, y, ...], or runs with size and counts."

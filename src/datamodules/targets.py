@@ -1,4 +1,4 @@
-"""What a pixel or an object of an image is: targets of dense prediction, and batches of them."""
+"""Defines samples, the targets of dense prediction, and batches of them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ IGNORED = 255  # index of pixels whose class nobody knows
 # `mask (S, S)`, the class of each pixel; or, of each object, `boxes (D, 4)` as left, top, right,
 # bottom in pixels, `labels (D,)` from 1, `iscrowd (D,)` and `masks (D, S, S)` of 0 and 1.
 Target = dict[str, Tensor]
+# An image `(3, S, S)` and what is to be learned of it.
+Sample = tuple[Tensor, int | Tensor | Target]
 
 
 def collate(samples: Sequence[tuple[Tensor, Target]]) -> tuple[Tensor, list[Target]]:
-    """Images `(B, 3, S, S)` and the targets of each."""
+    """Stack images to `(B, 3, S, S)` and list their targets."""
     return torch.stack([image for image, _ in samples]), [target for _, target in samples]

@@ -1,4 +1,4 @@
-"""Class folders and the images below them, found as timm finds and orders them."""
+"""Finds class folders and the images below them, in timm's order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FILES_OF_SYSTEMS = ("thumbs.db", "desktop.ini")
 
 
 def natural_key(name: str) -> tuple[list[int | str], str]:
-    """Order names as timm does, numbers by their value; then as text, so that no two are equal."""
+    """Return a key that orders names as timm does, numbers by their value, and ties as text."""
     parts = re.split(r"(\d+)", name.lower())
     return [int(part) if part.isdecimal() else part for part in parts], name
 

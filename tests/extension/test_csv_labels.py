@@ -74,6 +74,7 @@ def test_a_networks_classes_label_them(root):
     data.adopt_classes(["owl", "ant", "cat", "bee"])
     data.setup("test")
     assert data.num_classes == 4
+    assert data.present_classes == (0, 2, 3)
     assert labels_of(data.test_dataloader()) == [0, 3, 2] * 4
 
 
@@ -92,6 +93,22 @@ def test_a_bad_row_is_one_sentence(root, row, said):
         make(root).check()
     assert "\n" not in str(caught.value)
     make(root).check("test")
+
+
+def test_a_networks_own_classes_all_occur(root):
+    data = make(root)
+    data.adopt_classes(["owl", "cat", "bee"])
+    assert data.present_classes is None
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_a_missing_list_is_one_sentence_that_names_it(root, part):
+    (root / f"{part}.csv").unlink()
+    said = rf"{part}\.csv cannot be read \(No such file or directory\)"
+    with pytest.raises(InputError, match=said):
+        make(root).check()
+    with pytest.raises(InputError, match=said):
+        make(root).setup("fit")
 
 
 def test_too_few_for_a_batch(root):

@@ -172,11 +172,11 @@ SHAPES: dict[str, tuple[Any, str]] = {
     "odd": ([[*GOOD, 9]], "9 numbers"),
     "odd second": ([GOOD, GOOD[:5]], "5 numbers"),
     "odd flat": (GOOD[:7], "7 numbers"),
-    "one point": ([[7, 7]], "no polygon of an area"),
-    "no point": ([[]], "no polygon of an area"),
-    "a box": ([[5, 5, 30, 20]], "no polygon of an area"),
-    "a flat box": ([5, 5, 30, 20], "no polygon of an area"),
-    "a line": ([[5, 5, 30, 5, 20, 5]], "no polygon of an area"),
+    "one point": ([[7, 7]], "no polygon with an area"),
+    "no point": ([[]], "no polygon with an area"),
+    "a box": ([[5, 5, 30, 20]], "no polygon with an area"),
+    "a flat box": ([5, 5, 30, 20], "no polygon with an area"),
+    "a line": ([[5, 5, 30, 5, 20, 5]], "no polygon with an area"),
     "null within": ([None], "segmentation=[None]"),
     "null second": ([GOOD, None], "segmentation="),
     "texts": ([["5", "5", "35", "5", "35", "25"]], "segmentation="),
@@ -500,4 +500,4 @@ def test_an_image_that_is_missing(name: str, hint: str, folder: Path) -> None:
 def test_one_file_for_several_names(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     refused(lambda: find_listed(folder, ["a/0.jpg", "b/0.jpg"], Path("x.json")), "several images")
     find_listed(folder, ["0.jpg", "0.jpg"], Path("x.json"))
-    assert "lists 1 images a second time" in caplog.text
+    assert "lists 1 images more than once" in caplog.text

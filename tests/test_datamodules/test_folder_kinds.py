@@ -146,7 +146,7 @@ def test_numbers_that_are_not_their_outputs_are_said(
     write(tmp_path, *(f"{name}/0.jpg" for name in names))
     assert checked(tmp_path).classes.outputs == {name: i for i, name in enumerate(names)}
     (said,) = caplog.messages
-    assert "output i is the i-th folder" in said
+    assert "output i stands for the i-th folder" in said
 
 
 @pytest.mark.parametrize("names", [["0", "1", "2"], ["00", "01"], ["1a", "2a"]])

@@ -139,7 +139,7 @@ def test_a_whole_crop_of_the_right_size_is_the_image_itself(tmp_path: Path) -> N
     picture(7).save(tmp_path / "val" / "a" / "0.png")
     data = make(tmp_path, crop_pct=1.0)
     image, label = data.val_dataset()[0]
-    mean, std = (torch.tensor(data.input_config[k]).view(3, 1, 1) for k in ("mean", "std"))
+    mean, std = (torch.tensor(one).view(3, 1, 1) for one in data.normalization)
     seen = ((image * std + mean) * 255).round().to(torch.uint8)
     assert label == 0
     assert torch.equal(seen, torch.from_numpy(np.array(picture(7))).permute(2, 0, 1))
@@ -178,7 +178,7 @@ def test_augmentation_is_deits_by_default_and_can_be_flips_alone(subset: Path) -
 def test_the_networks_own_normalization_and_size(subset: Path) -> None:
     data = make(subset, network="vit_tiny_patch16_224.augreg_in21k_ft_in1k", image_size=96)
     assert data.val_dataset()[0][0].shape == (3, 96, 96)
-    assert data.input_config["mean"] == (0.5, 0.5, 0.5)
+    assert data.input_config.mean == (0.5, 0.5, 0.5)
 
 
 # --- what is refused

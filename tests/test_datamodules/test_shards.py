@@ -94,7 +94,7 @@ def test_validation_has_the_order_of_the_shards(tmp_path: Path, num_workers: int
     data = make(tmp_path, num_workers=num_workers)
     assert read(data) == list(range(9))
     images = torch.cat([images for images, _ in data.val_dataloader()])
-    mean, std = (torch.tensor(data.input_config[k])[0] for k in ("mean", "std"))
+    mean, std = (torch.tensor(one)[0] for one in data.normalization)
     shown = ((images[:, 0, 9, 9] * std + mean) * 255).round().tolist()
     assert shown == list(range(9))  # each image beside its own label
 
@@ -200,7 +200,7 @@ def test_many_pixels_and_sixteen_bits_in_a_shard(tmp_path: Path) -> None:
     write(tmp_path, {"0.png": buffer.getvalue(), "0.cls": b"0"} | plain(1) | plain(2))
     data = make(tmp_path)
     assert read(data) == [0, 1, 2]
-    mean, std = (data.input_config[k][0] for k in ("mean", "std"))
+    mean, std = (one[0] for one in data.normalization)
     assert round(float(data.val_dataset().__iter__().__next__()[0][0, 9, 9] * std + mean), 2) == 0.5
 
 

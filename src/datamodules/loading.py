@@ -1,0 +1,125 @@
+"""Builds the loaders of training and validation images, in order and shared among processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypedDict
+
+import torch
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
+from typing_extensions import NotRequired
+
+from ..shell.stopping import follow_parent_alone
+from .resumable import EpochDraws, EpochSampler, ResumableLoader, ShareSampler
+from .targets import Sample
+
+
+class LoadingSettings(TypedDict):
+    """The arguments of `ImageDataModule`, which its subclasses pass on."""
+
+    network: str
+    image_size: int
+    batch_size: int
+    num_workers: int | None
+    repeats: NotRequired[int]
+    seed: NotRequired[int]
+
+
+@dataclass(frozen=True)
+class Loaders:
+    """Builds loaders that differ in data set and order alone.
+
+    A data set may bring its own `collate` and, for evaluation, its own `loader_class`. An
+    `IterableDataset` has its own order, and shares its images out among processes by itself.
+
+    Attributes:
+        batch_size: Images a step on one device.
+        num_workers: Loader processes; 0 loads in the main process.
+        seed: Of order and augmentation.
+        rank: Of this process among those that train together.
+        processes: How many these are.
+    """
+
+    batch_size: int
+    num_workers: int
+    seed: int
+    rank: int = 0
+    processes: int = 1
+
+    def shuffled(
+        self, dataset: Dataset[Sample], start: Mapping[str, int], repeats: int
+    ) -> DataLoader[Sample]:
+        """Load training batches of equal size in an order that a resumed run repeats.
+
+        A stream starts from its beginning.
+
+        Args:
+            dataset: Whose images are augmented by random numbers.
+            start: The `epoch`, and how many of its batches (`batch`) are done.
+            repeats: Draws of each image in an epoch.
+        """
+        if isinstance(dataset, IterableDataset):
+            return self._loader(dataset, _own_class(dataset), drop_last=True)
+        return self._resumable(EpochDraws(dataset, self.seed), start, shuffle=True, repeats=repeats)
+
+    def unshuffled(self, dataset: Dataset[Sample], start: Mapping[str, int]) -> DataLoader[Sample]:
+        """Load training batches of a data set that has further images beyond its length.
+
+        Epoch e gets those from `e * length` on; `start` is as in `shuffled`.
+        """
+        return self._resumable(dataset, start, shuffle=False, repeats=1)
+
+    def shared(self, dataset: Dataset[Sample]) -> DataLoader[Sample]:
+        """Load all validation images in order, each on one process."""
+        own = _own_class(dataset)
+        if isinstance(dataset, IterableDataset):
+            return self._loader(dataset, own)
+        return self._loader(dataset, own, ShareSampler(dataset, self.rank, self.processes))
+
+    def _resumable(
+        self, dataset: Dataset[Sample], start: Mapping[str, int], *, shuffle: bool, repeats: int
+    ) -> DataLoader[Sample]:
+        sampler = EpochSampler(
+            dataset, self.rank, self.processes, seed=self.seed, shuffle=shuffle, repeats=repeats
+        )
+        sampler.set_epoch(start["epoch"])
+        sampler.skip = start["batch"] * self.batch_size
+        return self._loader(dataset, ResumableLoader, sampler, drop_last=True)
+
+    def _loader(
+        self,
+        dataset: Dataset[Sample],
+        kind: type[DataLoader[Sample]],
+        sampler: Sampler[int] | None = None,
+        *,
+        drop_last: bool = False,
+    ) -> DataLoader[Sample]:
+        return kind(
+            dataset,
+            sampler=sampler,
+            drop_last=drop_last,
+            collate_fn=getattr(dataset, "collate", None),
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=follow_parent_alone,
+            generator=torch.Generator().manual_seed(self.seed),  # leaves the global one alone
+        )
+
+
+def _own_class(dataset: Dataset[Sample]) -> type[DataLoader[Sample]]:
+    own: type[DataLoader[Sample]] = getattr(dataset, "loader_class", DataLoader)
+    return own
+
+
+def cores() -> int:
+    """Return how many cores this process may use, shared with others of a launch; at most 16."""
+    try:
+        available = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        available = os.cpu_count() or 1
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1)) or 1
+    return max(1, min(16, available // processes))

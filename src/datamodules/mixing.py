@@ -1,0 +1,92 @@
+"""Mixes training images and their labels: mixup and cutmix."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Mapping
+
+import torch
+from timm.data import Mixup
+from torch import Tensor
+from typing_extensions import NotRequired, Unpack, override
+
+from ..errors import InputError, one_sentence
+from .base import ImageDataModule
+from .loading import LoadingSettings
+from .resumable import drawn_from
+
+MixupOptions = Mapping[str, float | str | None]  # arguments of `timm.data.Mixup`
+
+
+class MixingSettings(LoadingSettings):
+    """The arguments of `MixingDataModule`, which its subclasses pass on."""
+
+    mixup: NotRequired[MixupOptions | None]
+
+
+class MixingDataModule(ImageDataModule, ABC):
+    """Mixes training batches of images with one label each; labels become `(B, classes)`."""
+
+    def __init__(
+        self, *, mixup: MixupOptions | None = None, **loading: Unpack[LoadingSettings]
+    ) -> None:
+        """Check that this data can be mixed.
+
+        Args:
+            mixup: Arguments of `timm.data.Mixup`, or None for none.
+            loading: Arguments of `ImageDataModule`.
+
+        Raises:
+            InputError: If images have other targets than a label, the batch size is odd, or timm
+                does not take the arguments.
+        """
+        super().__init__(**loading)
+        if mixup:
+            refuse_mixup(mixup, self.targets)
+            _check_options(mixup, self.batch_size, self.seed)
+        self.mixup = mixup
+
+    @override
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        if stage == "fit":
+            options = self.mixup
+            self._mix = Mixup(num_classes=self.num_classes, **options) if options else None
+
+    def on_after_batch_transfer(
+        self, batch: tuple[Tensor, Tensor], dataloader_idx: int
+    ) -> tuple[Tensor, Tensor]:
+        """Mix training images `(B, 3, S, S)` and labels `(B,)` on the device where they are."""
+        if self.trainer is None or not self.trainer.training or self._mix is None:
+            return batch
+        images, labels = self._mix(*batch)
+        return images, labels
+
+
+def refuse_mixup(mixup: MixupOptions | None, targets: tuple[str, ...]) -> None:
+    """Check that mixup is asked for only where each image has one label and no other target.
+
+    Raises:
+        InputError: If it is asked for elsewhere.
+    """
+    if mixup and targets != ("label",):
+        raise InputError(
+            f"datamodule.mixup={mixup} mixes images of one label each, and this data has "
+            f"{' and '.join(targets)}: leave it out or write datamodule.mixup=null."
+        )
+
+
+def _check_options(mixup: MixupOptions, batch_size: int, seed: int) -> None:
+    if batch_size % 2:
+        raise InputError(
+            f"datamodule.batch_size={batch_size} is odd, but mixup pairs images: "
+            "use an even batch size or datamodule.mixup=null."
+        )
+    try:
+        with drawn_from(seed):
+            Mixup(**mixup)(torch.zeros(2, 3, 8, 8), torch.zeros(2, dtype=torch.long))
+    except (TypeError, ValueError, AssertionError) as error:
+        raise InputError(
+            f"datamodule.mixup={mixup} is not what timm.data.Mixup takes: "
+            f"{one_sentence(str(error))}"
+        ) from error

@@ -1,0 +1,77 @@
+"""Defines where photographs with a class each come from."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+Transform = Callable[[Image.Image], Tensor]
+
+
+class PhotoSource(Protocol):
+    """Provides the photographs of a training and a validation part.
+
+    A class that derives from it has defaults: all its classes occur, and the images are no files.
+    A `PhotoModule` turns an `OSError` of these methods into an `InputError` that names the file,
+    and works out which classes occur once those of a network are adopted.
+    """
+
+    @property
+    @abstractmethod
+    def class_names(self) -> tuple[str, ...] | None:
+        """Return the name of each output's class; None where the source does not know them."""
+
+    @property
+    def num_classes(self) -> int:
+        """Return how many outputs a network for these photographs has."""
+        return len(self.class_names or ())
+
+    @property
+    def present_classes(self) -> tuple[int, ...] | None:
+        """Return the outputs that occur, ascending; None when all do."""
+        return None
+
+    def class_name(self, label: int) -> str:
+        """Return what to call a class in a picture."""
+        return self.class_names[label] if self.class_names else str(label)
+
+    @abstractmethod
+    def adopt_classes(self, names: Sequence[str]) -> None:
+        """Label images by the outputs of a network; its classes `names` include all of these."""
+
+    @abstractmethod
+    def check(self, training: bool) -> None:
+        """Check the validation part, and the training part if asked for.
+
+        Raises:
+            InputError: One sentence on what is wrong.
+        """
+
+    @abstractmethod
+    def num_train_images(self) -> int:
+        """Return how many training images there are."""
+
+    @abstractmethod
+    def dataset(self, training: bool, transform: Transform) -> Dataset[tuple[Tensor, int]]:
+        """Return a part's images in their order, each with the number of its output.
+
+        `LabelledImages` of files can leave out those that cannot be read; any other data set with a
+        length, and an `IterableDataset` that shares itself out among processes, see to it alone.
+
+        Args:
+            training: Which part.
+            transform: Makes the input `(3, S, S)` of a decoded RGB image.
+        """
+
+    def val_filenames(self) -> Sequence[str] | None:
+        """Return the file of each validation image in order; None where images are no files."""
+        return None
+
+    def left_out(self) -> list[str]:
+        """Return sentences on images that the source itself has left out as unreadable."""
+        return []

@@ -40,4 +40,3 @@ class DigitSets(Digits):
     targets = (LABELS,)
     target_words = TARGET_WORDS
     scenes = SetScenes
-

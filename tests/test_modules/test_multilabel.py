@@ -20,6 +20,7 @@ from src.datamodules.digit_sets import DigitSets
 from src.datamodules.digits import Digits
 from src.datamodules.scenes import CrowdedScenes
 from src.errors import InputError
+from src.export.check import export_and_check
 from src.modules.classification import SparseClassifier
 from src.modules.losses import TeacherOutput
 from src.modules.multilabel import MeanAveragePrecision, SparseMultilabelClassifier
@@ -127,12 +128,22 @@ def test_embedded_sets_are_the_digits_of_their_scenes() -> None:
 
 def test_target_and_mixing_are_checked() -> None:
     check_target(SparseMultilabelClassifier, DigitSets)
-    with pytest.raises(InputError, match=r"from any number of classes .* data has a class for each"):
+    with pytest.raises(
+        InputError, match=r"from any number of classes .* data has a class for each"
+    ):
         check_target(SparseMultilabelClassifier, Digits)
-    with pytest.raises(InputError, match=r"from a class .* data has any number of classes for each"):
+    with pytest.raises(
+        InputError, match=r"from a class .* data has any number of classes for each"
+    ):
         check_target(SparseClassifier, DigitSets)
     with pytest.raises(InputError, match="mixes images of one label each"):
         DigitSets(train_images=8, mixup={"mixup_alpha": 0.8}, **SMALL)
+
+
+def test_an_8_bit_export_is_not_scored_by_top_1() -> None:
+    target = "src.modules.multilabel.SparseMultilabelClassifier"
+    with pytest.raises(InputError, match=r"int8=True measures top-1, and .* write int8=false"):
+        export_and_check({"task": {"_target_": target}, "int8": True, "ckpt_path": "a.ckpt"})
 
 
 @pytest.mark.parametrize(

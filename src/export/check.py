@@ -33,7 +33,7 @@ def export_and_check(settings: dict[str, Any]) -> list[dict[str, Any]]:
         quotient of `images_per_s` and `images_per_s_dense`, each a median by itself.
 
     Raises:
-        InputError: If the task is not classification.
+        InputError: If the task cannot be exported, or its 8-bit version not be scored.
     """
     _check_task(settings)
     backbone, path = settings["backbone"], Path(settings["file"])
@@ -105,6 +105,11 @@ def _check_task(settings: dict[str, Any]) -> None:
         raise InputError(
             f"ckpt_path={settings['ckpt_path']} with the task {task.__name__} cannot be exported "
             "yet: give a classifier's, of task=classification."
+        )
+    if settings["int8"] and task.target != "label":
+        raise InputError(
+            f"int8={settings['int8']} measures top-1, and this task learns from "
+            f"{task.target_words.get(task.target, task.target)}: write int8=false."
         )
 
 

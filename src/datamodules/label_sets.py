@@ -1,0 +1,7 @@
+"""What images with any number of classes each learn from: vectors of 0 and 1."""
+
+from __future__ import annotations
+
+LABELS = "labels"  # the target's name
+TARGET_WORDS = {LABELS: "any number of classes for each image"}
+UNKNOWN = -1.0  # in a vector of 0 and 1: nobody knows whether the image has the class

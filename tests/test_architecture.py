@@ -17,6 +17,7 @@ FLOORS = (
         "errors",
         "ranges",
         "files",
+        "lightning_internals",
         "config",
         "shell",
         "checkpoints",

@@ -9,6 +9,7 @@ import lightning as L
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
+from ..lightning_internals import wrap_again
 from ..ranges import Number
 
 log = logging.getLogger(__name__)
@@ -58,12 +59,5 @@ class FreezeBackbone(L.Callback):
         backbone.train(not frozen)
         if not frozen and not next(backbone.parameters()).requires_grad:
             backbone.requires_grad_(True)
-            _synchronize_all_parameters(trainer)
-
-
-def _synchronize_all_parameters(trainer: L.Trainer) -> None:
-    # DDP reduces only the parameters that had gradients when it wrapped the module.
-    strategy = trainer.strategy
-    if isinstance(strategy, DDPStrategy):
-        strategy.model = strategy.lightning_module
-        strategy.configure_ddp()
+            if isinstance(trainer.strategy, DDPStrategy):
+                wrap_again(trainer.strategy)

@@ -9,6 +9,7 @@ import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from ..lightning_internals import batches_completed, save_now
 from ..ranges import Number
 
 
@@ -47,7 +48,6 @@ class StepCheckpoint(ModelCheckpoint):
 
     def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
         """Save when told to stop between two batches; a state amid a batch is not worth keeping."""
-        progress = trainer.fit_loop.epoch_loop.batch_progress.current
-        within = 0 < progress.completed < trainer.num_training_batches
+        within = 0 < batches_completed(trainer) < trainer.num_training_batches
         if isinstance(exception, SIGTERMException) and within:
-            self._save_checkpoint(trainer, self.format_checkpoint_name({}))
+            save_now(self, trainer)

@@ -7,6 +7,7 @@ from typing import Any, final
 import lightning as L
 import torch
 
+from ..lightning_internals import end_as_by_sigterm
 from ..shell.stopping import end, name_of, note, remember, say, take_over
 
 
@@ -56,7 +57,7 @@ class StopAtSignal(L.Callback):
 
     def _stop_if_asked(self, trainer: L.Trainer) -> None:
         if self._agree(trainer):
-            trainer._signal_connector.received_sigterm = True
+            end_as_by_sigterm(trainer)
 
     def _agree(self, trainer: L.Trainer) -> bool:
         """Whether any process has been told to; all of them then know the signal."""

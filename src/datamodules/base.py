@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ..errors import InputError, one_sentence, some
+from ..lightning_internals import batches_started, batches_trained, epoch_in_progress
 from ..ranges import Number
 from ..shell.stopping import follow_parent_alone
 from .normalization import Normalization
@@ -195,10 +196,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
     def state_dict(self) -> dict[str, int]:
         """Where training stands: the epoch and how many of its batches are done."""
         assert self.trainer is not None
-        loop = self.trainer.fit_loop
-        epoch = loop.epoch_progress.current.ready - 1
-        progress: Any = loop.epoch_loop.batch_progress.current
-        batch = progress.processed
+        epoch, batch = epoch_in_progress(self.trainer), batches_trained(self.trainer)
         whole = batch >= self.trainer.num_training_batches
         return {"epoch": epoch + whole, "batch": 0 if whole else batch}
 
@@ -241,8 +239,8 @@ class ImageDataModule(L.LightningDataModule, ABC):
         """
         trainer = self.trainer
         if trainer is not None and trainer.training:
-            batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
-            seed_all(self.seed, trainer.current_epoch, batches, trainer.global_rank)
+            step = batches_started(trainer)
+            seed_all(self.seed, trainer.current_epoch, step, trainer.global_rank)
         return batch
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:

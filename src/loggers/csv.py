@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 
 from ..files import atomic_file, naming
+from ..lightning_internals import writer_of
 
 log = logging.getLogger(__name__)
 
@@ -25,12 +25,14 @@ class ContinuedCSVLogger(CSVLogger):
 
     @property
     @rank_zero_experiment
-    def experiment(self) -> Any:
+    def experiment(self) -> MetricsFile:  # type: ignore[override]
         """Return the writer of the file."""
-        if self._experiment is None:
-            os.makedirs(self.log_dir, exist_ok=True)
-            self._experiment = MetricsFile(Path(self.log_dir))  # type: ignore[assignment]
-        return self._experiment
+        return writer_of(self, self._made)
+
+    def _made(self) -> MetricsFile:
+        folder = Path(self.log_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        return MetricsFile(folder)
 
 
 class MetricsFile:

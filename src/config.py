@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _PACKAGE = __name__.split(".")[0]
 _ROOT = Path(__file__).resolve().parent
 # The wheel carries the configuration inside the package, a checkout beside it.
+# One option of a group in `conf`, or what stands like one in a record: plain values by name.
+Settings = dict[str, Any]
 CONF = _ROOT / "conf" if (_ROOT / "conf").is_dir() else _ROOT.parent / "conf"
 
 

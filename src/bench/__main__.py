@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -17,7 +16,7 @@ from ..measure.memory import peak_memory_mb
 from ..measure.throughput import compare_speed
 from ..modules import compile_for_inference, create_student
 from ..shell.program import one_sentence_errors
-from .report import draw_speedups, native_size, write
+from .report import InferenceRow, draw_speedups, native_size, write
 
 SHOWN = (
     "backbone",
@@ -49,7 +48,7 @@ def measure(
     channels_last: bool = False,
     repeats: int = 9,
     seconds: float = 0.5,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[InferenceRow]:
     """A row for each batch size: speed and memory of a student beside its dense network.
 
     Timed in turns. Weights are random: they change neither cost nor, at inference, how many tokens
@@ -160,14 +159,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     draw_speedups(rows, options.out / "speedups.png")
 
 
-def _told(row: dict[str, Any]) -> str:
+def _told(row: InferenceRow) -> str:
     told = "{backbone} rho={rho:g} batch {batch_size}: {speedup:.2f} times dense".format_map(row)
     if row["compiled"]:
         told += f", {row['speedup_over_timm']:.2f} times timm's network as it is"
     return told
 
 
-def _from_which_batch(rows: Sequence[dict[str, Any]], backbone: str, rho: float) -> str:
+def _from_which_batch(rows: Sequence[InferenceRow], backbone: str, rho: float) -> str:
     mine = [row for row in rows if (row["backbone"], row["rho"]) == (backbone, rho)]
     wins = [row["batch_size"] for row in mine if row["speedup"] > 1]
     tried = ", ".join(str(row["batch_size"]) for row in mine)

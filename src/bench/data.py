@@ -9,21 +9,33 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TypedDict
 
 import torch
 
 from ..config import compose_config, instantiate
+from ..datamodules.base import ImageDataModule
 from ..errors import InputError
 from ..measure.throughput import take_turns
 from ..shell.program import one_sentence_errors
 from .report import write
-from .training import steps
+from .steps import steps
 
 SHOWN = ("workers", "images_per_s", "step_images_per_s", "keeps_up")
 
 
-def loading_rate(datamodule: Any, workers: int, batches: int) -> float:
+class LoadingRow(TypedDict):
+    """Holds the rate of one number of loader processes beside that of a training step."""
+
+    workers: int
+    images_per_s: float
+    step_images_per_s: float
+    keeps_up: bool
+    batch_size: int
+    repeats: int
+
+
+def loading_rate(datamodule: ImageDataModule, workers: int, batches: int) -> float:
     """Images a second of the training loader alone, after its first batch."""
     datamodule.num_workers = workers
     loaded = iter(datamodule.train_dataloader())
@@ -37,7 +49,7 @@ def loading_rate(datamodule: Any, workers: int, batches: int) -> float:
 
 def measure(
     overrides: Sequence[str], *, workers: Sequence[int], batches: int, device: str, repeats: int = 3
-) -> list[dict[str, Any]]:
+) -> list[LoadingRow]:
     """A row for each number of workers; loading and training are timed apart.
 
     Args:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from typing_extensions import override
 
+from ..config import Settings
+from ..datamodules.attached import data_of
+from ..datamodules.base import ImageDataModule
 from ..errors import InputError
 from ..files import atomic_file
 from ..modules.backbones.base import SparseBackbone, SparseOutput
+from ..modules.base import Batch, EvaluationStep, SparseModule
+from ..modules.heads.base import of_student
 from ..modules.student import attach
 from ..pictures import draw_disagreement
 from ..pictures.tokens import overlaps, seen
@@ -37,8 +39,8 @@ class Disagreement(LabelOutput):
     def __init__(
         self,
         path: str,
-        against: Mapping[str, Any] | None = None,
-        schedule: Mapping[str, Any] | None = None,
+        against: Settings | None = None,
+        schedule: Settings | None = None,
     ) -> None:
         """Choose the other student, which sees each batch too.
 
@@ -51,7 +53,7 @@ class Disagreement(LabelOutput):
         self.against, self.schedule = against, schedule
 
     @override
-    def prepare(self, trainer: L.Trainer, module: Any, data: Any) -> None:
+    def prepare(self, trainer: L.Trainer, module: SparseModule, data: ImageDataModule) -> None:
         super().prepare(trainer, module, data)
         if not self.against or self.schedule is None:
             raise InputError(
@@ -62,7 +64,7 @@ class Disagreement(LabelOutput):
         self.names = data.val_filenames()
 
     @override
-    def on_test_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def on_test_start(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
         self.other = self.other.to(pl_module.device).eval()
         locations = pl_module.student.method.schedule.locations
         others = self.other.method.schedule.locations
@@ -80,14 +82,14 @@ class Disagreement(LabelOutput):
     def on_test_batch_end(
         self,
         trainer: L.Trainer,
-        pl_module: Any,
-        outputs: Any,
-        batch: Any,
+        pl_module: SparseModule,
+        outputs: EvaluationStep,
+        batch: Batch,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
         images, labels = batch
-        first: SparseOutput = outputs["output"]
+        first = of_student(outputs["output"])
         second: SparseOutput = self.other(images)
         predictions = [output.logits.argmax(dim=1).tolist() for output in (first, second)]
         self._rows += list(zip(labels.tolist(), *predictions, strict=True))
@@ -101,11 +103,11 @@ class Disagreement(LabelOutput):
         self._keep_most_disputed()
 
     @override
-    def on_test_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def on_test_end(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
         if not trainer.is_global_zero:
             return
         locations = pl_module.student.method.schedule.locations
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data = data_of(trainer)
         images, shares = self._images[0], self._shares[0]
         first, second = (list(shares[:, i].unbind(dim=1)) for i in (0, 1))
         names = (pl_module.student.method.name, self.other.method.name)

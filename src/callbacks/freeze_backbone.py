@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import lightning as L
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
 from ..lightning_internals import wrap_again
+from ..modules.base import SparseModule
 from ..ranges import Number
+from .task_callback import TaskCallback
 
 log = logging.getLogger(__name__)
 
 
-class FreezeBackbone(L.Callback):
+class FreezeBackbone(TaskCallback):
     """Freezes `student.backbone` for the first epochs: no gradients, norm statistics kept.
 
     Source: paper A, section 4 (five epochs). The released code only sets the rate to 0.
@@ -29,7 +30,7 @@ class FreezeBackbone(L.Callback):
         """Freeze for `epochs`; 0 never freezes."""
         self.epochs = epochs
 
-    def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
+    def setup(self, trainer: L.Trainer, pl_module: SparseModule, stage: str) -> None:
         """Freeze before a strategy looks at the parameters."""
         if stage != "fit" or self.epochs == 0:
             return
@@ -43,15 +44,15 @@ class FreezeBackbone(L.Callback):
             )
         pl_module.student.backbone.requires_grad_(False)
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
         """A run resumed within an epoch has no start of it."""
         self._freeze_or_release(trainer, pl_module)
 
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
         """Keep the frozen network in evaluation mode; release it when its time has come."""
         self._freeze_or_release(trainer, pl_module)
 
-    def _freeze_or_release(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def _freeze_or_release(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
         if self.epochs == 0:
             return
         backbone: nn.Module = pl_module.student.backbone

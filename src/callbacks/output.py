@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import lightning as L
 
+from ..datamodules.base import ImageDataModule
 from ..errors import InputError
+from ..modules.base import SparseModule
+from .task_callback import TaskCallback
 
 
-class EvaluationOutput(L.Callback):
+class EvaluationOutput(TaskCallback):
     """A file that an evaluation writes if `conf/eval.yaml` has a path for it.
 
     `setting` is its word on the command line.
@@ -22,7 +25,7 @@ class EvaluationOutput(L.Callback):
         """Write to `path`."""
         self.path = Path(path)
 
-    def prepare(self, trainer: L.Trainer, module: Any, data: Any) -> None:
+    def prepare(self, trainer: L.Trainer, module: SparseModule, data: ImageDataModule) -> None:
         """Check and take what the file needs, before anything is tested.
 
         Raises:
@@ -33,7 +36,7 @@ class EvaluationOutput(L.Callback):
 class LabelOutput(EvaluationOutput):
     """An output of images with one label each, written by the one process that tests."""
 
-    def prepare(self, trainer: L.Trainer, module: Any, data: Any) -> None:
+    def prepare(self, trainer: L.Trainer, module: SparseModule, data: ImageDataModule) -> None:
         """Refuse other tasks and several processes."""
         if module.target != "label":
             needed = module.target_words.get(module.target, module.target)

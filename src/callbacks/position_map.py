@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor
 from typing_extensions import override
 
+from ..datamodules.base import ImageDataModule
 from ..files import atomic_file
+from ..modules.base import Batch, EvaluationStep, SparseModule
+from ..modules.heads.base import of_student
 from ..pictures import draw_class_maps, draw_position_map
 from ..reports.tables import TableWriter
 from .output import LabelOutput
@@ -30,7 +32,7 @@ class PositionMap(LabelOutput):
     setting = "position_map"
 
     @override
-    def on_test_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def on_test_start(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
         self._sums: dict[int, Tensor] = {}  # of each class (locations, patches)
         self._images: dict[int, int] = {}
 
@@ -38,13 +40,13 @@ class PositionMap(LabelOutput):
     def on_test_batch_end(
         self,
         trainer: L.Trainer,
-        pl_module: Any,
-        outputs: Any,
-        batch: Any,
+        pl_module: SparseModule,
+        outputs: EvaluationStep,
+        batch: Batch,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        output = outputs["output"]
+        output = of_student(outputs["output"])
         if not output.steps:
             return
         shares = torch.stack([step.shares() for step in output.steps]).double().cpu()
@@ -54,7 +56,7 @@ class PositionMap(LabelOutput):
             self._sums[label] = self._sums.get(label, 0) + shares[:, mine].sum(dim=1)
             self._images[label] = self._images.get(label, 0) + int(mine.sum())
 
-    def on_test_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def on_test_end(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
         """Draw and write; nothing where nothing is decided."""
         if self._sums and trainer.is_global_zero:
             self.write(pl_module.student.method.schedule.locations)
@@ -101,7 +103,7 @@ class ClassMap(PositionMap):
         self.class_name = class_name
 
     @override
-    def prepare(self, trainer: L.Trainer, module: Any, data: Any) -> None:
+    def prepare(self, trainer: L.Trainer, module: SparseModule, data: ImageDataModule) -> None:
         super().prepare(trainer, module, data)
         self.class_name = self.class_name or data.class_name
 

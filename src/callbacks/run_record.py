@@ -7,6 +7,8 @@ from typing import Any
 import lightning as L
 
 from ..checkpoints.checkpoint import CLASS_NAMES, RUN
+from ..config import Settings
+from ..datamodules.attached import data_of
 
 
 class RunRecord(L.Callback):
@@ -15,7 +17,7 @@ class RunRecord(L.Callback):
     And the name of each output's class as `class_names`, so that data is matched by names.
     """
 
-    def __init__(self, config: dict[str, Any], choices: dict[str, str]) -> None:
+    def __init__(self, config: Settings, choices: dict[str, str]) -> None:
         """Keep what checkpoints are to record.
 
         Args:
@@ -25,11 +27,11 @@ class RunRecord(L.Callback):
         self.record = {"config": config, "choices": choices}
 
     def on_save_checkpoint(
-        self, trainer: L.Trainer, pl_module: Any, checkpoint: dict[str, Any]
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Add the record, and what the outputs stand for where the data says it."""
         checkpoint[RUN] = self.record
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data = data_of(trainer)
         names = data.class_names if data is not None else None
         if names is not None:
             checkpoint[CLASS_NAMES] = list(names)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import lightning as L
 import torch
@@ -13,12 +13,14 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import InputError, some
+from ..modules.base import Batch, SparseModule, TrainingStep
+from .task_callback import TaskCallback
 
 log = logging.getLogger(__name__)
 
 
 @final
-class SkipNonFinite(L.Callback):
+class SkipNonFinite(TaskCallback):
     """Leaves out optimizer steps whose gradients hold a NaN or an infinity, and says why.
 
     Nothing of such a step stays: neither in the weights nor in the norms' running statistics.
@@ -43,13 +45,13 @@ class SkipNonFinite(L.Callback):
         self._at_fault: list[str] = []
         self._statistics: list[tuple[Tensor, Tensor]] = []  # buffer and its last good value
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
         """Remember what a forward pass changes by itself: the norms' running statistics."""
         norms = [module for module in pl_module.modules() if isinstance(module, _BatchNorm)]
         self._statistics = [(buffer, buffer.clone()) for n in norms for buffer in n.buffers()]
 
     def on_before_optimizer_step(
-        self, trainer: L.Trainer, pl_module: Any, optimizer: torch.optim.Optimizer
+        self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
         """Take the gradients away where one is not finite, so that the step changes nothing."""
         named = {n: p.grad for n, p in pl_module.named_parameters() if p.grad is not None}
@@ -66,7 +68,12 @@ class SkipNonFinite(L.Callback):
         optimizer.zero_grad(set_to_none=True)
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: L.Trainer,
+        pl_module: SparseModule,
+        outputs: TrainingStep,
+        batch: Batch,
+        batch_idx: int,
     ) -> None:
         """Say which step, terms and parameters it was; stop when there are too many.
 

@@ -8,6 +8,7 @@ from typing import Any, final
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.types import STEP_OUTPUT
 
 from ..lightning_internals import batches_completed, save_now
 from ..ranges import Number
@@ -40,13 +41,20 @@ class StepCheckpoint(ModelCheckpoint):
         super().__init__(train_time_interval=interval, every_n_train_steps=steps, **options)
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: STEP_OUTPUT,
+        batch: object,
+        batch_idx: int,
     ) -> None:
         """Save where it is due."""
         if batch_idx + 1 < trainer.num_training_batches:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
-    def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
         """Save when told to stop between two batches; a state amid a batch is not worth keeping."""
         within = 0 < batches_completed(trainer) < trainer.num_training_batches
         if isinstance(exception, SIGTERMException) and within:

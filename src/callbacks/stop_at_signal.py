@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, final
+from types import FrameType
+from typing import final
 
 import lightning as L
 import torch
@@ -23,20 +24,25 @@ class StopAtSignal(L.Callback):
     def __init__(self) -> None:
         self.received = 0  # the signal's number
 
-    def on_sanity_check_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def on_sanity_check_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take over the signals; the Trainer gives them back."""
         self._heed(trainer)
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take over the signals where there is no validation before."""
         self._heed(trainer)
 
-    def on_test_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Keep Lightning from handling a signal: there is nothing to save."""
         take_over(end)
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: object,
+        batch: object,
+        batch_idx: int,
     ) -> None:
         """Let Lightning end the training behind this batch if any process has been told to.
 
@@ -45,13 +51,13 @@ class StopAtSignal(L.Callback):
         if batch_idx + 1 < trainer.num_training_batches:
             self._stop_if_asked(trainer)
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop behind an epoch's validation; the last epoch ends the training anyway."""
         # Not by `fit_loop.done`: Lightning counts the epoch as completed where it is asked.
         if trainer.current_epoch + 1 != trainer.max_epochs:
             self._stop_if_asked(trainer)
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Let all processes know of a signal that came too late to stop anything."""
         self._agree(trainer)
 
@@ -70,7 +76,7 @@ class StopAtSignal(L.Callback):
         return True
 
     def _heed(self, trainer: L.Trainer) -> None:
-        def handle(number: int, _: Any) -> None:
+        def handle(number: int, _: FrameType | None) -> None:
             self.received = self.received or int(number)
             if note(number) and trainer.is_global_zero:
                 say(

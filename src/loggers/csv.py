@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch.core.saving import save_hparams_to_yaml
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
+from torch import Tensor
 
 from ..files import atomic_file, naming
 from ..lightning_internals import writer_of
@@ -42,16 +43,16 @@ class MetricsFile:
         """Leave what is in `folder` until the first new row says from which step on it is old."""
         self.folder = folder
         self.path = folder / "metrics.csv"
-        self.metrics: list[dict[str, Any]] = []  # not yet written
-        self._hparams: dict[str, Any] = {}
+        self.metrics: list[dict[str, float]] = []  # not yet written
+        self._hparams: dict[str, object] = {}
         self._columns: list[str] | None = None  # of the file, once something was written
 
-    def log_hparams(self, params: dict[str, Any]) -> None:
+    def log_hparams(self, params: dict[str, object]) -> None:
         """Write settings to `hparams.yaml`."""
         self._hparams |= params
         save_hparams_to_yaml(str(self.folder / "hparams.yaml"), self._hparams)
 
-    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+    def log_metrics(self, metrics: Mapping[str, float | Tensor], step: int | None = None) -> None:
         """Keep a row until the next `save`."""
         numbers = {k: v.item() if hasattr(v, "item") else v for k, v in metrics.items()}
         self.metrics.append({**numbers, "step": len(self.metrics) if step is None else step})
@@ -77,7 +78,7 @@ class MetricsFile:
             self._append(self.path, self.metrics)
         self.metrics = []
 
-    def _append(self, path: Path, rows: list[dict[str, Any]]) -> None:
+    def _append(self, path: Path, rows: Sequence[Mapping[str, object]]) -> None:
         assert self._columns is not None
         with path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self._columns).writerows(rows)

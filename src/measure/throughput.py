@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from statistics import median
-from typing import Any
 
 import torch
 from rich.progress import track
@@ -56,7 +55,7 @@ def compare_speed(
 
 
 def take_turns(
-    calls: dict[str, Callable[[], Any]], repeats: int = 7, seconds: float = 0.4
+    calls: Mapping[str, Callable[[], object]], repeats: int = 7, seconds: float = 0.4
 ) -> dict[str, tuple[float, ...]]:
     """Return the seconds of one call, for each name and turn; devices are waited for.
 
@@ -81,13 +80,13 @@ def take_turns(
     return {name: tuple(mine) for name, mine in times.items()}
 
 
-def _mean_seconds(call: Callable[[], Any], number: int) -> float:
+def _mean_seconds(call: Callable[[], object], number: int) -> float:
     start = timer()
     for _ in range(number):
         call()
     return (timer() - start) / number
 
 
-def _call(network: nn.Module, batches: Sequence[Tensor]) -> Callable[[], Any]:
+def _call(network: nn.Module, batches: Sequence[Tensor]) -> Callable[[], object]:
     endless = cycle(batches)
     return lambda: network(next(endless))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypedDict
 
 import lightning as L
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -14,10 +14,11 @@ from torch.optim.lr_scheduler import LambdaLR
 from typing_extensions import override
 
 from ..checkpoints.checkpoint import Checkpoint
-from ..config import instantiate
+from ..config import Settings, instantiate
+from ..datamodules.attached import data_of
 from ..errors import InputError
 from .backbones.base import SparseOutput
-from .heads.base import DenseOutput, of_student
+from .heads.base import Output, TaskTarget, of_student
 from .losses import TeacherOutput
 from .optim import build_optimizer, parameter_groups, scaled_lr
 from .student import build_student
@@ -25,6 +26,36 @@ from .teacher import Teacher, Teaching
 from .weighted_loss import build_loss
 
 log = logging.getLogger(__name__)
+
+
+# Images `(B, 3, S, S)` and what the task's data gives beside them.
+Batch = tuple[Tensor, Any]
+
+
+class TrainingStep(TypedDict):
+    """Holds what a training step hands to callbacks.
+
+    Attributes:
+        loss: The weighted sum of the terms, with gradients.
+        terms: Each term by its name, without its weight and without gradients.
+        kept: Share of patches kept `(S, B)` at each location in each image.
+    """
+
+    loss: Tensor
+    terms: dict[str, Tensor]
+    kept: Tensor
+
+
+class EvaluationStep(TypedDict):
+    """Holds what a validation or test step hands to callbacks.
+
+    Attributes:
+        output: Of the student, with the head's predictions where the task has a head.
+        kept: Share of patches kept `(S, B)` at each location in each image.
+    """
+
+    output: Output
+    kept: Tensor
 
 
 class Metric(NamedTuple):
@@ -54,15 +85,15 @@ class SparseModule(L.LightningModule, ABC):
     def __init__(
         self,
         *,
-        backbone: dict[str, Any],
-        method: dict[str, Any],
-        schedule: dict[str, Any],
-        loss: dict[str, Any],
-        optimizer: dict[str, Any],
+        backbone: Settings,
+        method: Settings,
+        schedule: Settings,
+        loss: dict[str, Settings],
+        optimizer: Settings,
         num_classes: int,
         present_classes: Sequence[int] | None = None,
         any_size: bool = False,
-        teacher: dict[str, Any] | None = None,
+        teacher: Settings | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> None:
         """Build student and loss.
@@ -84,7 +115,7 @@ class SparseModule(L.LightningModule, ABC):
         self.metrics = nn.ModuleDict()
         self.teacher_options = teacher or {"_target_": "src.modules.teacher.Teacher"}
         self.student = build_student(backbone, method, schedule, num_classes, any_size, checkpoint)
-        self.head: Any = None
+        self.head: nn.Module | None = None
         self.loss = build_loss(loss)
         self.loss.prepare(self.student, num_classes)
         if self.loss.needs_token_logits and not self.student.classifies_tokens:
@@ -130,19 +161,19 @@ class SparseModule(L.LightningModule, ABC):
         """Of what the teacher is made."""
         return self.student
 
-    def forward(self, images: Tensor, target: Any = None) -> SparseOutput | DenseOutput:
+    def forward(self, images: Tensor, target: TaskTarget | None = None) -> Output:
         """The student's output on `images (B, 3, S, S)`."""
         output: SparseOutput = self.student(images)
         return output
 
     @abstractmethod
-    def images_and_target(self, batch: Any) -> tuple[Tensor, Any]:
+    def images_and_target(self, batch: Batch) -> Batch:
         """The student's input `(B, 3, S, S)` and what the loss compares with."""
 
-    def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+    def training_step(self, batch: Batch, batch_idx: int) -> TrainingStep:
         """Loss of one batch, its terms, and the share of patches kept `(S, B)` at each location."""
         images, target = self.images_and_target(batch)
-        output: SparseOutput | DenseOutput = self(images, target)
+        output: Output = self(images, target)
         # Without a teacher no term asks for what it says.
         teacher = TeacherOutput.of(output) if self.teacher is None else self.teacher(images)
         total, terms = self.loss(output, teacher, target)
@@ -176,16 +207,16 @@ class SparseModule(L.LightningModule, ABC):
         return [f"val/{name}" for name in self.metric_names()]
 
     @override
-    def validation_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+    def validation_step(self, batch: Batch, batch_idx: int) -> EvaluationStep:
         return self._evaluate("val", batch)
 
     @override
-    def test_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+    def test_step(self, batch: Batch, batch_idx: int) -> EvaluationStep:
         return self._evaluate("test", batch)
 
-    def _evaluate(self, split: str, batch: Any) -> dict[str, Any]:
+    def _evaluate(self, split: str, batch: Batch) -> EvaluationStep:
         images, target = self.images_and_target(batch)
-        output: SparseOutput | DenseOutput = self(images)
+        output: Output = self(images)
         self.update_metrics(self.metrics[f"{split}_split"], output, target)
         return {"output": output, "kept": of_student(output).kept_shares()}
 
@@ -206,8 +237,7 @@ class SparseModule(L.LightningModule, ABC):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Build the optimizer over parameter groups, and each group's learning rate by step."""
         options, trainer = self.optimizer_options, self.trainer
-        batch = trainer.datamodule.batch_size  # type: ignore[attr-defined]
-        batch *= trainer.world_size * trainer.accumulate_grad_batches
+        batch = data_of(trainer).batch_size * trainer.world_size * trainer.accumulate_grad_batches
         peak = scaled_lr(options["lr"], batch, options["reference_batch"])
         groups = parameter_groups(
             self.student,

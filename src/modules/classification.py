@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, final
 
 import torch
+import torchmetrics
 from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import MetricCollection
@@ -52,21 +53,23 @@ class SparseClassifier(SparseModule):
         return [*names, "acc1_present"] if self.present_classes else names
 
     @override
-    def images_and_target(self, batch: Any) -> tuple[Tensor, Tensor]:
+    def images_and_target(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         images, target = batch
         return images, target
 
     @override
     def make_metrics(self) -> MetricCollection:
         counted = max(self.num_classes, 2)  # torchmetrics' least; the second never occurs
-        accuracies: dict[str, Any] = {
+        accuracies: dict[str, torchmetrics.Metric | MetricCollection] = {
             name: MulticlassAccuracy(counted, top_k=5 if name == "acc5" else 1, average="micro")
             for name in self.metric_names()
         }
         return MetricCollection(accuracies, compute_groups=False)
 
     @override
-    def update_metrics(self, metrics: Any, output: SparseOutput, target: Tensor) -> None:
+    def update_metrics(
+        self, metrics: MetricCollection, output: SparseOutput, target: Tensor
+    ) -> None:
         logits = output.logits
         if logits.shape[1] == 1:
             logits = F.pad(logits, (0, 1), value=-torch.inf)  # the class that never occurs
@@ -75,7 +78,7 @@ class SparseClassifier(SparseModule):
             metric.update(restrict(logits, present), target)
 
     @override
-    def percentages(self, metrics: Any) -> dict[str, Tensor]:
+    def percentages(self, metrics: MetricCollection) -> dict[str, Tensor]:
         return {name: 100 * value for name, value in metrics.compute().items()}
 
 

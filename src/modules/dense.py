@@ -8,9 +8,9 @@ from typing import Any
 from torch import Tensor
 
 from ..checkpoints.checkpoint import Checkpoint
-from ..config import instantiate
+from ..config import Settings, instantiate
 from .base import SparseModule
-from .heads.base import DenseOutput, WholeNetwork
+from .heads.base import DenseOutput, Head, TaskTarget, WholeNetwork
 from .weights import load_head
 
 log = logging.getLogger(__name__)
@@ -22,10 +22,12 @@ class DenseModule(SparseModule):
     A checkpoint given as `backbone.weights` fills the head too, if it is of the same kind.
     """
 
+    head: Head
+
     def __init__(
         self,
         *,
-        head: dict[str, Any],
+        head: Settings,
         num_classes: int,
         checkpoint: Checkpoint | None = None,
         **parts: Any,
@@ -52,7 +54,7 @@ class DenseModule(SparseModule):
         """Student and head as one."""
         return WholeNetwork(self.student, self.head)
 
-    def forward(self, images: Tensor, target: Any = None) -> DenseOutput:
+    def forward(self, images: Tensor, target: TaskTarget | None = None) -> DenseOutput:
         """Predict from `images (B, 3, H, W)`; a detector in training needs its `target`."""
         output: DenseOutput = self.head(self.student.with_maps(images), images, target)
         return output

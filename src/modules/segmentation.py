@@ -57,27 +57,26 @@ class SparseSegmenter(DenseModule):
     def metric_names(self) -> list[str]:
         return ["miou", "pixel_acc"]
 
-    def images_and_target(self, batch: Any) -> tuple[Tensor, Tensor]:
+    def images_and_target(
+        self, batch: tuple[Tensor, list[dict[str, Tensor]]]
+    ) -> tuple[Tensor, Tensor]:
         """Images and masks `(B, S, S)`."""
         images, targets = batch
         return images, torch.stack([target["mask"] for target in targets])
 
     @override
     def make_metrics(self) -> MetricCollection:
-        options: dict[str, Any] = {"num_classes": self.num_classes, "ignore_index": IGNORED}
-        return MetricCollection(
-            {
-                "miou": MulticlassJaccardIndex(average="macro", **options),
-                "pixel_acc": MulticlassAccuracy(average="micro", **options),
-            },
-            compute_groups=False,
-        )
+        miou = MulticlassJaccardIndex(self.num_classes, average="macro", ignore_index=IGNORED)
+        accuracy = MulticlassAccuracy(self.num_classes, average="micro", ignore_index=IGNORED)
+        return MetricCollection({"miou": miou, "pixel_acc": accuracy}, compute_groups=False)
 
     @override
-    def update_metrics(self, metrics: Any, output: DenseOutput, target: Tensor) -> None:
+    def update_metrics(
+        self, metrics: MetricCollection, output: DenseOutput, target: Tensor
+    ) -> None:
         assert output.logits is not None
         metrics.update(output.logits.argmax(dim=1), target)
 
     @override
-    def percentages(self, metrics: Any) -> dict[str, Tensor]:
+    def percentages(self, metrics: MetricCollection) -> dict[str, Tensor]:
         return {name: 100 * value for name, value in metrics.compute().items()}

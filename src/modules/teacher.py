@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .backbones.base import SparseOutput
+from .backbones.base import SparseBackbone
 from .compiled import compile_for_inference
+from .heads.base import Output, WholeNetwork
 from .losses import TeacherOutput
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Teaching(Protocol):
-    """What a teacher can be made from."""
+    """Lists what a student, or a student with its head, offers to have a teacher made of it."""
 
-    def dense_copy(self) -> Any:
-        """The same, apart and dense: a module with `as_teacher` and a student's output."""
+    def dense_copy(self) -> SparseBackbone | WholeNetwork:
+        """Return a copy that keeps every token and shares no weights."""
 
 
 class Teacher:
@@ -47,7 +48,7 @@ class Teacher:
             raise InputError(f"teacher.precision={precision} is not null, bf16 or fp16.")
         self.student = student.dense_copy().as_teacher().requires_grad_(False)
         self.dtype = None if precision is None else PRECISIONS[precision]
-        self._run: Callable[[Tensor], SparseOutput] = (
+        self._run: Callable[[Tensor], Output] = (
             compile_for_inference(self.student) if compiled else self.student
         )
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from ..config import instantiate
+from ..config import Settings, instantiate
 from ..errors import InputError
-from .backbones.base import SparseBackbone, SparseOutput
-from .heads.base import DenseOutput, of_student
+from .backbones.base import SparseBackbone
+from .heads.base import Output, of_student
 from .losses import LossTerm, TeacherOutput
 
 
@@ -56,9 +54,9 @@ class WeightedLoss(nn.Module):
         Raises:
             InputError: If no term applies, or one needs what the student does not have.
         """
-        terms: Any = self.terms.items()
-        self.left_out = [name for name, term in terms if not term.applies(student)]
-        self.terms = nn.ModuleDict({n: term for n, term in terms if n not in self.left_out})
+        terms = self._named_terms()
+        self.left_out = [name for name, term in terms.items() if not term.applies(student)]
+        self.terms = nn.ModuleDict({n: t for n, t in terms.items() if n not in self.left_out})
         self.weights = {name: self.weights[name] for name in self.terms}
         if not self.terms:
             raise InputError(
@@ -78,22 +76,26 @@ class WeightedLoss(nn.Module):
         """Whether any term holds drawn decisions to the schedule."""
         return any(term.holds_ratio for term in self._terms())
 
-    def _terms(self) -> Any:
-        return self.terms.values()
+    def _named_terms(self) -> dict[str, LossTerm]:
+        return {n: term for n, term in self.terms.items() if isinstance(term, LossTerm)}
+
+    def _terms(self) -> list[LossTerm]:
+        return list(self._named_terms().values())
 
     def forward(
-        self, output: SparseOutput | DenseOutput, teacher: TeacherOutput, target: Tensor
+        self, output: Output, teacher: TeacherOutput, target: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted sum, and each term without its weight."""
-        own, terms = of_student(output), self.terms.items()
+        own, terms = of_student(output), self._named_terms()
         values = {
-            name: term(output if term.reads_head else own, teacher, target) for name, term in terms
+            name: term(output if term.reads_head else own, teacher, target)
+            for name, term in terms.items()
         }
         total = torch.stack([self.weights[name] * value for name, value in values.items()]).sum()
         return total, values
 
 
-def build_loss(loss: dict[str, dict[str, Any]]) -> WeightedLoss:
+def build_loss(loss: dict[str, Settings]) -> WeightedLoss:
     """Build the named terms of `conf/loss/*.yaml`, each a target with a weight."""
     loss = {name: term for name, term in loss.items() if term}  # null switches a term off
     terms = {

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -125,8 +124,7 @@ def present_name(student: SparseBackbone, key: str) -> str:
 
 def _head_keys(student: SparseBackbone) -> set[str]:
     """The names of the classifier's tensors."""
-    config: Any = getattr(student.backbone, "pretrained_cfg", None) or {}
-    names = config.get("classifier") or "head"
+    names = student.pretrained_cfg.get("classifier") or "head"
     starts = tuple(f"backbone.{n}." for n in ([names] if isinstance(names, str) else names))
     return {key for key in student.state_dict() if key.startswith(starts)}
 
@@ -144,7 +142,7 @@ def save_dense(student: SparseBackbone, path: str | Path) -> None:
 def check_keys(
     own: Mapping[str, Tensor],
     weights: Mapping[str, Tensor],
-    path: Any,
+    path: str | Path,
     what: str = "student",
     remedy: str = _REMEDY,
 ) -> None:

@@ -30,7 +30,7 @@ from typing_extensions import override
 from ...errors import InputError
 from ...ranges import Number
 from ..backbones.base import Level, SparseOutput
-from .base import DenseOutput, Head
+from .base import DenseOutput, Head, TaskTarget
 from .pyramid import STRIDES, Pyramid
 
 RATIOS = (0.5, 1.0, 2.0)  # height over width of the anchors
@@ -74,14 +74,18 @@ class DetectionHead(Head):
     detector: Any
 
     @override
-    def forward(self, output: SparseOutput, images: Tensor, target: Any = None) -> DenseOutput:
+    def forward(
+        self, output: SparseOutput, images: Tensor, target: TaskTarget | None = None
+    ) -> DenseOutput:
         size = (images.shape[-2], images.shape[-1])
         features = self.detector.backbone(output.maps)
         losses, found = self.detect(features, ImageList(images, [size] * len(images)), target)
         return DenseOutput(output, losses=losses, detections=found)
 
     @abstractmethod
-    def detect(self, features: dict[str, Tensor], images: ImageList, target: Any) -> Found:
+    def detect(
+        self, features: dict[str, Tensor], images: ImageList, target: TaskTarget | None
+    ) -> Found:
         """Return losses in training, detections at inference, from the pyramid's maps."""
 
 
@@ -116,7 +120,9 @@ class RetinaNet(DetectionHead):
             detections_per_img=DETECTIONS,
         )
 
-    def detect(self, features: dict[str, Tensor], images: ImageList, target: Any) -> Found:
+    def detect(
+        self, features: dict[str, Tensor], images: ImageList, target: TaskTarget | None
+    ) -> Found:
         """As `torchvision.models.detection.RetinaNet.forward` after its backbone."""
         net, maps = self.detector, list(features.values())
         outputs = net.head(maps)
@@ -131,7 +137,7 @@ class RetinaNet(DetectionHead):
         return {}, tuple(found)
 
     @override
-    def every_position(self, maps: tuple[Tensor, ...]) -> Any:
+    def every_position(self, maps: tuple[Tensor, ...]) -> object:
         return self.detector.head(list(self.detector.backbone(maps).values()))
 
 
@@ -160,7 +166,9 @@ class RCNN(DetectionHead):
             "box_detections_per_img": DETECTIONS,
         }
 
-    def detect(self, features: dict[str, Tensor], images: ImageList, target: Any) -> Found:
+    def detect(
+        self, features: dict[str, Tensor], images: ImageList, target: TaskTarget | None
+    ) -> Found:
         """As torchvision's `GeneralizedRCNN.forward` after its backbone."""
         net, sizes = self.detector, images.image_sizes
         proposals, losses = net.rpn(images, features, target)
@@ -168,7 +176,7 @@ class RCNN(DetectionHead):
         return losses | more, tuple(net.transform.postprocess(found, sizes, sizes))
 
     @override
-    def every_position(self, maps: tuple[Tensor, ...]) -> Any:
+    def every_position(self, maps: tuple[Tensor, ...]) -> object:
         net = self.detector
         features = list(net.backbone(maps).values())
         regions = features[0].new_empty(PROPOSALS, features[0].shape[1], 7, 7)

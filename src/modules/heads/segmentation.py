@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,7 +12,7 @@ from typing_extensions import override
 from ...errors import InputError
 from ...ranges import Number
 from ..backbones.base import Level, SparseOutput
-from .base import DenseOutput, Head
+from .base import DenseOutput, Head, TaskTarget
 from .pyramid import Pyramid
 
 try:
@@ -59,7 +58,9 @@ class SegmentationHead(Head):
         return logits
 
     @override
-    def forward(self, output: SparseOutput, images: Tensor, target: Any = None) -> DenseOutput:
+    def forward(
+        self, output: SparseOutput, images: Tensor, target: TaskTarget | None = None
+    ) -> DenseOutput:
         logits = self.every_position(output.maps)
         logits = F.interpolate(logits, images.shape[-2:], mode="bilinear")
         return DenseOutput(output, logits)

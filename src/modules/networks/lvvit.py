@@ -51,8 +51,8 @@ class LVStem(PatchEmbed):
         return x.flatten(2).transpose(1, 2) if self.flatten else x.permute(0, 2, 3, 1)
 
 
-def normed_convolution(x: Tensor, conv: nn.Conv2d, norm: Any) -> Tensor:
-    """Convolution, batch norm and ReLU; a norm in eval mode is folded into the convolution."""
+def normed_convolution(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
+    """Apply convolution, batch norm and ReLU; in eval mode the norm is folded into the weights."""
     if norm.training:
         return F.relu(norm(conv(x)), inplace=True)
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()

@@ -1,4 +1,4 @@
-"""Inference, sparse against dense, on this machine: `python -m src.bench --backbone deit_s`."""
+"""Times inference, sparse against dense: `python -m src.bench --backbone deit_s`."""
 
 from __future__ import annotations
 
@@ -49,16 +49,13 @@ def measure(
     repeats: int = 9,
     seconds: float = 0.5,
 ) -> Iterator[InferenceRow]:
-    """A row for each batch size: speed and memory of a student beside its dense network.
+    """Measure speed and memory of a student beside its dense network, at each batch size.
 
-    Timed in turns. Weights are random: they change neither cost nor, at inference, how many tokens
-    are left.
+    The networks are timed in turns. Weights are random: they change neither cost nor, at inference,
+    how many tokens are left.
 
     Yields:
-        Among others `speedup`, the median of the turns' ratios, with `speedup_least` and
-        `speedup_most`; `mac_ratio`, dense over sparse; `efficiency`, the first over the second;
-        `speedup_over_timm`, over the dense network as timm runs it, which is another than
-        `speedup` where both are `compiled`.
+        A row for each batch size.
     """
     size = image_size or native_size(backbone)
     student = create_student(backbone, rho=rho, method=method, image_size=size).eval()
@@ -113,7 +110,7 @@ def measure(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print a table; write csv, picture and circumstances."""
+    """Time the networks, print a table and write csv, picture and circumstances."""
     parser = argparse.ArgumentParser(
         prog="python -m src.bench",
         description="Inference, dense and sparse timed in turns; medians of the turns. "
@@ -183,7 +180,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def run() -> None:
-    """What the wheel's command `tokenthrift-bench` calls."""
+    """Run the wheel's command `tokenthrift-bench`."""
     with one_sentence_errors():
         main()
 

@@ -1,4 +1,4 @@
-"""Whether loading keeps up with training: `python -m src.bench.data datamodule.root=DIR`."""
+"""Compares loading with training: `python -m src.bench.data datamodule.root=DIR`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class LoadingRow(TypedDict):
 
 
 def loading_rate(datamodule: ImageDataModule, workers: int, batches: int) -> float:
-    """Images a second of the training loader alone, after its first batch."""
+    """Return the images a second of the training loader alone, after its first batch."""
     datamodule.num_workers = workers
     loaded = iter(datamodule.train_dataloader())
     next(loaded)
@@ -50,7 +50,7 @@ def loading_rate(datamodule: ImageDataModule, workers: int, batches: int) -> flo
 def measure(
     overrides: Sequence[str], *, workers: Sequence[int], batches: int, device: str, repeats: int = 3
 ) -> list[LoadingRow]:
-    """A row for each number of workers; loading and training are timed apart.
+    """Time loading with each number of workers, and a training step apart from it.
 
     Args:
         overrides: As of `train.py`; `backbone=NAME` and the settings of `datamodule` count.
@@ -95,7 +95,7 @@ def measure(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print a table; write csv and circumstances."""
+    """Time loading and training, print a table and write csv and circumstances."""
     parser = argparse.ArgumentParser(
         prog="python -m src.bench.data",
         description="Images a second of the training loader for each number of workers, beside "

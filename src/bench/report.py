@@ -1,4 +1,4 @@
-"""What a benchmark leaves: a table on screen, a csv, a picture, the circumstances."""
+"""Reports a benchmark: a table on screen, a csv, a picture, the circumstances."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class InferenceRow(TypedDict):
 
 
 def environment(device: torch.device) -> dict[str, str | int | None]:
-    """Machine and versions behind the numbers."""
+    """Return the machine and the versions that the numbers were measured with."""
     cuda = device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name(device) if cuda else _processor(),
@@ -72,7 +72,7 @@ def environment(device: torch.device) -> dict[str, str | int | None]:
 
 
 def native_size(backbone: str) -> int:
-    """Side in pixels that `conf/backbone` gives a network."""
+    """Return the image side in pixels that `conf/backbone` gives a network."""
     size: int = compose_config([f"backbone={backbone}"], ["backbone"])["backbone"]["image_size"]
     return size
 
@@ -100,7 +100,7 @@ def _shown(value: object) -> str:
 
 
 def draw_speedups(rows: Sequence[InferenceRow], path: Path) -> None:
-    """Speed-up against batch size, a line for each network and rho, dashed what MACs promise."""
+    """Draw the speed-up over the batch size for each network and rho; dashed, the MAC ratio."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

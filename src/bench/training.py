@@ -1,4 +1,4 @@
-"""A training step, sparse against dense: `python -m src.bench.training --backbone deit_s`."""
+"""Times a training step, sparse against dense: `python -m src.bench.training --backbone deit_s`."""
 
 from __future__ import annotations
 

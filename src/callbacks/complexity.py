@@ -1,4 +1,4 @@
-"""What the student costs beside the dense network."""
+"""Logs what the student costs beside the dense network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class ComplexityLogger(TaskCallback):
     """Logs `complexity/gmacs`, `complexity/gmacs_share` of dense and `complexity/params_m` once."""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
-        """Count on the meta device; the real networks are not touched."""
+        """Count student and dense network on the meta device, and log the figures once."""
         if not trainer.is_global_zero:
             return
         size = data_of(trainer).image_size

@@ -1,4 +1,4 @@
-"""Pictures of predictions beside the truth, and of who took the slow path."""
+"""Draws the predictions of a dense task beside the truth and the patches that were kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where two methods disagree on the same network and images."""
+"""Compares the tokens and predictions of two methods on the same network and images."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from ..datamodules.base import ImageDataModule
 from ..errors import InputError
 from ..files import atomic_file
 from ..modules.backbones.base import SparseBackbone, SparseOutput
-from ..modules.base import Batch, EvaluationStep, SparseModule
+from ..modules.base import SparseModule
 from ..modules.heads.base import of_student
+from ..modules.step_results import Batch, EvaluationStep
 from ..modules.student import attach
 from ..pictures import draw_disagreement
 from ..pictures.tokens import overlaps, seen
@@ -29,8 +30,8 @@ class Disagreement(LabelOutput):
     """Draws the images on which the tested student and another keep the least in common.
 
     Writes a picture and, beside it under the same name, a `.csv` with a line for each image: both
-    predictions and, for each location, the overlap: what both keep over what either keeps, as
-    shares of tokens. Says how often the predictions differ.
+    predictions and, for each location, the overlap, which is what both methods keep over what
+    either keeps, in shares of tokens. Prints on how many images the predictions differ.
     """
 
     setting = "disagreement"
@@ -42,10 +43,10 @@ class Disagreement(LabelOutput):
         against: Settings | None = None,
         schedule: Settings | None = None,
     ) -> None:
-        """Choose the other student, which sees each batch too.
+        """Describe the other student, which runs on every batch of the test too.
 
         Args:
-            path: Of the picture, a `.png`.
+            path: The picture, a `.png`.
             against: Settings of its method, as in `conf/method`.
             schedule: Settings of its schedule, as in `conf/schedule`.
         """

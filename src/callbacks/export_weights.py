@@ -1,4 +1,4 @@
-"""Publish a network's weights when training ends."""
+"""Writes the weights of the dense network when training ends."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .task_callback import TaskCallback
 
 
 class ExportWeights(TaskCallback):
-    """Writes the dense network's weights to a half-precision `.safetensors` at the end of a fit."""
+    """Writes the backbone to a half-precision `.safetensors` file when training ends."""
 
     def __init__(self, path: str) -> None:
-        """Write to `path`."""
+        """Write to the file `path`."""
         self.path = Path(path)
 
     @override

@@ -1,4 +1,4 @@
-"""Let the new parameters settle before the pretrained ones move."""
+"""Freezes the pretrained parameters until the new ones have settled."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class FreezeBackbone(TaskCallback):
-    """Freezes `student.backbone` for the first epochs: no gradients, norm statistics kept.
+    """Freezes `student.backbone`, its norm statistics included, for the first epochs.
 
     Source: paper A, section 4 (five epochs). The released code only sets the rate to 0.
     """
@@ -27,11 +27,11 @@ class FreezeBackbone(TaskCallback):
     }
 
     def __init__(self, epochs: int) -> None:
-        """Freeze for `epochs`; 0 never freezes."""
+        """Freeze for the first `epochs` epochs; 0 never freezes."""
         self.epochs = epochs
 
     def setup(self, trainer: L.Trainer, pl_module: SparseModule, stage: str) -> None:
-        """Freeze before a strategy looks at the parameters."""
+        """Freeze before a strategy as DDP registers the parameters that require gradients."""
         if stage != "fit" or self.epochs == 0:
             return
         if not any(True for _ in pl_module.student.method.parameters()):
@@ -45,11 +45,11 @@ class FreezeBackbone(TaskCallback):
         pl_module.student.backbone.requires_grad_(False)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
-        """A run resumed within an epoch has no start of it."""
+        """Freeze or release in a run that is resumed within an epoch, which has no epoch start."""
         self._freeze_or_release(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
-        """Keep the frozen network in evaluation mode; release it when its time has come."""
+        """Keep the frozen network in evaluation mode; release it after its last frozen epoch."""
         self._freeze_or_release(trainer, pl_module)
 
     def _freeze_or_release(self, trainer: L.Trainer, pl_module: SparseModule) -> None:

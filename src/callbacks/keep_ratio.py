@@ -1,4 +1,4 @@
-"""How many tokens really go on."""
+"""Logs the share of patches that are kept at each location."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import lightning as L
 import torch
 from typing_extensions import override
 
-from ..modules.base import Batch, EvaluationStep, SparseModule, TrainingStep
+from ..modules.base import SparseModule
+from ..modules.step_results import Batch, EvaluationStep, TrainingStep
 from .task_callback import TaskCallback
 
 
@@ -54,7 +55,7 @@ class KeepRatioLogger(TaskCallback):
         self._sums[-1] += shares.shape[1]
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
-        """Log the means; Lightning's own would round a process's share of the images."""
+        """Log the means over the images of all processes."""
         sums = trainer.strategy.reduce(self._sums, reduce_op="sum")
         locations = pl_module.student.method.schedule.locations
         for location, mean in zip(locations, sums[:-1] / sums[-1], strict=True):

@@ -1,4 +1,4 @@
-"""One line for each evaluated image."""
+"""Writes a line with the prediction for each evaluated image."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing_extensions import override
 
 from ..datamodules.base import ImageDataModule
 from ..files import atomic_file, naming
-from ..modules.base import Batch, EvaluationStep, SparseModule
+from ..modules.base import SparseModule
 from ..modules.heads.base import of_student
+from ..modules.step_results import Batch, EvaluationStep
 from ..reports.tables import TableWriter
 from .output import LabelOutput
 
@@ -19,13 +20,14 @@ from .output import LabelOutput
 class PredictionWriter(LabelOutput):
     """Writes `image,label,prediction,confidence` for every image of a test, in its order.
 
-    The file is there when the test has ended well; an image's name is as `TableWriter` has it.
+    The file appears when the test has ended without an error; `TableWriter` says how the names of
+    images are written.
     """
 
     setting = "predictions"
 
     def __init__(self, path: str, names: Iterable[str] | None = None) -> None:
-        """Write to `path`; images are called by `names`, by default as the data calls them."""
+        """Write to `path`; `names` are those of the images, by default from the data."""
         super().__init__(path)
         self._open = ExitStack()
         self.names: Iterator[str] | None = iter(names) if names else None
@@ -69,6 +71,6 @@ class PredictionWriter(LabelOutput):
     def on_exception(
         self, trainer: L.Trainer, pl_module: SparseModule, exception: BaseException
     ) -> None:
-        """Leave what was there before."""
+        """Discard the unfinished file, so that an earlier one stays."""
         leave = SystemExit()  # no fault of the file, which would name it
         self._open.__exit__(SystemExit, leave, None)

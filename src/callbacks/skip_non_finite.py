@@ -1,4 +1,4 @@
-"""What happens to a step whose gradients are not finite."""
+"""Leaves out optimizer steps whose gradients are not finite."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import InputError, some
-from ..modules.base import Batch, SparseModule, TrainingStep
+from ..modules.base import SparseModule
+from ..modules.step_results import Batch, TrainingStep
 from .task_callback import TaskCallback
 
 log = logging.getLogger(__name__)
@@ -21,9 +22,9 @@ log = logging.getLogger(__name__)
 
 @final
 class SkipNonFinite(TaskCallback):
-    """Leaves out optimizer steps whose gradients hold a NaN or an infinity, and says why.
+    """Leaves out optimizer steps whose gradients hold a NaN or an infinity, with a warning.
 
-    Nothing of such a step stays: neither in the weights nor in the norms' running statistics.
+    Such a step changes neither the weights nor the running statistics of norms.
     After more than `most` of them in a row the training stops: the weights are those after the last
     good step, saved as `<dirpath>/<filename>.ckpt`, unless they are not finite themselves. The
     gradients are those that processes have averaged, so that all decide alike.
@@ -46,14 +47,14 @@ class SkipNonFinite(TaskCallback):
         self._statistics: list[tuple[Tensor, Tensor]] = []  # buffer and its last good value
 
     def on_train_start(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
-        """Remember what a forward pass changes by itself: the norms' running statistics."""
+        """Copy what a forward pass changes by itself: the running statistics of norms."""
         norms = [module for module in pl_module.modules() if isinstance(module, _BatchNorm)]
         self._statistics = [(buffer, buffer.clone()) for n in norms for buffer in n.buffers()]
 
     def on_before_optimizer_step(
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        """Take the gradients away where one is not finite, so that the step changes nothing."""
+        """Drop all gradients if one is not finite, so that the step changes nothing."""
         named = {n: p.grad for n, p in pl_module.named_parameters() if p.grad is not None}
         if trainer.strategy.reduce_boolean_decision(_finite(named.values())):
             self.in_a_row = 0
@@ -75,7 +76,7 @@ class SkipNonFinite(TaskCallback):
         batch: Batch,
         batch_idx: int,
     ) -> None:
-        """Say which step, terms and parameters it was; stop when there are too many.
+        """Warn of a step that was left out, with its loss terms; stop after too many in a row.
 
         Raises:
             InputError: After too many such steps in a row.
@@ -103,5 +104,5 @@ class SkipNonFinite(TaskCallback):
 
 
 def _finite(gradients: Iterable[Tensor]) -> bool:
-    """Whether the norm of all is, by one look at the device."""
+    """Return whether all gradients are finite, by their norm: one synchronization."""
     return bool(torch.nn.utils.get_total_norm(gradients).isfinite())

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import lightning as L
 
 if TYPE_CHECKING:
-    from ..modules.base import Batch, EvaluationStep, SparseModule, TrainingStep
+    from ..modules.base import SparseModule
+    from ..modules.step_results import Batch, EvaluationStep, TrainingStep
 
     class TaskCallback:
         """Serves as the base of callbacks that read a task: its student, the results of its steps.

@@ -1,4 +1,4 @@
-"""Images a second, in training and at inference."""
+"""Logs images a second, in training and at inference."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing_extensions import override
 
 from ..datamodules.attached import data_of
 from ..measure.throughput import compare_speed
-from ..modules.base import Batch, SparseModule, TrainingStep
+from ..modules.base import SparseModule
+from ..modules.step_results import Batch, TrainingStep
 from .task_callback import TaskCallback
 
 
@@ -30,14 +31,14 @@ class ThroughputLogger(TaskCallback):
         batch: Batch,
         batch_idx: int,
     ) -> None:
-        """Count from the end of the epoch's first step."""
+        """Count images from the end of the epoch's first step on."""
         if batch_idx == 0:
             self._start, self._images = _now(pl_module.device), 0
         else:
             self._images += len(batch[0]) * trainer.world_size
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
-        """Log the epoch's rate."""
+        """Log the images a second of this epoch."""
         if self._images:
             rate = self._images / (_now(pl_module.device) - self._start)
             pl_module.log("throughput/train_images_per_s", rate, rank_zero_only=True)

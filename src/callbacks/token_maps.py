@@ -1,4 +1,4 @@
-"""Pictures of what survives each location."""
+"""Draws which patches are kept at each location, after each validation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .task_callback import TaskCallback
 
 
 class TokenMaps(TaskCallback):
-    """Draws validation images and what survives each location, after each validation.
+    """Draws validation images and the patches kept at each location, after each validation.
 
     Writes `<folder>/epoch_000.png` and logs `token_maps` to TensorBoard, and to W&B with a mask
     for each location.

@@ -1,4 +1,4 @@
-"""Draws what each location leaves of a few validation images."""
+"""Draws the patches kept at each location of a few validation images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .output import EvaluationOutput
 
 
 class TokenPicture(EvaluationOutput):
-    """Writes `token_maps`, a `.png`, at the end of an evaluation."""
+    """Writes `token_maps`, a `.png` of some images and their kept patches, after the test."""
 
     setting = "token_maps"
 

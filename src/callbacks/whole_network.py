@@ -1,4 +1,4 @@
-"""What a student costs together with its head, beside the dense network with the same head."""
+"""Logs what a student and its head cost, beside the dense network with the same head."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .task_callback import TaskCallback
 
 
 class WholeNetworkLogger(TaskCallback):
-    """Logs, as the backbone's are logged, what student and head cost together.
+    """Logs GMACs, parameters and speed of student and head together.
 
     At the start `complexity/whole_gmacs`, `complexity/whole_gmacs_share` of dense and
     `complexity/whole_params_m`; at the end `throughput/whole_images_per_s` and

@@ -1,4 +1,4 @@
-"""A csv that goes on where a resumed run goes on."""
+"""Logs to a csv that a resumed run continues."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ log = logging.getLogger(__name__)
 
 
 class ContinuedCSVLogger(CSVLogger):
-    """Lightning's, which would delete what an earlier process wrote into the same folder.
+    """Logs to `metrics.csv` and keeps the rows of the run that is resumed.
 
-    Rows of steps that are trained again are written anew.
+    Lightning's logger would delete the file. Rows of steps that are trained again are replaced.
     """
 
     @property
     @rank_zero_experiment
     def experiment(self) -> MetricsFile:  # type: ignore[override]
-        """Return the writer of the file."""
+        """Return the writer of `metrics.csv`, made at the first call."""
         return writer_of(self, self._made)
 
     def _made(self) -> MetricsFile:
@@ -40,7 +40,7 @@ class MetricsFile:
     """Appends rows of named numbers to `metrics.csv`, whose columns are sorted by name."""
 
     def __init__(self, folder: Path) -> None:
-        """Leave what is in `folder` until the first new row says from which step on it is old."""
+        """Write into `folder`; the first new row replaces the file's rows from its step on."""
         self.folder = folder
         self.path = folder / "metrics.csv"
         self.metrics: list[dict[str, float]] = []  # not yet written
@@ -58,7 +58,7 @@ class MetricsFile:
         self.metrics.append({**numbers, "step": len(self.metrics) if step is None else step})
 
     def save(self) -> None:
-        """Write the rows.
+        """Write the rows that were logged since the last call.
 
         Raises:
             OSError: With the file's name, if there is no room.
@@ -85,9 +85,9 @@ class MetricsFile:
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
-    """Read the rows of a `metrics.csv`, whatever became of it; none where there is no file.
+    """Read the rows of a `metrics.csv`, which may be damaged; none where there is no file.
 
-    Rows that are not whole, or hold something else than numbers, are left out with a warning.
+    Incomplete rows, and rows that hold anything but numbers, are left out with a warning.
     """
     if not path.is_file():
         return []
@@ -112,7 +112,7 @@ def _cells(line: str) -> list[str]:
 
 
 def _fit(columns: list[str], row: list[str]) -> bool:
-    """Whether a row has a number, or nothing, for each column, and a step."""
+    """Return whether a row has a step and, for each column, a number or nothing."""
     if len(row) != len(columns) or len(set(columns)) != len(columns) or "step" not in columns:
         return False
     try:

@@ -1,4 +1,4 @@
-"""Pictures among what loggers show."""
+"""Shows pictures in TensorBoard and W&B."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def log_picture(
     step: int,
     parts: Sequence[wandb.Image] = (),
 ) -> None:
-    """Show `picture` in TensorBoard and in W&B, there as `parts` if there are any."""
+    """Show `picture` in TensorBoard and in W&B; W&B gets `parts` in its place, if any."""
     for logger in loggers:
         if isinstance(logger, WandbLogger):
             logger.log_image(name, [*parts] or [picture], step=step)

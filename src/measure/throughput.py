@@ -15,7 +15,7 @@ from torch.utils.benchmark import timer  # waits for the GPU
 
 @dataclass(frozen=True)
 class Speed:
-    """Images a second of one network, turn by turn."""
+    """Holds the images a second of one network, turn by turn."""
 
     rates: tuple[float, ...]
 
@@ -36,7 +36,7 @@ def compare_speed(
     repeats: int = 7,
     seconds: float = 0.4,
 ) -> dict[str, Speed]:
-    """Time the inference of networks in turns, so that noise falls on all alike.
+    """Time the inference of networks in turns, so that noise affects all of them alike.
 
     Args:
         networks: By name; put into evaluation mode for the measurement.

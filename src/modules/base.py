@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, NamedTuple, TypedDict
+from typing import Any, ClassVar, NamedTuple
 
 import lightning as L
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -21,6 +21,7 @@ from .backbones.base import SparseOutput
 from .heads.base import Output, TaskTarget, of_student
 from .losses import TeacherOutput
 from .optim import build_optimizer, parameter_groups, scaled_lr
+from .step_results import Batch, EvaluationStep, TrainingStep
 from .student import build_student
 from .teacher import Teacher, Teaching
 from .weighted_loss import build_loss
@@ -28,45 +29,15 @@ from .weighted_loss import build_loss
 log = logging.getLogger(__name__)
 
 
-# Images `(B, 3, S, S)` and what the task's data gives beside them.
-Batch = tuple[Tensor, Any]
-
-
-class TrainingStep(TypedDict):
-    """Holds what a training step hands to callbacks.
-
-    Attributes:
-        loss: The weighted sum of the terms, with gradients.
-        terms: Each term by its name, without its weight and without gradients.
-        kept: Share of patches kept `(S, B)` at each location in each image.
-    """
-
-    loss: Tensor
-    terms: dict[str, Tensor]
-    kept: Tensor
-
-
-class EvaluationStep(TypedDict):
-    """Holds what a validation or test step hands to callbacks.
-
-    Attributes:
-        output: Of the student, with the head's predictions where the task has a head.
-        kept: Share of patches kept `(S, B)` at each location in each image.
-    """
-
-    output: Output
-    kept: Tensor
-
-
 class Metric(NamedTuple):
-    """A number in percent by which a task is judged: its name in logs, and its label on an axis."""
+    """Names a number in percent by which a task is judged, in logs and on the axis of a plot."""
 
     name: str
     label: str
 
 
 class SparseModule(L.LightningModule, ABC):
-    """Trains and evaluates a student on one task. A task is a subclass and a file in `conf/task`.
+    """Trains and evaluates a student on one task: a subclass, with a file in `conf/task`.
 
     `target` names what the task learns from, one of a data module's `targets`; `target_words` says
     what that is, where the name does not. `judged_by` is the metric by which reports compare
@@ -127,12 +98,13 @@ class SparseModule(L.LightningModule, ABC):
         self.teacher: Teacher | None = None
 
     def check_trainable(self) -> None:
-        """See that all of the method learns from the loss; an evaluation needs no such loss.
+        """Check that the loss trains all of the method, before a training.
 
-        Warns of drawn decisions that no term holds to the schedule: an ablation may want that.
+        Warns if no term holds decisions that are drawn at random to the schedule, which an ablation
+        may intend.
 
         Raises:
-            InputError: If its scores would stay as they are.
+            InputError: If no term trains the method's scores.
         """
         method = self.student.method
         if method.learns_by_summaries and not self.loss.teaches_selectors:
@@ -153,25 +125,25 @@ class SparseModule(L.LightningModule, ABC):
             self.teacher = instantiate(self.teacher_options, student=self.teaching())
 
     def on_fit_start(self) -> None:
-        """Follow the student to its device and precision."""
+        """Move the teacher to the student's device and precision."""
         if self.teacher is not None:
             self.teacher.follow(self.student)
 
     def teaching(self) -> Teaching:
-        """Of what the teacher is made."""
+        """Return what the teacher is made of, the student unless a task adds its head."""
         return self.student
 
     def forward(self, images: Tensor, target: TaskTarget | None = None) -> Output:
-        """The student's output on `images (B, 3, S, S)`."""
+        """Run the student on `images (B, 3, S, S)`; only detectors in training use `target`."""
         output: SparseOutput = self.student(images)
         return output
 
     @abstractmethod
     def images_and_target(self, batch: Batch) -> Batch:
-        """The student's input `(B, 3, S, S)` and what the loss compares with."""
+        """Return the student's input `(B, 3, S, S)` and what the loss compares with."""
 
     def training_step(self, batch: Batch, batch_idx: int) -> TrainingStep:
-        """Loss of one batch, its terms, and the share of patches kept `(S, B)` at each location."""
+        """Compute and log the loss of one batch and its terms."""
         images, target = self.images_and_target(batch)
         output: Output = self(images, target)
         # Without a teacher no term asks for what it says.
@@ -184,26 +156,26 @@ class SparseModule(L.LightningModule, ABC):
 
     @abstractmethod
     def metric_names(self) -> list[str]:
-        """What is logged at validation, without the split; `judged_by` is among them."""
+        """Return the names of the logged metrics, `judged_by` among them, without the split."""
 
     @abstractmethod
     def make_metrics(self) -> nn.Module:
-        """Make the torchmetrics of one split; they have a `reset`."""
+        """Make the metrics of one split, as one module with a `reset`."""
 
     @abstractmethod
     def update_metrics(self, metrics: Any, output: Any, target: Any) -> None:
-        """Count one batch."""
+        """Add one batch to the metrics."""
 
     @abstractmethod
     def percentages(self, metrics: Any) -> dict[str, Tensor]:
-        """What is logged, by name without the split."""
+        """Return the values to log, by name without the split."""
 
     def prepare_metrics(self) -> None:
         """Make the metrics of both splits; subclasses call it when they are built."""
         self.metrics.update({f"{split}_split": self.make_metrics() for split in ("val", "test")})
 
     def validation_metrics(self) -> list[str]:
-        """Logged names, by one of which checkpoints may be chosen."""
+        """Return the logged names; the best checkpoint may be chosen by any of them."""
         return [f"val/{name}" for name in self.metric_names()]
 
     @override
@@ -235,7 +207,7 @@ class SparseModule(L.LightningModule, ABC):
         metrics.reset()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Build the optimizer over parameter groups, and each group's learning rate by step."""
+        """Build the optimizer over parameter groups, and the learning rate of each by step."""
         options, trainer = self.optimizer_options, self.trainer
         batch = data_of(trainer).batch_size * trainer.world_size * trainer.accumulate_grad_batches
         peak = scaled_lr(options["lr"], batch, options["reference_batch"])

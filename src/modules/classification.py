@@ -1,4 +1,4 @@
-"""Image classification."""
+"""Trains and evaluates students on image classification."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 @final
 class SparseClassifier(SparseModule):
-    """A student with one label for each image.
+    """Trains and evaluates a student on images with one label each.
 
     Validation logs `val/acc1` and `val/acc5` in percent. Where the data holds only some of the
     network's classes, `val/acc1_present` is the accuracy with the logits restricted to those.
@@ -31,7 +31,7 @@ class SparseClassifier(SparseModule):
     judged_by = Metric("acc1", "top-1 (%)")
 
     def __init__(self, *, num_classes: int, **parts: Any) -> None:
-        """Build as the base does.
+        """Build student, loss and metrics.
 
         Args:
             num_classes: Outputs of the network.
@@ -83,7 +83,7 @@ class SparseClassifier(SparseModule):
 
 
 def restrict(logits: Tensor, classes: Sequence[int] | None) -> Tensor:
-    """`logits (B, classes)` with all but `classes` at -inf; None restricts nothing."""
+    """Return `logits (B, classes)` with all but `classes` at -inf; None restricts nothing."""
     if classes is None:
         return logits
     restricted = torch.full_like(logits, -torch.inf)

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class DenseModule(SparseModule):
-    """A student without a classifier, that takes images of any size, and a head on its maps.
+    """Trains a student of images of any size, without a classifier, and a head on its maps.
 
     A checkpoint given as `backbone.weights` fills the head too, if it is of the same kind.
     """
@@ -51,7 +51,7 @@ class DenseModule(SparseModule):
 
     @property
     def whole(self) -> WholeNetwork:
-        """Student and head as one."""
+        """Return student and head as one network."""
         return WholeNetwork(self.student, self.head)
 
     def forward(self, images: Tensor, target: TaskTarget | None = None) -> DenseOutput:

@@ -1,4 +1,4 @@
-"""Object detection and instance segmentation."""
+"""Trains and evaluates students on object detection and instance segmentation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @final
 class SparseDetector(DenseModule):
-    """A student with a detector on its maps.
+    """Trains and evaluates a student with a detector on its maps.
 
     Validation logs COCO's average precision in percent: `val/box_ap` and `val/box_ap50`, and with
     Mask R-CNN `val/mask_ap` and `val/mask_ap50`.
@@ -32,7 +32,7 @@ class SparseDetector(DenseModule):
     head: DetectionHead
 
     def __init__(self, *, num_classes: int, **parts: Any) -> None:
-        """Build as the base does.
+        """Build student, head, loss and metrics.
 
         Args:
             num_classes: With the background, class 0.
@@ -59,7 +59,7 @@ class SparseDetector(DenseModule):
         return images, targets
 
     def make_metrics(self) -> _Metrics:
-        """COCO's, for boxes and for masks."""
+        """Make COCO's average precision for boxes and, with Mask R-CNN, for masks."""
         from torchmetrics.detection import MeanAveragePrecision
 
         metrics: dict[str, nn.Module] = {"box": MeanAveragePrecision(iou_type="bbox")}
@@ -81,7 +81,7 @@ class SparseDetector(DenseModule):
             metric.update(found, truth)
 
     def percentages(self, metrics: _Metrics) -> dict[str, Tensor]:
-        """Averages over overlaps from 0.5 to 0.95, and at 0.5."""
+        """Return the precision averaged over overlaps from 0.5 to 0.95, and at 0.5."""
         values = {}
         for kind, metric in metrics.by_kind().items():
             computed = metric.compute()
@@ -96,6 +96,6 @@ class _Metrics(nn.ModuleDict):
         return {k: m for k, m in self.items() if isinstance(m, torchmetrics.Metric)}
 
     def reset(self) -> None:
-        """Forget."""
+        """Forget all batches."""
         for metric in self.by_kind().values():
             metric.reset()

@@ -1,4 +1,4 @@
-"""Builds parameter groups, the optimizer and the learning rate's course."""
+"""Builds parameter groups, the optimizer and the learning-rate schedule."""
 
 from __future__ import annotations
 

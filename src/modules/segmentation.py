@@ -1,4 +1,4 @@
-"""Semantic segmentation."""
+"""Trains and evaluates students on semantic segmentation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .heads.base import DenseOutput, WholeNetwork
 
 @final
 class SparseSegmenter(DenseModule):
-    """A student with one label for each pixel.
+    """Trains and evaluates a student on images with one label for each pixel.
 
     Validation logs `val/miou`, the mean over classes of intersection over union in the whole data
     set, and `val/pixel_acc`, both in percent.
@@ -31,14 +31,14 @@ class SparseSegmenter(DenseModule):
     judged_by = Metric("miou", "mIoU (%)")
 
     def __init__(self, *, num_classes: int, **parts: Any) -> None:
-        """Build as the base does; classes that do not occur count for nothing in the mean.
+        """Build student, head, loss and metrics; classes that do not occur are left out of means.
 
         Args:
             num_classes: Outputs for each pixel.
             **parts: `head`, `backbone`, `method`, `schedule`, `loss`, `optimizer`, `teacher`.
 
         Raises:
-            InputError: If there are too few classes to tell apart.
+            InputError: If there are fewer than two classes.
         """
         if num_classes < 2:
             raise InputError(
@@ -49,8 +49,8 @@ class SparseSegmenter(DenseModule):
         super().__init__(num_classes=num_classes, **parts)
         self.save_hyperparameters(ignore=["checkpoint"])
 
+    @override
     def teaching(self) -> WholeNetwork:
-        """The dense network with the same head."""
         return self.whole
 
     @override
@@ -60,7 +60,7 @@ class SparseSegmenter(DenseModule):
     def images_and_target(
         self, batch: tuple[Tensor, list[dict[str, Tensor]]]
     ) -> tuple[Tensor, Tensor]:
-        """Images and masks `(B, S, S)`."""
+        """Return images and masks `(B, S, S)`."""
         images, targets = batch
         return images, torch.stack([target["mask"] for target in targets])
 

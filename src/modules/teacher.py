@@ -1,4 +1,4 @@
-"""The frozen dense network that a student learns from."""
+"""Runs the frozen dense network that a student learns from."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class Teaching(Protocol):
 
 
 class Teacher:
-    """The student's network as it stands now, dense, frozen and in evaluation mode.
+    """Holds a frozen dense copy of the student's network in evaluation mode.
 
-    Deliberately no `nn.Module`: whoever holds it neither trains, saves, averages nor synchronizes
-    it.
+    It is no `nn.Module`, so that a module that holds it neither trains, saves, averages nor
+    synchronizes it.
     """
 
     def __init__(
         self, student: Teaching, precision: str | None = None, compiled: bool = False
     ) -> None:
-        """Copy the student's network.
+        """Copy the student's network with its present weights.
 
         Args:
             student: Whose network it is, with or without a head on its maps.
@@ -53,13 +53,13 @@ class Teacher:
         )
 
     def follow(self, student: nn.Module) -> None:
-        """Go to the student's device and precision."""
+        """Move to the student's device and precision."""
         weight = next(student.parameters())
         self.student.to(weight.device, weight.dtype)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> TeacherOutput:
-        """Logits and features of `images (B, 3, S, S)`."""
+        """Return logits and features of `images (B, 3, S, S)`."""
         if self.dtype is None:
             output = self._run(images)
         else:

@@ -1,4 +1,4 @@
-"""The sum of a training's loss terms."""
+"""Sums the weighted loss terms of a training."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from .losses import LossTerm, TeacherOutput
 
 
 class WeightedLoss(nn.Module):
-    """The sum of the terms that have a weight other than 0.
+    """Sums the terms that have a weight above 0.
 
-    `left_out` names those that do not apply to the student that it was prepared for.
+    `left_out` names the terms that do not apply to the student that it was prepared for.
     """
 
     def __init__(self, terms: dict[str, LossTerm], weights: dict[str, float]) -> None:
-        """Keep the terms that count.
+        """Keep the terms with a weight above 0.
 
         Raises:
             InputError: If none does, or a weight is negative.
@@ -36,19 +36,19 @@ class WeightedLoss(nn.Module):
 
     @property
     def needs_teacher(self) -> bool:
-        """Whether any term asks the teacher."""
+        """Return whether any term reads the teacher's output."""
         return any(term.needs_teacher for term in self._terms())
 
     @property
     def needs_token_logits(self) -> bool:
-        """Whether any term compares what the network says of each token."""
+        """Return whether any term reads class logits of each token."""
         return any(term.needs_token_logits for term in self._terms())
 
     def prepare(self, student: SparseBackbone, num_classes: int) -> None:
         """Leave out what does not apply to `student`, and make the other terms' own parameters.
 
         Args:
-            student: That is to learn.
+            student: The student to train.
             num_classes: Its outputs; 0 for no classifier.
 
         Raises:
@@ -68,12 +68,12 @@ class WeightedLoss(nn.Module):
 
     @property
     def teaches_selectors(self) -> bool:
-        """Whether selectors that learn from summaries learn from any term."""
+        """Return whether any term trains selectors that learn by summaries."""
         return any(term.teaches_selectors for term in self._terms())
 
     @property
     def holds_ratio(self) -> bool:
-        """Whether any term holds drawn decisions to the schedule."""
+        """Return whether any term holds drawn decisions to the schedule."""
         return any(term.holds_ratio for term in self._terms())
 
     def _named_terms(self) -> dict[str, LossTerm]:

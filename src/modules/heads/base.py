@@ -52,7 +52,7 @@ class Head(nn.Module, ABC):
     def forward(
         self, output: SparseOutput, images: Tensor, target: TaskTarget | None = None
     ) -> DenseOutput:
-        """Predict.
+        """Predict from the student's maps.
 
         Args:
             output: Of `images`, with maps.
@@ -66,7 +66,7 @@ class Head(nn.Module, ABC):
 
 
 class WholeNetwork(nn.Module):
-    """A student and its head, to be timed, counted or copied as one."""
+    """Joins a student and its head, to be timed, counted or copied as one network."""
 
     def __init__(self, student: SparseBackbone, head: Head) -> None:
         """Hold both, unchanged."""
@@ -84,7 +84,7 @@ class WholeNetwork(nn.Module):
         return WholeNetwork(self.student.dense_copy(), copy.deepcopy(self.head))
 
     def as_teacher(self) -> WholeNetwork:
-        """Put into evaluation mode."""
+        """Put both into evaluation mode and return itself."""
         self.student.as_teacher()
         return self.eval()
 

@@ -1,7 +1,7 @@
-"""Detectors: torchvision's, over a feature pyramid on a student's maps.
+"""Puts torchvision's detectors on a feature pyramid over a student's maps.
 
-Their own parts are called one by one, for the images come normalized and of one size and the
-student's output is needed beside the detections.
+The detectors' parts are called one by one: the images are normalized and of one size already, and
+the student's output is needed beside the detections.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Found = tuple[dict[str, Tensor], tuple[dict[str, Tensor], ...]]  # losses, detec
 
 
 class Neck(nn.Module):
-    """A feature pyramid (Lin et al., arXiv:1612.03144) of `out_channels` on a student's maps."""
+    """Makes a feature pyramid (Lin et al., arXiv:1612.03144) of a student's maps."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Neck(nn.Module):
 
 
 class DetectionHead(Head):
-    """A detector of torchvision's; class 0 is the background."""
+    """Runs a detector of torchvision on a student's maps; class 0 is the background."""
 
     ranges = {
         "channels": Number(128, least=1, whole=True),
@@ -90,7 +90,7 @@ class DetectionHead(Head):
 
 
 class RetinaNet(DetectionHead):
-    """RetinaNet (Lin et al., arXiv:1708.02002) on strides 8 to 128."""
+    """Detects by RetinaNet (Lin et al., arXiv:1708.02002) on strides 8 to 128."""
 
     def __init__(
         self, levels: Sequence[Level], num_classes: int, channels: int, anchor: float
@@ -123,7 +123,7 @@ class RetinaNet(DetectionHead):
     def detect(
         self, features: dict[str, Tensor], images: ImageList, target: TaskTarget | None
     ) -> Found:
-        """As `torchvision.models.detection.RetinaNet.forward` after its backbone."""
+        """Detect as torchvision's `RetinaNet.forward` does after its backbone."""
         net, maps = self.detector, list(features.values())
         outputs = net.head(maps)
         anchors = net.anchor_generator(images, maps)
@@ -169,7 +169,7 @@ class RCNN(DetectionHead):
     def detect(
         self, features: dict[str, Tensor], images: ImageList, target: TaskTarget | None
     ) -> Found:
-        """As torchvision's `GeneralizedRCNN.forward` after its backbone."""
+        """Detect as torchvision's `GeneralizedRCNN.forward` does after its backbone."""
         net, sizes = self.detector, images.image_sizes
         proposals, losses = net.rpn(images, features, target)
         found, more = net.roi_heads(features, proposals, sizes, target)
@@ -188,7 +188,7 @@ class RCNN(DetectionHead):
 
 
 class FasterRCNN(RCNN):
-    """Faster R-CNN (Ren et al., arXiv:1506.01497)."""
+    """Detects by Faster R-CNN (Ren et al., arXiv:1506.01497)."""
 
     def __init__(
         self, levels: Sequence[Level], num_classes: int, channels: int, anchor: float, hidden: int
@@ -200,7 +200,7 @@ class FasterRCNN(RCNN):
 
 
 class MaskRCNN(RCNN):
-    """Mask R-CNN (He et al., arXiv:1703.06870)."""
+    """Detects objects and their masks by Mask R-CNN (He et al., arXiv:1703.06870)."""
 
     has_masks = True
 

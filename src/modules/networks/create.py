@@ -22,7 +22,7 @@ _READING = {"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"}
 def build_network(
     backbone: Mapping[str, Any], num_classes: int, pretrained: bool, any_size: bool = False
 ) -> Any:
-    """The timm network that `conf/backbone/*.yaml` describes.
+    """Build the timm network that `conf/backbone/*.yaml` describes.
 
     Args:
         backbone: As in `conf/backbone`; `image_size` is the one that its weights were made for.

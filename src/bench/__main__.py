@@ -113,12 +113,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Time the networks, print a table and write csv, picture and circumstances."""
     parser = argparse.ArgumentParser(
         prog="python -m src.bench",
-        description="Inference, dense and sparse timed in turns; medians of the turns. "
-        "efficiency = speed-up over ratio of MACs: 1 where the clock saves what paper promises.",
+        description="Time inference of the dense and the sparse network in turns, and print medians. "
+        "efficiency is the speed-up over the ratio of MACs: 1 where time falls as MACs do.",
     )
     parser.add_argument("--backbone", nargs="+", default=["deit_s"], help="names in conf/backbone")
     parser.add_argument("--method", help="name in conf/method; the backbone's own by default")
-    parser.add_argument("--rho", type=float, nargs="+", default=[0.9, 0.7, 0.5])
+    parser.add_argument(
+        "--rho", type=float, nargs="+", default=[0.9, 0.7, 0.5], help="base keep ratios"
+    )
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 32], help="batch sizes")
     parser.add_argument(
         "--image-size", type=int, help="side in pixels; the backbone's own if not given"
@@ -148,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 compiled=options.compile,
                 channels_last=options.channels_last,
             ):
-                print(_told(row))
+                print(_summary(row))
                 rows.append(row)
             print(_from_which_batch(rows, backbone, rho))
     shown = [name for name in SHOWN if options.compile or name != "speedup_over_timm"]
@@ -156,17 +158,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     draw_speedups(rows, options.out / "speedups.png")
 
 
-def _told(row: InferenceRow) -> str:
-    told = "{backbone} rho={rho:g} batch {batch_size}: {speedup:.2f} times dense".format_map(row)
+def _summary(row: InferenceRow) -> str:
+    summary = "{backbone} rho={rho:g} batch {batch_size}: {speedup:.2f} times dense".format_map(row)
     if row["compiled"]:
-        told += f", {row['speedup_over_timm']:.2f} times timm's network as it is"
-    return told
+        summary += f", {row['speedup_over_timm']:.2f} times timm's network as it is"
+    return summary
 
 
 def _from_which_batch(rows: Sequence[InferenceRow], backbone: str, rho: float) -> str:
-    mine = [row for row in rows if (row["backbone"], row["rho"]) == (backbone, rho)]
-    wins = [row["batch_size"] for row in mine if row["speedup"] > 1]
-    tried = ", ".join(str(row["batch_size"]) for row in mine)
+    measured = [row for row in rows if (row["backbone"], row["rho"]) == (backbone, rho)]
+    wins = [row["batch_size"] for row in measured if row["speedup"] > 1]
+    tried = ", ".join(str(row["batch_size"]) for row in measured)
     first = f"wins from batch {wins[0]}" if wins else "does not win"
     return f"{backbone} rho={rho:g}: sparse {first} (tried: {tried})"
 

@@ -98,8 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Time loading and training, print a table and write csv and circumstances."""
     parser = argparse.ArgumentParser(
         prog="python -m src.bench.data",
-        description="Images a second of the training loader for each number of workers, beside "
-        "those of a training step without loading.",
+        description="Time the training loader with each number of workers, beside a training step "
+        "without loading, in images a second.",
     )
     parser.add_argument("overrides", nargs="*", help="as of train.py: backbone=deit_s ...")
     cores = os.cpu_count() or 1

@@ -108,11 +108,11 @@ def draw_speedups(rows: Sequence[InferenceRow], path: Path) -> None:
     FigureCanvasAgg(figure)
     panel = figure.subplots()
     for name in dict.fromkeys((row["backbone"], row["rho"]) for row in rows):
-        mine = [row for row in rows if (row["backbone"], row["rho"]) == name]
-        batches = [row["batch_size"] for row in mine]
+        measured = [row for row in rows if (row["backbone"], row["rho"]) == name]
+        batches = [row["batch_size"] for row in measured]
         label = f"{name[0]} rho={name[1]:g}"
-        (line,) = panel.plot(batches, [r["speedup"] for r in mine], marker="o", label=label)
-        promised = [1 / row["gmacs_share"] for row in mine]
+        (line,) = panel.plot(batches, [r["speedup"] for r in measured], marker="o", label=label)
+        promised = [1 / row["gmacs_share"] for row in measured]
         panel.plot(batches, promised, linestyle="--", color=line.get_color(), linewidth=0.8)
     panel.axhline(1, color="black", linewidth=0.8)
     panel.set_xscale("log", base=2)

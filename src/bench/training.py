@@ -79,8 +79,8 @@ def measure(
     times = take_turns(calls, repeats=repeats, seconds=0.0)
     place = torch.device(device)
     rows: list[StepRow] = []
-    for name, mine in times.items():
-        ratios = _ratios(mine, times["dense"])
+    for name, seconds in times.items():
+        ratios = _ratios(seconds, times["dense"])
         explicit = times.get(f"{name} explicit")
         rows.append(
             {
@@ -91,11 +91,11 @@ def measure(
                 "teacher_precision": precision,
                 "teacher_compiled": compiled,
                 "step": name,
-                "step_ms": 1000 * median(mine),
+                "step_ms": 1000 * median(seconds),
                 "over_dense": median(ratios),
                 "over_dense_least": min(ratios),
                 "over_dense_most": max(ratios),
-                "explicit_over": median(_ratios(explicit, mine)) if explicit else None,
+                "explicit_over": median(_ratios(explicit, seconds)) if explicit else None,
                 "memory_mb": peak_memory_mb(calls[name], place),
                 "repeats": repeats,
             }
@@ -103,30 +103,34 @@ def measure(
     return rows
 
 
-def _ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
-    return [our / their for our, their in zip(ours, theirs, strict=True)]
+def _ratios(times: Sequence[float], others: Sequence[float]) -> list[float]:
+    return [time / other for time, other in zip(times, others, strict=True)]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Time the steps, print a table and write csv and circumstances into a folder."""
     parser = argparse.ArgumentParser(
         prog="python -m src.bench.training",
-        description="Forward and backward of dense network, student, and student with teacher, "
-        "in turns; `removing` takes tokens out in training too, `explicit` is the released code's "
-        "way, a T x T softmax for each head.",
+        description="Time forward and backward of the dense network, the student, and the student "
+        "with its teacher and all losses (`whole`), in turns, in fp32. `removing` takes tokens "
+        "out in training too; `explicit` is the released code's way, a T x T softmax for each head.",
     )
     parser.add_argument("--backbone", default="deit_s", help="a name in conf/backbone")
-    parser.add_argument("--rho", type=float, default=0.7)
+    parser.add_argument("--rho", type=float, default=0.7, help="base keep ratio")
     parser.add_argument("--batch", type=int, nargs="+", default=[16], help="batch sizes")
     parser.add_argument(
         "--image-size", type=int, nargs="+", help="sides in pixels; the backbone's own by default"
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument(
-        "--teacher-precision", choices=PRECISIONS, help="as task.teacher.precision; full by default"
+        "--teacher-precision",
+        choices=PRECISIONS,
+        help="of the teacher in the `whole` steps, as task.teacher.precision; fp32 by default",
     )
     parser.add_argument(
-        "--teacher-compiled", action="store_true", help="as task.teacher.compiled=true"
+        "--teacher-compiled",
+        action="store_true",
+        help="compile that teacher, as task.teacher.compiled=true",
     )
     parser.add_argument("--repeats", type=int, default=5, help="turns")
     parser.add_argument("--out", type=Path, default=Path("reports/bench_training"), help="folder")

@@ -53,9 +53,9 @@ class PositionMap(LabelOutput):
         shares = torch.stack([step.shares() for step in output.steps]).double().cpu()
         labels = batch[1].cpu()
         for label in labels.unique().tolist():
-            mine = labels == label
-            self._sums[label] = self._sums.get(label, 0) + shares[:, mine].sum(dim=1)
-            self._images[label] = self._images.get(label, 0) + int(mine.sum())
+            chosen = labels == label
+            self._sums[label] = self._sums.get(label, 0) + shares[:, chosen].sum(dim=1)
+            self._images[label] = self._images.get(label, 0) + int(chosen.sum())
 
     def on_test_end(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
         """Write the maps; none if the method takes no decisions."""

@@ -80,8 +80,8 @@ class StopAtSignal(L.Callback):
             self.received = self.received or int(number)
             if note(number) and trainer.is_global_zero:
                 say(
-                    f"{name_of(number)}: the training stops behind this step, a validation at its "
-                    "end, and saves; a second Ctrl-C ends it at once."
+                    f"{name_of(number)}: the training stops after this step and the validation "
+                    "that may follow it, and saves; a second Ctrl-C ends it at once."
                 )
 
         take_over(handle)

@@ -51,7 +51,7 @@ def compare_speed(
     for name, network in networks.items():
         network.train(modes[name])
     images = len(batches[0])
-    return {name: Speed(tuple(images / t for t in mine)) for name, mine in times.items()}
+    return {name: Speed(tuple(images / t for t in turns)) for name, turns in times.items()}
 
 
 def take_turns(
@@ -77,7 +77,7 @@ def take_turns(
         for name, call in calls.items():
             call()
             times[name].append(_mean_seconds(call, numbers[name]))
-    return {name: tuple(mine) for name, mine in times.items()}
+    return {name: tuple(turns) for name, turns in times.items()}
 
 
 def _mean_seconds(call: Callable[[], object], number: int) -> float:

@@ -55,7 +55,8 @@ def normed_convolution(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tens
     """Apply convolution, batch norm and ReLU; in eval mode the norm is folded into the weights."""
     if norm.training:
         return F.relu(norm(conv(x)), inplace=True)
-    assert norm.running_mean is not None and norm.running_var is not None
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
     weight = conv.weight * scale.view(-1, 1, 1, 1)
     bias = norm.bias - norm.running_mean * scale
@@ -135,13 +136,13 @@ default_cfgs = generate_default_cfgs(
 
 @register_model
 def lvvit_s(pretrained: bool = False, **options: Any) -> LVViT:
-    """Build LV-ViT-S: sixteen blocks of 384 channels and 6 heads: 26.2 M parameters, 83.3 % top-1."""
+    """Build sixteen blocks of 384 channels and 6 heads: 26.2 M parameters, 83.3 % top-1."""
     shape = {"embed_dim": 384, "depth": 16, "num_heads": 6}
     return build_model_with_cfg(LVViT, "lvvit_s", pretrained, **{**shape, **options})
 
 
 @register_model
 def lvvit_m(pretrained: bool = False, **options: Any) -> LVViT:
-    """Build LV-ViT-M: twenty blocks of 512 channels and 8 heads: 55.8 M parameters, 84.0 % top-1."""
+    """Build twenty blocks of 512 channels and 8 heads: 55.8 M parameters, 84.0 % top-1."""
     shape = {"embed_dim": 512, "depth": 20, "num_heads": 8}
     return build_model_with_cfg(LVViT, "lvvit_m", pretrained, **{**shape, **options})

@@ -113,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Time the networks, print a table and write csv, picture and circumstances."""
     parser = argparse.ArgumentParser(
         prog="python -m src.bench",
-        description="Time inference of the dense and the sparse network in turns, and print medians. "
+        description="Time inference of the dense and the sparse network in turns; print medians. "
         "efficiency is the speed-up over the ratio of MACs: 1 where time falls as MACs do.",
     )
     parser.add_argument("--backbone", nargs="+", default=["deit_s"], help="names in conf/backbone")

@@ -113,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m src.bench.training",
         description="Time forward and backward of the dense network, the student, and the student "
         "with its teacher and all losses (`whole`), in turns, in fp32. `removing` takes tokens "
-        "out in training too; `explicit` is the released code's way, a T x T softmax for each head.",
+        "out in training too; `explicit` is the released code's way, a softmax over T x T.",
     )
     parser.add_argument("--backbone", default="deit_s", help="a name in conf/backbone")
     parser.add_argument("--rho", type=float, default=0.7, help="base keep ratio")

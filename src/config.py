@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 PACKAGE = __name__.split(".")[0]
 _ROOT = Path(__file__).resolve().parent
+# One option of a group in `conf`, or what stands like one in a record: plain values by name.
+Settings = dict[str, Any]
 # The wheel carries configuration and weights inside the package, a checkout beside it.
 _HOME = _ROOT if (_ROOT / "conf").is_dir() else _ROOT.parent
 CONF, ASSETS = _HOME / "conf", _HOME / "assets"

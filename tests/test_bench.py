@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from src.bench import __main__ as inference
-from src.bench import data, training
+from src.bench import data, steps, training
 from src.errors import InputError
 from src.measure import throughput
 from src.measure.throughput import Speed
@@ -80,7 +80,7 @@ def test_training_holds_less_than_the_explicit_way(tmp_path):
 
 def test_training_of_slow_and_fast_paths_is_measured_too():
     place = {"batch_size": 2, "image_size": 80, "device": "cpu"}
-    calls = training.steps("swin_micro", rho=0.7, **place)
+    calls = steps.steps("swin_micro", rho=0.7, **place)
     assert set(calls) == {"dense", "student", "student removing", "whole", "whole removing"}
     for call in calls.values():
         call()
@@ -94,9 +94,9 @@ def test_the_released_way_keeps_a_teacher_of_full_precision(monkeypatch):
             asked.append(self.dtype)
             return super().__call__(images)
 
-    monkeypatch.setattr(training, "Teacher", Noted)
+    monkeypatch.setattr(steps, "Teacher", Noted)
     place = {"batch_size": 2, "image_size": 80, "device": "cpu"}
-    calls = training.steps("vit_micro", rho=0.7, precision="bf16", **place)
+    calls = steps.steps("vit_micro", rho=0.7, precision="bf16", **place)
     calls["whole"]()
     calls["whole explicit"]()
     assert asked == [torch.bfloat16, None]

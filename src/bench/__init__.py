@@ -1,1 +1,1 @@
-"""Speed and memory on this machine: `python -m src.bench`, `.training`, `.data`."""
+"""Measures speed and memory on this machine: `python -m src.bench`, `.training`, `.data`."""

@@ -1,4 +1,4 @@
-"""Inference, sparse against dense, on this machine: `python -m src.bench --backbone deit_s`."""
+"""Times inference, sparse against dense: `python -m src.bench --backbone deit_s`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -17,7 +16,7 @@ from ..measure.memory import peak_memory_mb
 from ..measure.throughput import compare_speed
 from ..modules import compile_for_inference, create_student
 from ..shell.program import one_sentence_errors
-from .report import draw_speedups, native_size, write
+from .report import InferenceRow, draw_speedups, native_size, write
 
 SHOWN = (
     "backbone",
@@ -49,17 +48,14 @@ def measure(
     channels_last: bool = False,
     repeats: int = 9,
     seconds: float = 0.5,
-) -> Iterator[dict[str, Any]]:
-    """A row for each batch size: speed and memory of a student beside its dense network.
+) -> Iterator[InferenceRow]:
+    """Measure speed and memory of a student beside its dense network, at each batch size.
 
-    Timed in turns. Weights are random: they change neither cost nor, at inference, how many tokens
-    are left.
+    The networks are timed in turns. Weights are random: they change neither cost nor, at inference,
+    how many tokens are left.
 
     Yields:
-        Among others `speedup`, the median of the turns' ratios, with `speedup_least` and
-        `speedup_most`; `mac_ratio`, dense over sparse; `efficiency`, the first over the second;
-        `speedup_over_timm`, over the dense network as timm runs it, which is another than
-        `speedup` where both are `compiled`.
+        A row for each batch size.
     """
     size = image_size or native_size(backbone)
     student = create_student(backbone, rho=rho, method=method, image_size=size).eval()
@@ -114,15 +110,17 @@ def measure(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print a table; write csv, picture and circumstances."""
+    """Time the networks, print a table and write csv, picture and circumstances."""
     parser = argparse.ArgumentParser(
         prog="tokenthrift bench",
-        description="Inference, dense and sparse timed in turns; medians of the turns. "
-        "efficiency = speed-up over ratio of MACs: 1 where the clock saves what paper promises.",
+        description="Time inference of the dense and the sparse network in turns; print medians. "
+        "efficiency is the speed-up over the ratio of MACs: 1 where time falls as MACs do.",
     )
     parser.add_argument("--backbone", nargs="+", default=["deit_s"], help="names in conf/backbone")
     parser.add_argument("--method", help="name in conf/method; the backbone's own by default")
-    parser.add_argument("--rho", type=float, nargs="+", default=[0.9, 0.7, 0.5])
+    parser.add_argument(
+        "--rho", type=float, nargs="+", default=[0.9, 0.7, 0.5], help="base keep ratios"
+    )
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 32], help="batch sizes")
     parser.add_argument(
         "--image-size", type=int, help="side in pixels; the backbone's own if not given"
@@ -152,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 compiled=options.compile,
                 channels_last=options.channels_last,
             ):
-                print(_told(row))
+                print(_summary(row))
                 rows.append(row)
             print(_from_which_batch(rows, backbone, rho))
     shown = [name for name in SHOWN if options.compile or name != "speedup_over_timm"]
@@ -160,17 +158,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     draw_speedups(rows, options.out / "speedups.png")
 
 
-def _told(row: dict[str, Any]) -> str:
-    told = "{backbone} rho={rho:g} batch {batch_size}: {speedup:.2f} times dense".format_map(row)
+def _summary(row: InferenceRow) -> str:
+    summary = "{backbone} rho={rho:g} batch {batch_size}: {speedup:.2f} times dense".format_map(row)
     if row["compiled"]:
-        told += f", {row['speedup_over_timm']:.2f} times timm's network as it is"
-    return told
+        summary += f", {row['speedup_over_timm']:.2f} times timm's network as it is"
+    return summary
 
 
-def _from_which_batch(rows: Sequence[dict[str, Any]], backbone: str, rho: float) -> str:
-    mine = [row for row in rows if (row["backbone"], row["rho"]) == (backbone, rho)]
-    wins = [row["batch_size"] for row in mine if row["speedup"] > 1]
-    tried = ", ".join(str(row["batch_size"]) for row in mine)
+def _from_which_batch(rows: Sequence[InferenceRow], backbone: str, rho: float) -> str:
+    measured = [row for row in rows if (row["backbone"], row["rho"]) == (backbone, rho)]
+    wins = [row["batch_size"] for row in measured if row["speedup"] > 1]
+    tried = ", ".join(str(row["batch_size"]) for row in measured)
     first = f"wins from batch {wins[0]}" if wins else "does not win"
     return f"{backbone} rho={rho:g}: sparse {first} (tried: {tried})"
 

@@ -1,4 +1,4 @@
-"""Whether loading keeps up with training: `python -m src.bench.data datamodule.root=DIR`."""
+"""Compares loading with training: `python -m src.bench.data datamodule.root=DIR`."""
 
 from __future__ import annotations
 
@@ -9,22 +9,34 @@ from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import TypedDict
 
 import torch
 
 from ..config import compose_config, instantiate
+from ..datamodules.base import ImageDataModule
 from ..errors import InputError
 from ..measure.throughput import take_turns
 from ..shell.program import one_sentence_errors
 from .report import write
-from .training import steps
+from .steps import steps
 
 SHOWN = ("workers", "images_per_s", "step_images_per_s", "keeps_up")
 
 
-def loading_rate(datamodule: Any, workers: int, batches: int) -> float:
-    """Images a second of the training loader alone, after its first batch."""
+class LoadingRow(TypedDict):
+    """Holds the rate of one number of loader processes beside that of a training step."""
+
+    workers: int
+    images_per_s: float
+    step_images_per_s: float
+    keeps_up: bool
+    batch_size: int
+    repeats: int
+
+
+def loading_rate(datamodule: ImageDataModule, workers: int, batches: int) -> float:
+    """Return the images a second of the training loader alone, after its first batch."""
     datamodule.num_workers = workers
     loaded = iter(datamodule.train_dataloader())
     next(loaded)
@@ -37,8 +49,8 @@ def loading_rate(datamodule: Any, workers: int, batches: int) -> float:
 
 def measure(
     overrides: Sequence[str], *, workers: Sequence[int], batches: int, device: str, repeats: int = 3
-) -> list[dict[str, Any]]:
-    """A row for each number of workers; loading and training are timed apart.
+) -> list[LoadingRow]:
+    """Time loading with each number of workers, and a training step apart from it.
 
     Args:
         overrides: As of `train.py`; `backbone=NAME` and the settings of `datamodule` count.
@@ -83,11 +95,11 @@ def measure(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print a table; write csv and circumstances."""
+    """Time loading and training, print a table and write csv and circumstances."""
     parser = argparse.ArgumentParser(
         prog="python -m src.bench.data",
-        description="Images a second of the training loader for each number of workers, beside "
-        "those of a training step without loading.",
+        description="Time the training loader with each number of workers, beside a training step "
+        "without loading, in images a second.",
     )
     parser.add_argument("overrides", nargs="*", help="as of train.py: backbone=deit_s ...")
     cores = os.cpu_count() or 1

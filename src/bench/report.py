@@ -1,13 +1,13 @@
-"""What a benchmark leaves: a table on screen, a csv, a picture, the circumstances."""
+"""Reports a benchmark: a table on screen, a csv, a picture, the circumstances."""
 
 from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import torch
 from rich.box import SIMPLE_HEAD
@@ -18,8 +18,47 @@ from ..config import compose_config
 from ..reports.tables import write_csv
 
 
-def environment(device: torch.device) -> dict[str, Any]:
-    """Machine and versions behind the numbers."""
+class InferenceRow(TypedDict):
+    """Holds what was measured of one student at one batch size, and under which settings.
+
+    Attributes:
+        gmacs: Of an image; `gmacs_share` is that over the dense network's.
+        images_per_s: Median of the turns.
+        speedup: Median of the turns' ratios to the dense network, between the least and the most.
+        speedup_over_timm: Over the dense network as timm runs it, which differs from `speedup`
+            where both networks are compiled.
+        mac_ratio: GMACs of the dense network over the student's.
+        efficiency: `speedup` over `mac_ratio`.
+    """
+
+    backbone: str
+    method: str
+    rho: float
+    image_size: int
+    batch_size: int
+    precision: str
+    compiled: bool
+    channels_last: bool
+    gmacs: float
+    gmacs_dense: float
+    gmacs_share: float
+    images_per_s: float
+    images_per_s_dense: float
+    latency_ms: float
+    latency_ms_dense: float
+    speedup: float
+    speedup_least: float
+    speedup_most: float
+    speedup_over_timm: float
+    mac_ratio: float
+    efficiency: float
+    memory_mb: float
+    memory_mb_dense: float
+    repeats: int
+
+
+def environment(device: torch.device) -> dict[str, str | int | None]:
+    """Return the machine and the versions that the numbers were measured with."""
     cuda = device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name(device) if cuda else _processor(),
@@ -33,13 +72,13 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def native_size(backbone: str) -> int:
-    """Side in pixels that `conf/backbone` gives a network."""
+    """Return the image side in pixels that `conf/backbone` gives a network."""
     size: int = compose_config([f"backbone={backbone}"], ["backbone"])["backbone"]["image_size"]
     return size
 
 
 def write(
-    rows: Sequence[dict[str, Any]], folder: Path, shown: Sequence[str], device: torch.device
+    rows: Sequence[Mapping[str, object]], folder: Path, shown: Sequence[str], device: torch.device
 ) -> None:
     """Print the columns `shown`; write `results.csv` and `environment.json` into `folder`."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -48,20 +87,20 @@ def write(
     for row in rows:
         table.add_row(*(_shown(row[name]) for name in shown))
     Console().print(table)
-    write_csv(rows, folder / "results.csv", list(rows[0]))
+    write_csv([dict(row) for row in rows], folder / "results.csv", list(rows[0]))
     circumstances = json.dumps(environment(device), indent=2)
     (folder / "environment.json").write_text(circumstances + "\n")
     print(f"Written to {folder}")
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if not isinstance(value, float):
         return "" if value is None else str(value)
     return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
 
 
-def draw_speedups(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Speed-up against batch size, a line for each network and rho, dashed what MACs promise."""
+def draw_speedups(rows: Sequence[InferenceRow], path: Path) -> None:
+    """Draw the speed-up over the batch size for each network and rho; dashed, the MAC ratio."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -69,11 +108,11 @@ def draw_speedups(rows: Sequence[dict[str, Any]], path: Path) -> None:
     FigureCanvasAgg(figure)
     panel = figure.subplots()
     for name in dict.fromkeys((row["backbone"], row["rho"]) for row in rows):
-        mine = [row for row in rows if (row["backbone"], row["rho"]) == name]
-        batches = [row["batch_size"] for row in mine]
+        measured = [row for row in rows if (row["backbone"], row["rho"]) == name]
+        batches = [row["batch_size"] for row in measured]
         label = f"{name[0]} rho={name[1]:g}"
-        (line,) = panel.plot(batches, [r["speedup"] for r in mine], marker="o", label=label)
-        promised = [1 / row["gmacs_share"] for row in mine]
+        (line,) = panel.plot(batches, [r["speedup"] for r in measured], marker="o", label=label)
+        promised = [1 / row["gmacs_share"] for row in measured]
         panel.plot(batches, promised, linestyle="--", color=line.get_color(), linewidth=0.8)
     panel.axhline(1, color="black", linewidth=0.8)
     panel.set_xscale("log", base=2)

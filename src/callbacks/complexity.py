@@ -1,23 +1,24 @@
-"""What the student costs beside the dense network."""
+"""Logs what the student costs beside the dense network."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_info
 
+from ..datamodules.attached import data_of
 from ..measure.complexity import count_gmacs, count_params_m
+from ..modules.base import SparseModule
+from .task_callback import TaskCallback
 
 
-class ComplexityLogger(L.Callback):
+class ComplexityLogger(TaskCallback):
     """Logs `complexity/gmacs`, `complexity/gmacs_share` of dense and `complexity/params_m` once."""
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Count on the meta device; the real networks are not touched."""
+    def on_train_start(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
+        """Count student and dense network on the meta device, and log the figures once."""
         if not trainer.is_global_zero:
             return
-        size = trainer.datamodule.image_size  # type: ignore[attr-defined]
+        size = data_of(trainer).image_size
         sparse = count_gmacs(pl_module.student, size)
         dense = count_gmacs(pl_module.student.backbone, size)
         params = count_params_m(pl_module.student)

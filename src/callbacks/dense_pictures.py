@@ -1,4 +1,4 @@
-"""Pictures of predictions beside the truth, and of who took the slow path."""
+"""Draws the predictions of a dense task beside the truth and the patches that were kept."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ import lightning as L
 import torch
 from typing_extensions import override
 
+from ..datamodules.attached import data_of
 from ..datamodules.targets import collate
 from ..files import atomic_file
 from ..loggers.pictures import log_picture
+from ..modules.base import SparseModule
 from ..pictures.dense import draw_dense
 from ..ranges import Number
+from .task_callback import TaskCallback
 
 
-class DensePictures(L.Callback):
+class DensePictures(TaskCallback):
     """Draws validation images, their truth and prediction, after each validation and test.
 
     Writes `<folder>/epoch_000.png`, or `<folder>/test.png`, and logs `pictures` to TensorBoard and
@@ -33,20 +36,20 @@ class DensePictures(L.Callback):
         self.images = images
 
     @override
-    def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
         if not trainer.sanity_checking:
             self._draw(trainer, pl_module, f"epoch_{trainer.current_epoch:03d}.png")
 
     @override
-    def on_test_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def on_test_end(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
         self._draw(trainer, pl_module, "test.png")
 
     @torch.inference_mode()
-    def _draw(self, trainer: L.Trainer, pl_module: Any, name: str) -> None:
+    def _draw(self, trainer: L.Trainer, pl_module: SparseModule, name: str) -> None:
         if not trainer.is_global_zero:
             return
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        dataset = data.val_dataset()
+        data = data_of(trainer)
+        dataset: Any = data.val_dataset()  # of images and their truth, with a length
         count = min(self.images, len(dataset))
         batch = collate([dataset[i * len(dataset) // count] for i in range(count)])
         images = batch[0].to(pl_module.device)

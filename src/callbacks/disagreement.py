@@ -1,9 +1,6 @@
-"""Where two methods disagree on the same network and images."""
+"""Compares the tokens and predictions of two methods on the same network and images."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
 
 import lightning as L
 import torch
@@ -11,9 +8,15 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from typing_extensions import override
 
+from ..config import Settings
+from ..datamodules.attached import data_of
+from ..datamodules.base import ImageDataModule
 from ..errors import InputError
 from ..files import atomic_file
 from ..modules.backbones.base import SparseBackbone, SparseOutput
+from ..modules.base import SparseModule
+from ..modules.heads.base import of_student
+from ..modules.step_results import Batch, EvaluationStep
 from ..modules.student import attach
 from ..pictures import draw_disagreement
 from ..pictures.tokens import overlaps, seen
@@ -27,8 +30,8 @@ class Disagreement(LabelOutput):
     """Draws the images on which the tested student and another keep the least in common.
 
     Writes a picture and, beside it under the same name, a `.csv` with a line for each image: both
-    predictions and, for each location, the overlap: what both keep over what either keeps, as
-    shares of tokens. Says how often the predictions differ.
+    predictions and, for each location, the overlap, which is what both methods keep over what
+    either keeps, in shares of tokens. Prints on how many images the predictions differ.
     """
 
     setting = "disagreement"
@@ -37,13 +40,13 @@ class Disagreement(LabelOutput):
     def __init__(
         self,
         path: str,
-        against: Mapping[str, Any] | None = None,
-        schedule: Mapping[str, Any] | None = None,
+        against: Settings | None = None,
+        schedule: Settings | None = None,
     ) -> None:
-        """Choose the other student, which sees each batch too.
+        """Describe the other student, which runs on every batch of the test too.
 
         Args:
-            path: Of the picture, a `.png`.
+            path: The picture, a `.png`.
             against: Settings of its method, as in `conf/method`.
             schedule: Settings of its schedule, as in `conf/schedule`.
         """
@@ -51,7 +54,7 @@ class Disagreement(LabelOutput):
         self.against, self.schedule = against, schedule
 
     @override
-    def prepare(self, trainer: L.Trainer, module: Any, data: Any) -> None:
+    def prepare(self, trainer: L.Trainer, module: SparseModule, data: ImageDataModule) -> None:
         super().prepare(trainer, module, data)
         if not self.against or self.schedule is None:
             raise InputError(
@@ -62,7 +65,7 @@ class Disagreement(LabelOutput):
         self.names = data.val_filenames()
 
     @override
-    def on_test_start(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def on_test_start(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
         self.other = self.other.to(pl_module.device).eval()
         locations = pl_module.student.method.schedule.locations
         others = self.other.method.schedule.locations
@@ -80,14 +83,14 @@ class Disagreement(LabelOutput):
     def on_test_batch_end(
         self,
         trainer: L.Trainer,
-        pl_module: Any,
-        outputs: Any,
-        batch: Any,
+        pl_module: SparseModule,
+        outputs: EvaluationStep,
+        batch: Batch,
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
         images, labels = batch
-        first: SparseOutput = outputs["output"]
+        first = of_student(outputs["output"])
         second: SparseOutput = self.other(images)
         predictions = [output.logits.argmax(dim=1).tolist() for output in (first, second)]
         self._rows += list(zip(labels.tolist(), *predictions, strict=True))
@@ -101,11 +104,11 @@ class Disagreement(LabelOutput):
         self._keep_most_disputed()
 
     @override
-    def on_test_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def on_test_end(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
         if not trainer.is_global_zero:
             return
         locations = pl_module.student.method.schedule.locations
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data = data_of(trainer)
         images, shares = self._images[0], self._shares[0]
         first, second = (list(shares[:, i].unbind(dim=1)) for i in (0, 1))
         names = (pl_module.student.method.name, self.other.method.name)

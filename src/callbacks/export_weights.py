@@ -1,24 +1,25 @@
-"""Publish a network's weights when training ends."""
+"""Writes the weights of the dense network when training ends."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 from typing_extensions import override
 
+from ..modules.base import SparseModule
 from ..modules.weights import save_dense
+from .task_callback import TaskCallback
 
 
-class ExportWeights(L.Callback):
-    """Writes the dense network's weights to a half-precision `.safetensors` at the end of a fit."""
+class ExportWeights(TaskCallback):
+    """Writes the backbone to a half-precision `.safetensors` file when training ends."""
 
     def __init__(self, path: str) -> None:
-        """Write to `path`."""
+        """Write to the file `path`."""
         self.path = Path(path)
 
     @override
-    def on_fit_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def on_fit_end(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
         if trainer.is_global_zero and not trainer.interrupted:
             save_dense(pl_module.student, self.path)

@@ -1,21 +1,23 @@
-"""Let the new parameters settle before the pretrained ones move."""
+"""Freezes the pretrained parameters until the new ones have settled."""
 
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 import lightning as L
 from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
+from ..lightning_internals import wrap_again
+from ..modules.base import SparseModule
 from ..ranges import Number
+from .task_callback import TaskCallback
 
 log = logging.getLogger(__name__)
 
 
-class FreezeBackbone(L.Callback):
-    """Freezes `student.backbone` for the first epochs: no gradients, norm statistics kept.
+class FreezeBackbone(TaskCallback):
+    """Freezes `student.backbone`, its norm statistics included, for the first epochs.
 
     Source: paper A, section 4 (five epochs). The released code only sets the rate to 0.
     """
@@ -25,11 +27,11 @@ class FreezeBackbone(L.Callback):
     }
 
     def __init__(self, epochs: int) -> None:
-        """Freeze for `epochs`; 0 never freezes."""
+        """Freeze for the first `epochs` epochs; 0 never freezes."""
         self.epochs = epochs
 
-    def setup(self, trainer: L.Trainer, pl_module: Any, stage: str) -> None:
-        """Freeze before a strategy looks at the parameters."""
+    def setup(self, trainer: L.Trainer, pl_module: SparseModule, stage: str) -> None:
+        """Freeze before a strategy as DDP registers the parameters that require gradients."""
         if stage != "fit" or self.epochs == 0:
             return
         if not any(True for _ in pl_module.student.method.parameters()):
@@ -42,15 +44,15 @@ class FreezeBackbone(L.Callback):
             )
         pl_module.student.backbone.requires_grad_(False)
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """A run resumed within an epoch has no start of it."""
+    def on_train_start(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
+        """Freeze or release in a run that is resumed within an epoch, which has no epoch start."""
         self._freeze_or_release(trainer, pl_module)
 
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Keep the frozen network in evaluation mode; release it when its time has come."""
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
+        """Keep the frozen network in evaluation mode; release it after its last frozen epoch."""
         self._freeze_or_release(trainer, pl_module)
 
-    def _freeze_or_release(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def _freeze_or_release(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
         if self.epochs == 0:
             return
         backbone: nn.Module = pl_module.student.backbone
@@ -58,12 +60,5 @@ class FreezeBackbone(L.Callback):
         backbone.train(not frozen)
         if not frozen and not next(backbone.parameters()).requires_grad:
             backbone.requires_grad_(True)
-            _synchronize_all_parameters(trainer)
-
-
-def _synchronize_all_parameters(trainer: L.Trainer) -> None:
-    # DDP reduces only the parameters that had gradients when it wrapped the module.
-    strategy = trainer.strategy
-    if isinstance(strategy, DDPStrategy):
-        strategy.model = strategy.lightning_module
-        strategy.configure_ddp()
+            if isinstance(trainer.strategy, DDPStrategy):
+                wrap_again(trainer.strategy)

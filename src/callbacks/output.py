@@ -1,40 +1,43 @@
-"""Defines files that an evaluation writes, and what they need of task and machine."""
+"""Defines the files that an evaluation writes, and checks before it that it can write them."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import lightning as L
 
+from ..datamodules.base import ImageDataModule
 from ..errors import InputError
+from ..modules.base import SparseModule
+from .task_callback import TaskCallback
 
 
-class EvaluationOutput(L.Callback):
-    """A file that an evaluation writes if `conf/eval.yaml` has a path for it.
+class EvaluationOutput(TaskCallback):
+    """Writes one file of an evaluation, if `conf/eval.yaml` has a path for it.
 
-    `setting` is its word on the command line.
+    `setting` is the key of that path on the command line.
     """
 
     setting: ClassVar[str]
 
     def __init__(self, path: str) -> None:
-        """Write to `path`."""
+        """Write to the file `path`."""
         self.path = Path(path)
 
-    def prepare(self, trainer: L.Trainer, module: Any, data: Any) -> None:
-        """Check and take what the file needs, before anything is tested.
+    def prepare(self, trainer: L.Trainer, module: SparseModule, data: ImageDataModule) -> None:
+        """Check that the file can be written, and take what it needs, before the test starts.
 
         Raises:
-            InputError: If it cannot be written of this task, data or number of processes.
+            InputError: If this task, data or number of processes does not allow it.
         """
 
 
 class LabelOutput(EvaluationOutput):
-    """An output of images with one label each, written by the one process that tests."""
+    """Writes a file about images with one label each, from an evaluation in one process."""
 
-    def prepare(self, trainer: L.Trainer, module: Any, data: Any) -> None:
-        """Refuse other tasks and several processes."""
+    def prepare(self, trainer: L.Trainer, module: SparseModule, data: ImageDataModule) -> None:
+        """Refuse tasks without labels, and more than one process."""
         if module.target != "label":
             needed = module.target_words.get(module.target, module.target)
             raise InputError(

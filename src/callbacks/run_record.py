@@ -1,4 +1,4 @@
-"""A checkpoint that knows the configuration it came from."""
+"""Stores the configuration of a run in its checkpoints."""
 
 from __future__ import annotations
 
@@ -7,16 +7,19 @@ from typing import Any
 import lightning as L
 
 from ..checkpoints.checkpoint import CLASS_NAMES, RUN
+from ..config import Settings
+from ..datamodules.attached import data_of
 
 
 class RunRecord(L.Callback):
     """Stores the run's configuration, with its interpolations, in every checkpoint as `run`.
 
-    And the name of each output's class as `class_names`, so that data is matched by names.
+    The name of each output's class is stored as `class_names`, by which an evaluation matches the
+    labels of its data with the outputs of the network.
     """
 
-    def __init__(self, config: dict[str, Any], choices: dict[str, str]) -> None:
-        """Keep what checkpoints are to record.
+    def __init__(self, config: Settings, choices: dict[str, str]) -> None:
+        """Take what every checkpoint will record.
 
         Args:
             config: The composed configuration, unresolved.
@@ -25,11 +28,11 @@ class RunRecord(L.Callback):
         self.record = {"config": config, "choices": choices}
 
     def on_save_checkpoint(
-        self, trainer: L.Trainer, pl_module: Any, checkpoint: dict[str, Any]
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add the record, and what the outputs stand for where the data says it."""
+        """Add the record, and the names of the classes where the data knows them."""
         checkpoint[RUN] = self.record
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data = data_of(trainer)
         names = data.class_names if data is not None else None
         if names is not None:
             checkpoint[CLASS_NAMES] = list(names)

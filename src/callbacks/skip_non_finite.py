@@ -1,11 +1,11 @@
-"""What happens to a step whose gradients are not finite."""
+"""Leaves out optimizer steps whose gradients are not finite."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import lightning as L
 import torch
@@ -13,15 +13,18 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import InputError, some
+from ..modules.base import SparseModule
+from ..modules.step_results import Batch, TrainingStep
+from .task_callback import TaskCallback
 
 log = logging.getLogger(__name__)
 
 
 @final
-class SkipNonFinite(L.Callback):
-    """Leaves out optimizer steps whose gradients hold a NaN or an infinity, and says why.
+class SkipNonFinite(TaskCallback):
+    """Leaves out optimizer steps whose gradients hold a NaN or an infinity, with a warning.
 
-    Nothing of such a step stays: neither in the weights nor in the norms' running statistics.
+    Such a step changes neither the weights nor the running statistics of norms.
     After more than `most` of them in a row the training stops: the weights are those after the last
     good step, saved as `<dirpath>/<filename>.ckpt`, unless they are not finite themselves. The
     gradients are those that processes have averaged, so that all decide alike.
@@ -43,15 +46,15 @@ class SkipNonFinite(L.Callback):
         self._at_fault: list[str] = []
         self._statistics: list[tuple[Tensor, Tensor]] = []  # buffer and its last good value
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Remember what a forward pass changes by itself: the norms' running statistics."""
+    def on_train_start(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
+        """Copy what a forward pass changes by itself: the running statistics of norms."""
         norms = [module for module in pl_module.modules() if isinstance(module, _BatchNorm)]
         self._statistics = [(buffer, buffer.clone()) for n in norms for buffer in n.buffers()]
 
     def on_before_optimizer_step(
-        self, trainer: L.Trainer, pl_module: Any, optimizer: torch.optim.Optimizer
+        self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        """Take the gradients away where one is not finite, so that the step changes nothing."""
+        """Drop all gradients if one is not finite, so that the step changes nothing."""
         named = {n: p.grad for n, p in pl_module.named_parameters() if p.grad is not None}
         if trainer.strategy.reduce_boolean_decision(_finite(named.values())):
             self.in_a_row = 0
@@ -66,9 +69,14 @@ class SkipNonFinite(L.Callback):
         optimizer.zero_grad(set_to_none=True)
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: L.Trainer,
+        pl_module: SparseModule,
+        outputs: TrainingStep,
+        batch: Batch,
+        batch_idx: int,
     ) -> None:
-        """Say which step, terms and parameters it was; stop when there are too many.
+        """Warn of a step that was left out, with its loss terms; stop after too many in a row.
 
         Raises:
             InputError: After too many such steps in a row.
@@ -96,5 +104,5 @@ class SkipNonFinite(L.Callback):
 
 
 def _finite(gradients: Iterable[Tensor]) -> bool:
-    """Whether the norm of all is, by one look at the device."""
+    """Return whether all gradients are finite, by their norm: one synchronization."""
     return bool(torch.nn.utils.get_total_norm(gradients).isfinite())

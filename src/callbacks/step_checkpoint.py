@@ -1,4 +1,4 @@
-"""A checkpoint within an epoch, so that a run that is killed loses little."""
+"""Saves checkpoints within an epoch, so that a run that is killed loses little."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from typing import Any, final
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.utilities.types import STEP_OUTPUT
 
+from ..lightning_internals import batches_completed, save_now
 from ..ranges import Number
 
 
 @final
 class StepCheckpoint(ModelCheckpoint):
-    """Lightning's, by steps or by time, and at a SIGTERM; not after an epoch's last batch.
+    """Saves a checkpoint every so many steps or minutes, and at a SIGTERM.
 
-    A state saved there, before the validation, would resume with a batch too many; the checkpoint
-    at the epoch's end follows at once.
+    It saves none after an epoch's last batch: a state saved there, before the validation, would
+    resume with a batch too many, and the checkpoint at the epoch's end follows at once.
     """
 
     ranges = {
@@ -28,7 +30,7 @@ class StepCheckpoint(ModelCheckpoint):
     def __init__(
         self, *, minutes: float | None = None, steps: int | None = None, **options: Any
     ) -> None:
-        """Save every so many minutes or optimizer steps.
+        """Choose the interval, in minutes or in optimizer steps.
 
         Args:
             minutes: Between two saves; None to count steps.
@@ -39,15 +41,21 @@ class StepCheckpoint(ModelCheckpoint):
         super().__init__(train_time_interval=interval, every_n_train_steps=steps, **options)
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: STEP_OUTPUT,
+        batch: object,
+        batch_idx: int,
     ) -> None:
-        """Save where it is due."""
+        """Save if the interval is over, except after an epoch's last batch."""
         if batch_idx + 1 < trainer.num_training_batches:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
-    def on_exception(self, trainer: L.Trainer, pl_module: Any, exception: BaseException) -> None:
-        """Save when told to stop between two batches; a state amid a batch is not worth keeping."""
-        progress = trainer.fit_loop.epoch_loop.batch_progress.current
-        within = 0 < progress.completed < trainer.num_training_batches
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        """Save at a SIGTERM between two batches; within a batch the state is inconsistent."""
+        within = 0 < batches_completed(trainer) < trainer.num_training_batches
         if isinstance(exception, SIGTERMException) and within:
-            self._save_checkpoint(trainer, self.format_checkpoint_name({}))
+            save_now(self, trainer)

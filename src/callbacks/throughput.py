@@ -1,18 +1,21 @@
-"""Images a second, in training and at inference."""
+"""Logs images a second, in training and at inference."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import lightning as L
 import torch
 from typing_extensions import override
 
+from ..datamodules.attached import data_of
 from ..measure.throughput import compare_speed
+from ..modules.base import SparseModule
+from ..modules.step_results import Batch, TrainingStep
+from .task_callback import TaskCallback
 
 
-class ThroughputLogger(L.Callback):
+class ThroughputLogger(TaskCallback):
     """Logs `throughput/train_images_per_s` each epoch and, once at the end, inference speed.
 
     Training counts everything between the first and the last step of an epoch, loading included.
@@ -21,25 +24,30 @@ class ThroughputLogger(L.Callback):
     """
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
+        self,
+        trainer: L.Trainer,
+        pl_module: SparseModule,
+        outputs: TrainingStep,
+        batch: Batch,
+        batch_idx: int,
     ) -> None:
-        """Count from the end of the epoch's first step."""
+        """Count images from the end of the epoch's first step on."""
         if batch_idx == 0:
             self._start, self._images = _now(pl_module.device), 0
         else:
             self._images += len(batch[0]) * trainer.world_size
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        """Log the epoch's rate."""
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
+        """Log the images a second of this epoch."""
         if self._images:
             rate = self._images / (_now(pl_module.device) - self._start)
             pl_module.log("throughput/train_images_per_s", rate, rank_zero_only=True)
 
     @override
-    def on_fit_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def on_fit_end(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
         if not trainer.is_global_zero or trainer.interrupted:
             return
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data = data_of(trainer)
         shape = (data.batch_size, 3, data.image_size, data.image_size)
         images = torch.randn(shape, device=pl_module.device)
         student = pl_module.student

@@ -1,24 +1,26 @@
-"""Pictures of what survives each location."""
+"""Draws which patches are kept at each location, after each validation."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 from lightning.pytorch.loggers import WandbLogger
 from typing_extensions import override
 
+from ..datamodules.attached import data_of
 from ..files import atomic_file
 from ..loggers.pictures import log_picture
+from ..modules.base import SparseModule
 from ..pictures import draw_token_maps
 from ..pictures.masks import masked_images
 from ..pictures.samples import inspect, spread_images
 from ..ranges import Number
+from .task_callback import TaskCallback
 
 
-class TokenMaps(L.Callback):
-    """Draws validation images and what survives each location, after each validation.
+class TokenMaps(TaskCallback):
+    """Draws validation images and the patches kept at each location, after each validation.
 
     Writes `<folder>/epoch_000.png` and logs `token_maps` to TensorBoard, and to W&B with a mask
     for each location.
@@ -34,10 +36,10 @@ class TokenMaps(L.Callback):
         self.images = images
 
     @override
-    def on_validation_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
         if not trainer.is_global_zero or trainer.sanity_checking:
             return
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data = data_of(trainer)
         images = spread_images(data.val_dataset(), self.images).to(pl_module.device)
         output = inspect(pl_module.student, images)
         if not output.steps:

@@ -1,21 +1,23 @@
-"""Draws what each location leaves of a few validation images."""
+"""Draws the patches kept at each location of a few validation images."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import lightning as L
 from typing_extensions import override
 
+from ..datamodules.attached import data_of
+from ..datamodules.base import ImageDataModule
 from ..files import atomic_file
+from ..modules.base import SparseModule
 from ..pictures import draw_token_maps
 from ..pictures.samples import inspect, numbered_images
 from .output import EvaluationOutput
 
 
 class TokenPicture(EvaluationOutput):
-    """Writes `token_maps`, a `.png`, at the end of an evaluation."""
+    """Writes `token_maps`, a `.png` of some images and their kept patches, after the test."""
 
     setting = "token_maps"
 
@@ -25,14 +27,14 @@ class TokenPicture(EvaluationOutput):
         self.numbers = images
 
     @override
-    def prepare(self, trainer: L.Trainer, module: Any, data: Any) -> None:
+    def prepare(self, trainer: L.Trainer, module: SparseModule, data: ImageDataModule) -> None:
         self.images = numbered_images(data, self.numbers)
 
     @override
-    def on_test_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def on_test_end(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
         if not trainer.is_global_zero:
             return
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data = data_of(trainer)
         images = self.images.to(pl_module.device)
         picture = draw_token_maps(images, inspect(pl_module.student, images), data.normalization)
         with atomic_file(self.path) as partial:

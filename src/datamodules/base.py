@@ -10,6 +10,7 @@ import lightning as L
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import InputError, some
+from ..lightning_internals import batches_started
 from ..ranges import Number
 from .inputs import InputConfig
 from .loading import Loaders, cores
@@ -189,6 +190,6 @@ class ImageDataModule(L.LightningDataModule, ABC):
         """
         trainer = self.trainer
         if trainer is not None and trainer.training:
-            batches = trainer.fit_loop.epoch_loop.batch_progress.current.ready
-            seed_all(self.seed, trainer.current_epoch, batches, trainer.global_rank)
+            step = batches_started(trainer)
+            seed_all(self.seed, trainer.current_epoch, step, trainer.global_rank)
         return batch

@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sized
 from contextlib import contextmanager
-from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from ..lightning_internals import batches_trained, epoch_in_progress
 from .targets import Sample
 
 
@@ -141,10 +141,7 @@ class ResumableLoader(DataLoader[Sample]):
 
 def progress_of(trainer: L.Trainer) -> dict[str, int]:
     """Return the `epoch` that training is in, and how many of its batches (`batch`) are done."""
-    loop = trainer.fit_loop
-    epoch = loop.epoch_progress.current.ready - 1
-    progress: Any = loop.epoch_loop.batch_progress.current
-    batch = progress.processed
+    epoch, batch = epoch_in_progress(trainer), batches_trained(trainer)
     complete = batch >= trainer.num_training_batches
     return {"epoch": epoch + complete, "batch": 0 if complete else batch}
 

@@ -1,1 +1,1 @@
-"""Loggers whose files and runs go on when a training is resumed."""
+"""Logs to files and W&B runs that go on when a training is resumed."""

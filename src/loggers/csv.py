@@ -1,61 +1,64 @@
-"""A csv that goes on where a resumed run goes on."""
+"""Logs to a csv that a resumed run continues."""
 
 from __future__ import annotations
 
 import csv
 import logging
-import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch.core.saving import save_hparams_to_yaml
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.logger import rank_zero_experiment
+from torch import Tensor
 
 from ..files import atomic_file, naming
+from ..lightning_internals import writer_of
 
 log = logging.getLogger(__name__)
 
 
 class ContinuedCSVLogger(CSVLogger):
-    """Lightning's, which would delete what an earlier process wrote into the same folder.
+    """Logs to `metrics.csv` and keeps the rows of the run that is resumed.
 
-    Rows of steps that are trained again are written anew.
+    Lightning's logger would delete the file. Rows of steps that are trained again are replaced.
     """
 
     @property
     @rank_zero_experiment
-    def experiment(self) -> Any:
-        """Return the writer of the file."""
-        if self._experiment is None:
-            os.makedirs(self.log_dir, exist_ok=True)
-            self._experiment = MetricsFile(Path(self.log_dir))  # type: ignore[assignment]
-        return self._experiment
+    def experiment(self) -> MetricsFile:  # type: ignore[override]
+        """Return the writer of `metrics.csv`, made at the first call."""
+        return writer_of(self, self._made)
+
+    def _made(self) -> MetricsFile:
+        folder = Path(self.log_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        return MetricsFile(folder)
 
 
 class MetricsFile:
     """Appends rows of named numbers to `metrics.csv`, whose columns are sorted by name."""
 
     def __init__(self, folder: Path) -> None:
-        """Leave what is in `folder` until the first new row says from which step on it is old."""
+        """Write into `folder`; the first new row replaces the file's rows from its step on."""
         self.folder = folder
         self.path = folder / "metrics.csv"
-        self.metrics: list[dict[str, Any]] = []  # not yet written
-        self._hparams: dict[str, Any] = {}
+        self.metrics: list[dict[str, float]] = []  # not yet written
+        self._hparams: dict[str, object] = {}
         self._columns: list[str] | None = None  # of the file, once something was written
 
-    def log_hparams(self, params: dict[str, Any]) -> None:
+    def log_hparams(self, params: dict[str, object]) -> None:
         """Write settings to `hparams.yaml`."""
         self._hparams |= params
         save_hparams_to_yaml(str(self.folder / "hparams.yaml"), self._hparams)
 
-    def log_metrics(self, metrics: dict[str, Any], step: int | None = None) -> None:
+    def log_metrics(self, metrics: Mapping[str, float | Tensor], step: int | None = None) -> None:
         """Keep a row until the next `save`."""
         numbers = {k: v.item() if hasattr(v, "item") else v for k, v in metrics.items()}
         self.metrics.append({**numbers, "step": len(self.metrics) if step is None else step})
 
     def save(self) -> None:
-        """Write the rows.
+        """Write the rows that were logged since the last call.
 
         Raises:
             OSError: With the file's name, if there is no room.
@@ -75,16 +78,16 @@ class MetricsFile:
             self._append(self.path, self.metrics)
         self.metrics = []
 
-    def _append(self, path: Path, rows: list[dict[str, Any]]) -> None:
+    def _append(self, path: Path, rows: Sequence[Mapping[str, object]]) -> None:
         assert self._columns is not None
         with path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self._columns).writerows(rows)
 
 
 def read_metrics(path: Path) -> list[dict[str, str]]:
-    """Read the rows of a `metrics.csv`, whatever became of it; none where there is no file.
+    """Read the rows of a `metrics.csv`, which may be damaged; none where there is no file.
 
-    Rows that are not whole, or hold something else than numbers, are left out with a warning.
+    Incomplete rows, and rows that hold anything but numbers, are left out with a warning.
     """
     if not path.is_file():
         return []
@@ -109,7 +112,7 @@ def _cells(line: str) -> list[str]:
 
 
 def _fit(columns: list[str], row: list[str]) -> bool:
-    """Whether a row has a number, or nothing, for each column, and a step."""
+    """Return whether a row has a step and, for each column, a number or nothing."""
     if len(row) != len(columns) or len(set(columns)) != len(columns) or "step" not in columns:
         return False
     try:

@@ -1,4 +1,4 @@
-"""A W&B run that goes on where a resumed run goes on."""
+"""Logs to a W&B run that a resumed training continues."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LONGEST_NAME = 128  # characters that W&B takes for a run's or a group's name
 
 
 class ContinuedWandbLogger(WandbLogger):
-    """Lightning's; a resumed training takes the W&B run that it finds in its own folder."""
+    """Continues, in a resumed training, the W&B run whose files are in its folder."""
 
     def __init__(self, *, save_dir: str, continues: str | None = None, **options: Any) -> None:
         """Choose the W&B run to start or to continue.
@@ -21,7 +21,7 @@ class ContinuedWandbLogger(WandbLogger):
         Args:
             save_dir: The training's folder; W&B's files are in its `wandb`.
             continues: The checkpoint that is resumed; None starts a new run.
-            options: Lightning's; a `name` or `group` too long for W&B is cut.
+            options: Of Lightning's `WandbLogger`; a `name` or `group` too long for W&B is cut.
         """
         for key in ("name", "group"):
             if options.get(key):
@@ -32,7 +32,7 @@ class ContinuedWandbLogger(WandbLogger):
 
 
 def _last_id(folder: Path) -> str | None:
-    """Of the latest of W&B's `[offline-]run-<time>-<id>[-<number>]/run-<id>.wandb`.
+    """Return the id of the latest `[offline-]run-<time>-<id>[-<number>]/run-<id>.wandb`.
 
     The time has seconds; of two runs within one, the folder written last is the later.
     """

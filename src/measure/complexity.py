@@ -31,7 +31,7 @@ def count_gmacs(network: nn.Module, image_size: int | tuple[int, int]) -> float:
 
 
 def _shadow(tensor: Tensor) -> Tensor:
-    """A tensor without values, so that a network is copied without its weights."""
+    """Return a tensor without values, so that a network is copied without its weights."""
     shadow = torch.empty_like(tensor, device="meta")
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(shadow, requires_grad=tensor.requires_grad)

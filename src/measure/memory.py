@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
 
-def peak_memory_mb(call: Callable[[], Any], device: torch.device) -> float:
+def peak_memory_mb(call: Callable[[], object], device: torch.device) -> float:
     """Return the megabytes (1e6 bytes) that `call` holds at most beyond what was there before it.
 
     On a GPU as its allocator counts, on a CPU as the profiler records allocations.
@@ -24,8 +23,10 @@ def peak_memory_mb(call: Callable[[], Any], device: torch.device) -> float:
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         call()
     held = most = 0
-    result: Any = recorded.profiler
-    events = [e for e in result.kineto_results.events() if e.name() == "[memory]"]
+    assert recorded.profiler is not None
+    result = recorded.profiler.kineto_results
+    assert result is not None
+    events = [e for e in result.events() if e.name() == "[memory]"]
     for event in sorted(events, key=lambda event: event.start_ns()):
         held += event.nbytes()
         most = max(most, held)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from statistics import median
-from typing import Any
 
 import torch
 from rich.progress import track
@@ -16,7 +15,7 @@ from torch.utils.benchmark import timer  # waits for the GPU
 
 @dataclass(frozen=True)
 class Speed:
-    """Images a second of one network, turn by turn."""
+    """Holds the images a second of one network, turn by turn."""
 
     rates: tuple[float, ...]
 
@@ -37,7 +36,7 @@ def compare_speed(
     repeats: int = 7,
     seconds: float = 0.4,
 ) -> dict[str, Speed]:
-    """Time the inference of networks in turns, so that noise falls on all alike.
+    """Time the inference of networks in turns, so that noise affects all of them alike.
 
     Args:
         networks: By name; put into evaluation mode for the measurement.
@@ -52,11 +51,11 @@ def compare_speed(
     for name, network in networks.items():
         network.train(modes[name])
     images = len(batches[0])
-    return {name: Speed(tuple(images / t for t in mine)) for name, mine in times.items()}
+    return {name: Speed(tuple(images / t for t in turns)) for name, turns in times.items()}
 
 
 def take_turns(
-    calls: dict[str, Callable[[], Any]], repeats: int = 7, seconds: float = 0.4
+    calls: Mapping[str, Callable[[], object]], repeats: int = 7, seconds: float = 0.4
 ) -> dict[str, tuple[float, ...]]:
     """Return the seconds of one call, for each name and turn; devices are waited for.
 
@@ -78,16 +77,16 @@ def take_turns(
         for name, call in calls.items():
             call()
             times[name].append(_mean_seconds(call, numbers[name]))
-    return {name: tuple(mine) for name, mine in times.items()}
+    return {name: tuple(turns) for name, turns in times.items()}
 
 
-def _mean_seconds(call: Callable[[], Any], number: int) -> float:
+def _mean_seconds(call: Callable[[], object], number: int) -> float:
     start = timer()
     for _ in range(number):
         call()
     return (timer() - start) / number
 
 
-def _call(network: nn.Module, batches: Sequence[Tensor]) -> Callable[[], Any]:
+def _call(network: nn.Module, batches: Sequence[Tensor]) -> Callable[[], object]:
     endless = cycle(batches)
     return lambda: network(next(endless))

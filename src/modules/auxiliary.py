@@ -1,4 +1,4 @@
-"""Loss terms by which selectors learn: auxiliary heads on what each selector saw."""
+"""Defines the loss terms that train selectors, by auxiliary heads on each one's summary."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class AuxiliaryHead(nn.Module):
 
 
 class AuxiliaryTerm(LossTerm):
-    """One auxiliary head for each location; the mean of their losses.
+    """Averages the losses of auxiliary heads, one for each location.
 
     The heads are parameters of the loss and not of the student: they are trained and resumed, and
     no student carries them. Their gradient reaches the selector's scores and nothing else of the
@@ -42,7 +42,7 @@ class AuxiliaryTerm(LossTerm):
     teaches_selectors = True
 
     def __init__(self) -> None:
-        """Have no heads before `prepare`."""
+        """Start without heads; `prepare` makes them."""
         super().__init__()
         self.heads = nn.ModuleList()
 
@@ -74,7 +74,7 @@ class AuxiliaryTerm(LossTerm):
 
 
 class AuxiliaryClassifiers(AuxiliaryTerm):
-    """The heads are classifiers of the task's classes."""
+    """Uses classifiers of the task's classes as auxiliary heads."""
 
     @override
     def outputs(self, student: SparseBackbone, num_classes: int) -> int:
@@ -88,7 +88,7 @@ class AuxiliaryClassifiers(AuxiliaryTerm):
 
 
 class AuxiliaryClassification(AuxiliaryClassifiers):
-    """Cross-entropy of each auxiliary classifier against the labels (Cropr's loss)."""
+    """Takes the cross-entropy of each auxiliary classifier with the labels (Cropr's loss)."""
 
     @override
     def compare(self, predicted: Tensor, teacher: TeacherOutput, target: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ class AuxiliaryClassification(AuxiliaryClassifiers):
 
 
 class AuxiliaryDistillation(AuxiliaryClassifiers):
-    """KL(teacher || auxiliary classifier), for trainings that have a teacher."""
+    """Compares each auxiliary classifier with the teacher by KL(teacher || classifier)."""
 
     needs_teacher = True
 
@@ -106,9 +106,10 @@ class AuxiliaryDistillation(AuxiliaryClassifiers):
 
 
 class AuxiliaryFeatures(AuxiliaryTerm):
-    """Squared distance from the mean of the teacher's normed patch features of the image.
+    """Predicts the mean of the teacher's normed patch features of an image.
 
-    The mean over channels, as in `TokenDistillation`. For tasks whose network has no classifier.
+    The loss is the mean squared distance over channels, as in `TokenDistillation`. It serves tasks
+    whose network has no classifier.
     """
 
     needs_teacher = True

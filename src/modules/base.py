@@ -14,12 +14,14 @@ from torch.optim.lr_scheduler import LambdaLR
 from typing_extensions import override
 
 from ..checkpoints.checkpoint import Checkpoint
-from ..config import instantiate
+from ..config import Settings, instantiate
+from ..datamodules.attached import data_of
 from ..errors import InputError
 from .backbones.base import SparseOutput
-from .heads.base import DenseOutput, of_student
+from .heads.base import Output, TaskTarget, of_student
 from .losses import TeacherOutput
 from .optim import build_optimizer, parameter_groups, scaled_lr
+from .step_results import Batch, EvaluationStep, TrainingStep
 from .student import build_student
 from .teacher import Teacher, Teaching
 from .weighted_loss import build_loss
@@ -28,14 +30,14 @@ log = logging.getLogger(__name__)
 
 
 class Metric(NamedTuple):
-    """A number in percent by which a task is judged: its name in logs, and its label on an axis."""
+    """Names a number in percent by which a task is judged, in logs and on the axis of a plot."""
 
     name: str
     label: str
 
 
 class SparseModule(L.LightningModule, ABC):
-    """Trains and evaluates a student on one task. A task is a subclass and a file in `conf/task`.
+    """Trains and evaluates a student on one task: a subclass, with a file in `conf/task`.
 
     `target` names what the task learns from, one of a data module's `targets`; `target_words` says
     what that is, where the name does not. `judged_by` is the metric by which reports compare
@@ -54,15 +56,15 @@ class SparseModule(L.LightningModule, ABC):
     def __init__(
         self,
         *,
-        backbone: dict[str, Any],
-        method: dict[str, Any],
-        schedule: dict[str, Any],
-        loss: dict[str, Any],
-        optimizer: dict[str, Any],
+        backbone: Settings,
+        method: Settings,
+        schedule: Settings,
+        loss: dict[str, Settings],
+        optimizer: Settings,
         num_classes: int,
         present_classes: Sequence[int] | None = None,
         any_size: bool = False,
-        teacher: dict[str, Any] | None = None,
+        teacher: Settings | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> None:
         """Build student and loss.
@@ -84,7 +86,7 @@ class SparseModule(L.LightningModule, ABC):
         self.metrics = nn.ModuleDict()
         self.teacher_options = teacher or {"_target_": "src.modules.teacher.Teacher"}
         self.student = build_student(backbone, method, schedule, num_classes, any_size, checkpoint)
-        self.head: Any = None
+        self.head: nn.Module | None = None
         self.loss = build_loss(loss)
         self.loss.prepare(self.student, num_classes)
         if self.loss.needs_token_logits and not self.student.classifies_tokens:
@@ -96,12 +98,13 @@ class SparseModule(L.LightningModule, ABC):
         self.teacher: Teacher | None = None
 
     def check_trainable(self) -> None:
-        """See that all of the method learns from the loss; an evaluation needs no such loss.
+        """Check that the loss trains all of the method, before a training.
 
-        Warns of drawn decisions that no term holds to the schedule: an ablation may want that.
+        Warns if no term holds decisions that are drawn at random to the schedule, which an ablation
+        may intend.
 
         Raises:
-            InputError: If its scores would stay as they are.
+            InputError: If no term trains the method's scores.
         """
         method = self.student.method
         if method.learns_by_summaries and not self.loss.teaches_selectors:
@@ -122,27 +125,27 @@ class SparseModule(L.LightningModule, ABC):
             self.teacher = instantiate(self.teacher_options, student=self.teaching())
 
     def on_fit_start(self) -> None:
-        """Follow the student to its device and precision."""
+        """Move the teacher to the student's device and precision."""
         if self.teacher is not None:
             self.teacher.follow(self.student)
 
     def teaching(self) -> Teaching:
-        """Of what the teacher is made."""
+        """Return what the teacher is made of, the student unless a task adds its head."""
         return self.student
 
-    def forward(self, images: Tensor, target: Any = None) -> SparseOutput | DenseOutput:
-        """The student's output on `images (B, 3, S, S)`."""
+    def forward(self, images: Tensor, target: TaskTarget | None = None) -> Output:
+        """Run the student on `images (B, 3, S, S)`; only detectors in training use `target`."""
         output: SparseOutput = self.student(images)
         return output
 
     @abstractmethod
-    def images_and_target(self, batch: Any) -> tuple[Tensor, Any]:
-        """The student's input `(B, 3, S, S)` and what the loss compares with."""
+    def images_and_target(self, batch: Batch) -> Batch:
+        """Return the student's input `(B, 3, S, S)` and what the loss compares with."""
 
-    def training_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
-        """Loss of one batch, its terms, and the share of patches kept `(S, B)` at each location."""
+    def training_step(self, batch: Batch, batch_idx: int) -> TrainingStep:
+        """Compute and log the loss of one batch and its terms."""
         images, target = self.images_and_target(batch)
-        output: SparseOutput | DenseOutput = self(images, target)
+        output: Output = self(images, target)
         # Without a teacher no term asks for what it says.
         teacher = TeacherOutput.of(output) if self.teacher is None else self.teacher(images)
         total, terms = self.loss(output, teacher, target)
@@ -153,39 +156,39 @@ class SparseModule(L.LightningModule, ABC):
 
     @abstractmethod
     def metric_names(self) -> list[str]:
-        """What is logged at validation, without the split; `judged_by` is among them."""
+        """Return the names of the logged metrics, `judged_by` among them, without the split."""
 
     @abstractmethod
     def make_metrics(self) -> nn.Module:
-        """Make the torchmetrics of one split; they have a `reset`."""
+        """Make the metrics of one split, as one module with a `reset`."""
 
     @abstractmethod
     def update_metrics(self, metrics: Any, output: Any, target: Any) -> None:
-        """Count one batch."""
+        """Add one batch to the metrics."""
 
     @abstractmethod
     def percentages(self, metrics: Any) -> dict[str, Tensor]:
-        """What is logged, by name without the split."""
+        """Return the values to log, by name without the split."""
 
     def prepare_metrics(self) -> None:
         """Make the metrics of both splits; subclasses call it when they are built."""
         self.metrics.update({f"{split}_split": self.make_metrics() for split in ("val", "test")})
 
     def validation_metrics(self) -> list[str]:
-        """Logged names, by one of which checkpoints may be chosen."""
+        """Return the logged names; the best checkpoint may be chosen by any of them."""
         return [f"val/{name}" for name in self.metric_names()]
 
     @override
-    def validation_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+    def validation_step(self, batch: Batch, batch_idx: int) -> EvaluationStep:
         return self._evaluate("val", batch)
 
     @override
-    def test_step(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+    def test_step(self, batch: Batch, batch_idx: int) -> EvaluationStep:
         return self._evaluate("test", batch)
 
-    def _evaluate(self, split: str, batch: Any) -> dict[str, Any]:
+    def _evaluate(self, split: str, batch: Batch) -> EvaluationStep:
         images, target = self.images_and_target(batch)
-        output: SparseOutput | DenseOutput = self(images)
+        output: Output = self(images)
         self.update_metrics(self.metrics[f"{split}_split"], output, target)
         return {"output": output, "kept": of_student(output).kept_shares()}
 
@@ -204,10 +207,9 @@ class SparseModule(L.LightningModule, ABC):
         metrics.reset()
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Build the optimizer over parameter groups, and each group's learning rate by step."""
+        """Build the optimizer over parameter groups, and the learning rate of each by step."""
         options, trainer = self.optimizer_options, self.trainer
-        batch = trainer.datamodule.batch_size  # type: ignore[attr-defined]
-        batch *= trainer.world_size * trainer.accumulate_grad_batches
+        batch = data_of(trainer).batch_size * trainer.world_size * trainer.accumulate_grad_batches
         peak = scaled_lr(options["lr"], batch, options["reference_batch"])
         groups = parameter_groups(
             self.student,

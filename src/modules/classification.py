@@ -1,4 +1,4 @@
-"""Image classification."""
+"""Trains and evaluates students on image classification."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, final
 
 import torch
+import torchmetrics
 from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import MetricCollection
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 
 @final
 class SparseClassifier(SparseModule):
-    """A student with one label for each image.
+    """Trains and evaluates a student on images with one label each.
 
     Validation logs `val/acc1` and `val/acc5` in percent. Where the data holds only some of the
     network's classes, `val/acc1_present` is the accuracy with the logits restricted to those.
@@ -30,7 +31,7 @@ class SparseClassifier(SparseModule):
     judged_by = Metric("acc1", "top-1 (%)")
 
     def __init__(self, *, num_classes: int, **parts: Any) -> None:
-        """Build as the base does.
+        """Build student, loss and metrics.
 
         Args:
             num_classes: Outputs of the network.
@@ -52,21 +53,23 @@ class SparseClassifier(SparseModule):
         return [*names, "acc1_present"] if self.present_classes else names
 
     @override
-    def images_and_target(self, batch: Any) -> tuple[Tensor, Tensor]:
+    def images_and_target(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         images, target = batch
         return images, target
 
     @override
     def make_metrics(self) -> MetricCollection:
         counted = max(self.num_classes, 2)  # torchmetrics' least; the second never occurs
-        accuracies: dict[str, Any] = {
+        accuracies: dict[str, torchmetrics.Metric | MetricCollection] = {
             name: MulticlassAccuracy(counted, top_k=5 if name == "acc5" else 1, average="micro")
             for name in self.metric_names()
         }
         return MetricCollection(accuracies, compute_groups=False)
 
     @override
-    def update_metrics(self, metrics: Any, output: SparseOutput, target: Tensor) -> None:
+    def update_metrics(
+        self, metrics: MetricCollection, output: SparseOutput, target: Tensor
+    ) -> None:
         logits = output.logits
         if logits.shape[1] == 1:
             logits = F.pad(logits, (0, 1), value=-torch.inf)  # the class that never occurs
@@ -75,12 +78,12 @@ class SparseClassifier(SparseModule):
             metric.update(restrict(logits, present), target)
 
     @override
-    def percentages(self, metrics: Any) -> dict[str, Tensor]:
+    def percentages(self, metrics: MetricCollection) -> dict[str, Tensor]:
         return {name: 100 * value for name, value in metrics.compute().items()}
 
 
 def restrict(logits: Tensor, classes: Sequence[int] | None) -> Tensor:
-    """`logits (B, classes)` with all but `classes` at -inf; None restricts nothing."""
+    """Return `logits (B, classes)` with all but `classes` at -inf; None restricts nothing."""
     if classes is None:
         return logits
     restricted = torch.full_like(logits, -torch.inf)

@@ -8,24 +8,26 @@ from typing import Any
 from torch import Tensor
 
 from ..checkpoints.checkpoint import Checkpoint
-from ..config import instantiate
+from ..config import Settings, instantiate
 from .base import SparseModule
-from .heads.base import DenseOutput, WholeNetwork
+from .heads.base import DenseOutput, Head, TaskTarget, WholeNetwork
 from .weights import load_head
 
 log = logging.getLogger(__name__)
 
 
 class DenseModule(SparseModule):
-    """A student without a classifier, that takes images of any size, and a head on its maps.
+    """Trains a student of images of any size, without a classifier, and a head on its maps.
 
     A checkpoint given as `backbone.weights` fills the head too, if it is of the same kind.
     """
 
+    head: Head
+
     def __init__(
         self,
         *,
-        head: dict[str, Any],
+        head: Settings,
         num_classes: int,
         checkpoint: Checkpoint | None = None,
         **parts: Any,
@@ -49,10 +51,10 @@ class DenseModule(SparseModule):
 
     @property
     def whole(self) -> WholeNetwork:
-        """Student and head as one."""
+        """Return student and head as one network."""
         return WholeNetwork(self.student, self.head)
 
-    def forward(self, images: Tensor, target: Any = None) -> DenseOutput:
+    def forward(self, images: Tensor, target: TaskTarget | None = None) -> DenseOutput:
         """Predict from `images (B, 3, H, W)`; a detector in training needs its `target`."""
         output: DenseOutput = self.head(self.student.with_maps(images), images, target)
         return output

@@ -1,10 +1,11 @@
-"""Object detection and instance segmentation."""
+"""Trains and evaluates students on object detection and instance segmentation."""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
+import torchmetrics
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -13,10 +14,13 @@ from .base import Metric
 from .dense import DenseModule
 from .heads.base import DenseOutput
 
+if TYPE_CHECKING:
+    from .heads.detection import DetectionHead
+
 
 @final
 class SparseDetector(DenseModule):
-    """A student with a detector on its maps.
+    """Trains and evaluates a student with a detector on its maps.
 
     Validation logs COCO's average precision in percent: `val/box_ap` and `val/box_ap50`, and with
     Mask R-CNN `val/mask_ap` and `val/mask_ap50`.
@@ -25,9 +29,10 @@ class SparseDetector(DenseModule):
     target = "boxes"
     natural_loss = "detection"
     judged_by = Metric("box_ap", "box AP (%)")
+    head: DetectionHead
 
     def __init__(self, *, num_classes: int, **parts: Any) -> None:
-        """Build as the base does.
+        """Build student, head, loss and metrics.
 
         Args:
             num_classes: With the background, class 0.
@@ -47,21 +52,23 @@ class SparseDetector(DenseModule):
         return [f"{kind}_{name}" for kind in kinds for name in ("ap", "ap50")]
 
     @override
-    def images_and_target(self, batch: Any) -> tuple[Tensor, list[dict[str, Tensor]]]:
+    def images_and_target(
+        self, batch: tuple[Tensor, list[dict[str, Tensor]]]
+    ) -> tuple[Tensor, list[dict[str, Tensor]]]:
         images, targets = batch
         return images, targets
 
-    def make_metrics(self) -> nn.ModuleDict:
-        """COCO's, for boxes and for masks."""
+    def make_metrics(self) -> _Metrics:
+        """Make COCO's average precision for boxes and, with Mask R-CNN, for masks."""
         from torchmetrics.detection import MeanAveragePrecision
 
-        metrics: dict[str, Any] = {"box": MeanAveragePrecision(iou_type="bbox")}
+        metrics: dict[str, nn.Module] = {"box": MeanAveragePrecision(iou_type="bbox")}
         if self.head.has_masks:
             metrics["mask"] = MeanAveragePrecision(iou_type="segm")
         return _Metrics(metrics)
 
     def update_metrics(
-        self, metrics: Any, output: DenseOutput, target: list[dict[str, Tensor]]
+        self, metrics: _Metrics, output: DenseOutput, target: list[dict[str, Tensor]]
     ) -> None:
         """Keep a batch's detections until the end."""
         names = ("boxes", "labels", "iscrowd", "masks")
@@ -70,13 +77,13 @@ class SparseDetector(DenseModule):
         for image in found:
             if "masks" in image:
                 image["masks"] = image["masks"][:, 0] > 0.5
-        for metric in metrics.values():
+        for metric in metrics.by_kind().values():
             metric.update(found, truth)
 
-    def percentages(self, metrics: Any) -> dict[str, Tensor]:
-        """Averages over overlaps from 0.5 to 0.95, and at 0.5."""
+    def percentages(self, metrics: _Metrics) -> dict[str, Tensor]:
+        """Return the precision averaged over overlaps from 0.5 to 0.95, and at 0.5."""
         values = {}
-        for kind, metric in metrics.items():
+        for kind, metric in metrics.by_kind().items():
             computed = metric.compute()
             values[f"{kind}_ap"] = 100 * computed["map"].clamp(min=0)
             values[f"{kind}_ap50"] = 100 * computed["map_50"].clamp(min=0)
@@ -84,7 +91,11 @@ class SparseDetector(DenseModule):
 
 
 class _Metrics(nn.ModuleDict):
+    def by_kind(self) -> dict[str, torchmetrics.Metric]:
+        """Return the metrics of `box` and, with masks, of `mask`."""
+        return {k: m for k, m in self.items() if isinstance(m, torchmetrics.Metric)}
+
     def reset(self) -> None:
-        """Forget."""
-        for metric in self.values():
-            metric.reset()  # type: ignore[operator]
+        """Forget all batches."""
+        for metric in self.by_kind().values():
+            metric.reset()

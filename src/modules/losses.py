@@ -1,4 +1,4 @@
-"""Named, weighted loss terms over the student's output, the teacher's and the labels."""
+"""Defines loss terms over the student's output, the teacher's and the labels."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class TeacherOutput:
 
 
 class LossTerm(nn.Module, ABC):
-    """Maps outputs of student and teacher, and labels, to a scalar.
+    """Computes a scalar from the outputs of student and teacher and from the labels.
 
     Attributes:
-        needs_teacher: Ask the teacher.
-        needs_token_logits: Compare what the network says of each token.
-        teaches_selectors: Teach the scores of methods that learn by summaries.
-        holds_ratio: Hold decisions that are drawn in training to the schedule's ratios.
-        reads_head: Read what a head says of the student's maps instead of the student's output.
+        needs_teacher: Whether it reads the teacher's output.
+        needs_token_logits: Whether it reads class logits of each token.
+        teaches_selectors: Whether it trains the scores of methods that learn by summaries.
+        holds_ratio: Whether it holds decisions drawn in training to the schedule's ratios.
+        reads_head: Whether it reads a head's `DenseOutput` instead of the student's output.
     """
 
     needs_teacher: ClassVar[bool] = False
@@ -70,7 +70,7 @@ class LossTerm(nn.Module, ABC):
 
 
 class Classification(LossTerm):
-    """Cross-entropy against labels `(B,)` or, after mixup, soft labels `(B, classes)`."""
+    """Takes the cross-entropy with labels `(B,)` or, after mixup, soft labels `(B, classes)`."""
 
     ranges = {
         "smoothing": Number(0.1, least=0, most=1),
@@ -88,11 +88,11 @@ class Classification(LossTerm):
 
 
 class KeepRatio(LossTerm):
-    """Squared distance of the share of kept patches from the schedule's (paper A, Eq. 15).
+    """Holds the share of kept patches to the schedule's, by squared distance (paper A, Eq. 15).
 
-    The mean over locations; per image, or of the batch's mean share, which lets an image keep
-    more and another fewer. Not for methods that learn by summaries: they keep exactly what the
-    schedule asks, in training too.
+    The term is the mean over locations, of each image's share or of the batch's mean share, which
+    lets one image keep more than another. It does not apply to methods that learn by summaries:
+    they keep exactly what the schedule asks, in training too.
     """
 
     holds_ratio = True
@@ -119,9 +119,9 @@ class KeepRatio(LossTerm):
 
 
 class LogitDistillation(LossTerm):
-    """KL(teacher || student) of the class distributions.
+    """Compares class distributions with the teacher's by KL(teacher || student).
 
-    Paper A's Eq. 14 writes it the other way round; this is what the released code computes.
+    Paper A's Eq. 14 has the arguments exchanged; this is what the released code computes.
     """
 
     needs_teacher = True
@@ -132,10 +132,11 @@ class LogitDistillation(LossTerm):
 
 
 class TokenDistillation(LossTerm):
-    """Squared distance of the finally kept patch features from the teacher's (paper A, Eq. 13).
+    """Compares the kept patches' features with the teacher's by squared distance.
 
-    The mean over kept patches and channels, as in the released code (the paper sums channels). A
-    token that stands for several patches is compared with the mean of theirs, and counts once.
+    It is the mean over kept patches and channels, as in the released code; paper A's Eq. 13 sums
+    over channels. A token that stands for several patches is compared with the mean of theirs, and
+    counts once.
     """
 
     needs_teacher = True
@@ -148,10 +149,11 @@ class TokenDistillation(LossTerm):
 
 
 class TokenLogitDistillation(LossTerm):
-    """KL(teacher || student) of the class distributions of the finally kept patches (LV-ViT).
+    """Compares the kept patches' class distributions with the teacher's by KL (LV-ViT).
 
-    The mean over kept patches, as in the released code. A token that stands for several patches
-    is compared with the mean of their distributions, and counts once.
+    It is the mean of KL(teacher || student) over kept patches, as in the released code. A token
+    that stands for several patches is compared with the mean of their distributions, and counts
+    once.
     """
 
     needs_teacher = True
@@ -167,11 +169,10 @@ class TokenLogitDistillation(LossTerm):
 
 
 class PixelClassification(LossTerm):
-    """Cross-entropy of each pixel against masks `(B, H, W)`; `IGNORED` ones do not count."""
+    """Takes the mean cross-entropy of pixels with masks `(B, H, W)`, without `IGNORED` ones."""
 
     reads_head = True
 
-    @override
     @override
     def forward(self, output: DenseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
         assert output.logits is not None
@@ -180,12 +181,11 @@ class PixelClassification(LossTerm):
 
 
 class PixelDistillation(LossTerm):
-    """KL(teacher || student) of each pixel's class distribution; for a head that has learned."""
+    """Compares pixels' class distributions with a trained teacher's by KL(teacher || student)."""
 
     needs_teacher = True
     reads_head = True
 
-    @override
     @override
     def forward(self, output: DenseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
         assert output.logits is not None
@@ -193,11 +193,10 @@ class PixelDistillation(LossTerm):
 
 
 class Detection(LossTerm):
-    """What the detector itself asks for: the sum of its own losses."""
+    """Sums the detector's own losses."""
 
     reads_head = True
 
-    @override
     @override
     def forward(self, output: DenseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
         return torch.stack(list(output.losses.values())).sum()

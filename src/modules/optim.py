@@ -1,4 +1,4 @@
-"""Builds parameter groups, the optimizer and the learning rate's course."""
+"""Builds parameter groups, the optimizer and the learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import TypedDict
 
 from torch import nn
 from torch.optim import Optimizer
 
-from ..config import instantiate, locate
+from ..config import Settings, instantiate, locate
 from ..ranges import Number
 from .backbones.base import SparseBackbone
 
@@ -27,7 +27,16 @@ RANGES = {
 _OWN = (*RANGES, "lr_schedule")
 
 
-def build_optimizer(options: Mapping[str, Any], groups: list[dict[str, Any]]) -> Optimizer:
+class ParameterGroup(TypedDict):
+    """Holds parameters that share a learning rate and a weight decay; `name` shows up in logs."""
+
+    params: list[nn.Parameter]
+    lr: float
+    weight_decay: float
+    name: str
+
+
+def build_optimizer(options: Settings, groups: list[ParameterGroup]) -> Optimizer:
     """Build the optimizer that `conf/optimizer` names, for parameter groups.
 
     Raises:
@@ -38,7 +47,7 @@ def build_optimizer(options: Mapping[str, Any], groups: list[dict[str, Any]]) ->
     return optimizer
 
 
-def known_settings(options: Mapping[str, Any]) -> set[str]:
+def known_settings(options: Settings) -> set[str]:
     """Return the settings that an option of `conf/optimizer` may have: ours and its class's."""
     own_to_class = set(inspect.signature(locate(options)).parameters) - {"params"}
     return {"_target_", *_OWN, *own_to_class}
@@ -50,14 +59,14 @@ def parameter_groups(
     backbone_lr_scale: float,
     weight_decay: float,
     others: Mapping[str, nn.Module | None] = MappingProxyType({}),
-) -> list[dict[str, Any]]:
+) -> list[ParameterGroup]:
     """Group the backbone's parameters at `lr * backbone_lr_scale`, all others at `lr`.
 
     Biases, norms and what the network itself exempts are not decayed. (The released code left
     class token and position embedding out of the optimizer altogether.)
     """
     exempt: set[str] = getattr(student.backbone, "no_weight_decay", set)()
-    groups: dict[str, dict[str, Any]] = {}
+    groups: dict[str, ParameterGroup] = {}
     # Frozen parameters too: timm's own grouping leaves them out, and they may thaw later.
     parts = [
         ("backbone", student.backbone, lr * backbone_lr_scale),
@@ -69,8 +78,10 @@ def parameter_groups(
             leaf = name.rpartition(".")[2]
             decays = parameter.ndim > 1 and leaf != "bias" and not {name, leaf} & exempt
             kind = f"{part}/{'decay' if decays else 'no_decay'}"
-            options = {"lr": rate, "weight_decay": weight_decay if decays else 0.0, "name": kind}
-            groups.setdefault(kind, {"params": [], **options})["params"].append(parameter)
+            if kind not in groups:
+                decay = weight_decay if decays else 0.0
+                groups[kind] = {"params": [], "lr": rate, "weight_decay": decay, "name": kind}
+            groups[kind]["params"].append(parameter)
     return list(groups.values())
 
 

@@ -1,4 +1,4 @@
-"""Weights of another image size, resampled as timm does when it loads them."""
+"""Resamples weights of another image size, as timm does when it loads them."""
 
 from __future__ import annotations
 
@@ -73,6 +73,6 @@ def _side(network: Any, value: Tensor) -> int:
 
 
 def _prefix(network: Any) -> int:
-    """Tokens with a position that are no patch."""
+    """Return how many tokens with a position are no patch."""
     apart = getattr(network, "no_embed_class", False)
     return 0 if apart else int(getattr(network, "num_prefix_tokens", 1))

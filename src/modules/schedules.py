@@ -12,7 +12,7 @@ from ..errors import InputError
 
 @dataclass(frozen=True)
 class KeepSchedule:
-    """Keep ratios of the original number of patches, one for each location.
+    """Says which share of the original patches is kept from each location on.
 
     Attributes:
         locations: Ascending indices of the blocks before (or in) which a decision is taken.
@@ -63,29 +63,29 @@ class KeepSchedule:
         return self.rule(rho, self.locations)
 
     def num_keep(self, number: int, num_patches: int) -> int:
-        """Patches kept after the decision `number`: rounded down, at least one.
+        """Return how many patches are kept after decision `number`: rounded down, at least one.
 
-        A millionth of a patch is forgiven, so that 0.7 - 0.2 of 196 is 98 and not 97.
+        The product may fall short by a millionth, so that 0.7 - 0.2 of 196 is 98 and not 97.
         """
         return max(1, math.floor(self.ratios[number] * num_patches + 1e-6))
 
 
 def geometric(rho: float, locations: Sequence[int]) -> KeepSchedule:
-    """rho, rho^2, rho^3, ... (paper A, section 4)."""
+    """Keep rho, rho^2, rho^3, ... (paper A, section 4)."""
     _check_rho(rho)
     ratios = tuple(rho ** (i + 1) for i in range(len(locations)))
     return KeepSchedule(tuple(locations), ratios, rho, geometric)
 
 
 def arithmetic(rho: float, locations: Sequence[int], step: float = 0.2) -> KeepSchedule:
-    """rho, rho - step, rho - 2 step, ...: the hierarchical networks' schedule (paper B)."""
+    """Keep rho, rho - step, rho - 2 step, ...: the hierarchical networks' schedule (paper B)."""
     _check_rho(rho)
     ratios = tuple(rho - step * i for i in range(len(locations)))
     return KeepSchedule(tuple(locations), ratios, rho, partial(arithmetic, step=step))
 
 
 def linear(rho: float, locations: Sequence[int]) -> KeepSchedule:
-    """Equal steps down from 1 that end at rho: the last location keeps rho."""
+    """Go down from 1 in equal steps; the last location keeps rho."""
     _check_rho(rho)
     count = len(locations)
     ratios = tuple(1 - (1 - rho) * (i + 1) / count for i in range(count))
@@ -93,18 +93,18 @@ def linear(rho: float, locations: Sequence[int]) -> KeepSchedule:
 
 
 def constant(rho: float, locations: Sequence[int]) -> KeepSchedule:
-    """Rho at every location: all is dropped at the first, later ones may only choose anew."""
+    """Keep rho at every location: the first drops the rest, later ones may choose other patches."""
     _check_rho(rho)
     return KeepSchedule(tuple(locations), (float(rho),) * len(locations), rho, constant)
 
 
 def explicit(ratios: Sequence[float], locations: Sequence[int]) -> KeepSchedule:
-    """The ratios as listed."""
+    """Keep the ratios that are listed."""
     return KeepSchedule(tuple(locations), tuple(ratios))
 
 
 def evenly_spaced(depth: int, count: int = 3) -> tuple[int, ...]:
-    """The papers' locations: after each quarter of the depth, as (3, 6, 9) of 12 blocks."""
+    """Return the papers' locations: after each quarter of the depth, as (3, 6, 9) of 12."""
     return tuple(sorted({depth * (i + 1) // (count + 1) for i in range(count)}))
 
 

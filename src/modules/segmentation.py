@@ -1,4 +1,4 @@
-"""Semantic segmentation."""
+"""Trains and evaluates students on semantic segmentation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .heads.base import DenseOutput, WholeNetwork
 
 @final
 class SparseSegmenter(DenseModule):
-    """A student with one label for each pixel.
+    """Trains and evaluates a student on images with one label for each pixel.
 
     Validation logs `val/miou`, the mean over classes of intersection over union in the whole data
     set, and `val/pixel_acc`, both in percent.
@@ -31,14 +31,14 @@ class SparseSegmenter(DenseModule):
     judged_by = Metric("miou", "mIoU (%)")
 
     def __init__(self, *, num_classes: int, **parts: Any) -> None:
-        """Build as the base does; classes that do not occur count for nothing in the mean.
+        """Build student, head, loss and metrics; classes that do not occur are left out of means.
 
         Args:
             num_classes: Outputs for each pixel.
             **parts: `head`, `backbone`, `method`, `schedule`, `loss`, `optimizer`, `teacher`.
 
         Raises:
-            InputError: If there are too few classes to tell apart.
+            InputError: If there are fewer than two classes.
         """
         if num_classes < 2:
             raise InputError(
@@ -49,35 +49,34 @@ class SparseSegmenter(DenseModule):
         super().__init__(num_classes=num_classes, **parts)
         self.save_hyperparameters(ignore=["checkpoint"])
 
+    @override
     def teaching(self) -> WholeNetwork:
-        """The dense network with the same head."""
         return self.whole
 
     @override
     def metric_names(self) -> list[str]:
         return ["miou", "pixel_acc"]
 
-    def images_and_target(self, batch: Any) -> tuple[Tensor, Tensor]:
-        """Images and masks `(B, S, S)`."""
+    def images_and_target(
+        self, batch: tuple[Tensor, list[dict[str, Tensor]]]
+    ) -> tuple[Tensor, Tensor]:
+        """Return images and masks `(B, S, S)`."""
         images, targets = batch
         return images, torch.stack([target["mask"] for target in targets])
 
     @override
     def make_metrics(self) -> MetricCollection:
-        options: dict[str, Any] = {"num_classes": self.num_classes, "ignore_index": IGNORED}
-        return MetricCollection(
-            {
-                "miou": MulticlassJaccardIndex(average="macro", **options),
-                "pixel_acc": MulticlassAccuracy(average="micro", **options),
-            },
-            compute_groups=False,
-        )
+        miou = MulticlassJaccardIndex(self.num_classes, average="macro", ignore_index=IGNORED)
+        accuracy = MulticlassAccuracy(self.num_classes, average="micro", ignore_index=IGNORED)
+        return MetricCollection({"miou": miou, "pixel_acc": accuracy}, compute_groups=False)
 
     @override
-    def update_metrics(self, metrics: Any, output: DenseOutput, target: Tensor) -> None:
+    def update_metrics(
+        self, metrics: MetricCollection, output: DenseOutput, target: Tensor
+    ) -> None:
         assert output.logits is not None
         metrics.update(output.logits.argmax(dim=1), target)
 
     @override
-    def percentages(self, metrics: Any) -> dict[str, Tensor]:
+    def percentages(self, metrics: MetricCollection) -> dict[str, Tensor]:
         return {name: 100 * value for name, value in metrics.compute().items()}

@@ -1,39 +1,40 @@
-"""The frozen dense network that a student learns from."""
+"""Runs the frozen dense network that a student learns from."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .backbones.base import SparseOutput
+from .backbones.base import SparseBackbone
 from .compiled import compile_for_inference
+from .heads.base import Output, WholeNetwork
 from .losses import TeacherOutput
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Teaching(Protocol):
-    """What a teacher can be made from."""
+    """Lists what a student, or a student with its head, offers to have a teacher made of it."""
 
-    def dense_copy(self) -> Any:
-        """The same, apart and dense: a module with `as_teacher` and a student's output."""
+    def dense_copy(self) -> SparseBackbone | WholeNetwork:
+        """Return a copy that keeps every token and shares no weights."""
 
 
 class Teacher:
-    """The student's network as it stands now, dense, frozen and in evaluation mode.
+    """Holds a frozen dense copy of the student's network in evaluation mode.
 
-    Deliberately no `nn.Module`: whoever holds it neither trains, saves, averages nor synchronizes
-    it.
+    It is no `nn.Module`, so that a module that holds it neither trains, saves, averages nor
+    synchronizes it.
     """
 
     def __init__(
         self, student: Teaching, precision: str | None = None, compiled: bool = False
     ) -> None:
-        """Copy the student's network.
+        """Copy the student's network with its present weights.
 
         Args:
             student: Whose network it is, with or without a head on its maps.
@@ -47,18 +48,18 @@ class Teacher:
             raise InputError(f"teacher.precision={precision} is not null, bf16 or fp16.")
         self.student = student.dense_copy().as_teacher().requires_grad_(False)
         self.dtype = None if precision is None else PRECISIONS[precision]
-        self._run: Callable[[Tensor], SparseOutput] = (
+        self._run: Callable[[Tensor], Output] = (
             compile_for_inference(self.student) if compiled else self.student
         )
 
     def follow(self, student: nn.Module) -> None:
-        """Go to the student's device and precision."""
+        """Move to the student's device and precision."""
         weight = next(student.parameters())
         self.student.to(weight.device, weight.dtype)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> TeacherOutput:
-        """Logits and features of `images (B, 3, S, S)`."""
+        """Return logits and features of `images (B, 3, S, S)`."""
         if self.dtype is None:
             output = self._run(images)
         else:

@@ -1,27 +1,25 @@
-"""The sum of a training's loss terms."""
+"""Sums the weighted loss terms of a training."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..config import instantiate
+from ..config import Settings, instantiate
 from ..errors import InputError
-from .backbones.base import SparseBackbone, SparseOutput
-from .heads.base import DenseOutput, of_student
+from .backbones.base import SparseBackbone
+from .heads.base import Output, of_student
 from .losses import LossTerm, TeacherOutput
 
 
 class WeightedLoss(nn.Module):
-    """The sum of the terms that have a weight other than 0.
+    """Sums the terms that have a weight above 0.
 
-    `left_out` names those that do not apply to the student that it was prepared for.
+    `left_out` names the terms that do not apply to the student that it was prepared for.
     """
 
     def __init__(self, terms: dict[str, LossTerm], weights: dict[str, float]) -> None:
-        """Keep the terms that count.
+        """Keep the terms with a weight above 0.
 
         Raises:
             InputError: If none does, or a weight is negative.
@@ -38,27 +36,27 @@ class WeightedLoss(nn.Module):
 
     @property
     def needs_teacher(self) -> bool:
-        """Whether any term asks the teacher."""
+        """Return whether any term reads the teacher's output."""
         return any(term.needs_teacher for term in self._terms())
 
     @property
     def needs_token_logits(self) -> bool:
-        """Whether any term compares what the network says of each token."""
+        """Return whether any term reads class logits of each token."""
         return any(term.needs_token_logits for term in self._terms())
 
     def prepare(self, student: SparseBackbone, num_classes: int) -> None:
         """Leave out what does not apply to `student`, and make the other terms' own parameters.
 
         Args:
-            student: That is to learn.
+            student: The student to train.
             num_classes: Its outputs; 0 for no classifier.
 
         Raises:
             InputError: If no term applies, or one needs what the student does not have.
         """
-        terms: Any = self.terms.items()
-        self.left_out = [name for name, term in terms if not term.applies(student)]
-        self.terms = nn.ModuleDict({n: term for n, term in terms if n not in self.left_out})
+        terms = self._named_terms()
+        self.left_out = [name for name, term in terms.items() if not term.applies(student)]
+        self.terms = nn.ModuleDict({n: t for n, t in terms.items() if n not in self.left_out})
         self.weights = {name: self.weights[name] for name in self.terms}
         if not self.terms:
             raise InputError(
@@ -70,30 +68,34 @@ class WeightedLoss(nn.Module):
 
     @property
     def teaches_selectors(self) -> bool:
-        """Whether selectors that learn from summaries learn from any term."""
+        """Return whether any term trains selectors that learn by summaries."""
         return any(term.teaches_selectors for term in self._terms())
 
     @property
     def holds_ratio(self) -> bool:
-        """Whether any term holds drawn decisions to the schedule."""
+        """Return whether any term holds drawn decisions to the schedule."""
         return any(term.holds_ratio for term in self._terms())
 
-    def _terms(self) -> Any:
-        return self.terms.values()
+    def _named_terms(self) -> dict[str, LossTerm]:
+        return {n: term for n, term in self.terms.items() if isinstance(term, LossTerm)}
+
+    def _terms(self) -> list[LossTerm]:
+        return list(self._named_terms().values())
 
     def forward(
-        self, output: SparseOutput | DenseOutput, teacher: TeacherOutput, target: Tensor
+        self, output: Output, teacher: TeacherOutput, target: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the weighted sum, and each term without its weight."""
-        own, terms = of_student(output), self.terms.items()
+        own, terms = of_student(output), self._named_terms()
         values = {
-            name: term(output if term.reads_head else own, teacher, target) for name, term in terms
+            name: term(output if term.reads_head else own, teacher, target)
+            for name, term in terms.items()
         }
         total = torch.stack([self.weights[name] * value for name, value in values.items()]).sum()
         return total, values
 
 
-def build_loss(loss: dict[str, dict[str, Any]]) -> WeightedLoss:
+def build_loss(loss: dict[str, Settings]) -> WeightedLoss:
     """Build the named terms of `conf/loss/*.yaml`, each a target with a weight."""
     loss = {name: term for name, term in loss.items() if term}  # null switches a term off
     terms = {

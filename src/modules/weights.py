@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -28,7 +27,7 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 @dataclass(frozen=True)
 class Loaded:
-    """What was loaded from a file into a student; prints as one sentence.
+    """Says what was loaded from a file into a student, also as one sentence by `str`.
 
     Attributes:
         path: The file.
@@ -104,7 +103,7 @@ def load_head(head: nn.Module, checkpoint: Checkpoint) -> None:
 def _student_weights(
     student: SparseBackbone, found: FoundWeights
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """The found weights under the student's names (`backbone.*`, `method.*`), and what was done."""
+    """Return the weights under the student's names (`backbone.*`, `method.*`), and notes."""
     own = student.state_dict()
     weights = student.import_weights(found.network)
     weights |= {f"method.{key}": value for key, value in found.method.items()}
@@ -116,7 +115,7 @@ def _student_weights(
 
 
 def present_name(student: SparseBackbone, key: str) -> str:
-    """Return what a checkpoint's parameter `key` of a student is called now."""
+    """Return the present name of a student's parameter that a checkpoint calls `key`."""
     start = "method."
     if not key.startswith(start):
         return key
@@ -124,9 +123,8 @@ def present_name(student: SparseBackbone, key: str) -> str:
 
 
 def _head_keys(student: SparseBackbone) -> set[str]:
-    """The names of the classifier's tensors."""
-    config: Any = getattr(student.backbone, "pretrained_cfg", None) or {}
-    names = config.get("classifier") or "head"
+    """Return the names of the classifier's tensors."""
+    names = student.pretrained_cfg.get("classifier") or "head"
     starts = tuple(f"backbone.{n}." for n in ([names] if isinstance(names, str) else names))
     return {key for key in student.state_dict() if key.startswith(starts)}
 
@@ -144,11 +142,11 @@ def save_dense(student: SparseBackbone, path: str | Path) -> None:
 def check_keys(
     own: Mapping[str, Tensor],
     weights: Mapping[str, Tensor],
-    path: Any,
+    path: str | Path,
     what: str = "student",
     remedy: str = _REMEDY,
 ) -> None:
-    """See that a file's weights are those of `own`, by name, shape, type and being finite.
+    """Check that a file's weights fit `own` by name, shape and type, and are finite.
 
     Args:
         own: What is to be filled.
@@ -195,11 +193,11 @@ def check_keys(
 
 
 def _converts(stored: torch.dtype, own: torch.dtype) -> bool:
-    """Whether weights may be stored as `stored`: floats as floats, counters as any plain number."""
+    """Return whether weights may be stored so: floats as floats, counters as any plain number."""
     exotic = stored.is_floating_point or stored.is_complex
     return stored in _FLOATS or not (exotic or own.is_floating_point)
 
 
 def _finite(stored: Tensor, dtype: torch.dtype) -> bool:
-    """Whether every number is finite in the student's own type, which may have fewer of them."""
+    """Return whether every number is finite in the student's own type, which may be narrower."""
     return bool(torch.isfinite(stored.to(dtype)).all())

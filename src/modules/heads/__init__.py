@@ -1,1 +1,1 @@
-"""Dense-prediction heads: decoders of segmentation_models_pytorch, detectors of torchvision."""
+"""Puts dense-prediction heads of other libraries on the maps of students."""

@@ -5,14 +5,17 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ...datamodules.targets import Target
 from ...measure.complexity import count_gmacs, count_params_m
 from ...measure.throughput import compare_speed
 from ..backbones.base import SparseBackbone, SparseOutput
+
+# Labels `(B,)` or `(B, classes)`, masks `(B, H, W)`; of a detector, for each image, what it learns.
+TaskTarget = Tensor | list[Target]
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,10 @@ class DenseOutput:
     detections: tuple[dict[str, Tensor], ...] = ()
 
 
-def of_student(output: SparseOutput | DenseOutput) -> SparseOutput:
+Output = SparseOutput | DenseOutput
+
+
+def of_student(output: Output) -> SparseOutput:
     """Return the student's own part of an output, with or without a head on its maps."""
     return output.backbone if isinstance(output, DenseOutput) else output
 
@@ -43,8 +49,10 @@ class Head(nn.Module, ABC):
     """Reads the maps of `SparseBackbone.with_maps`; made from the `levels` that they have."""
 
     @abstractmethod
-    def forward(self, output: SparseOutput, images: Tensor, target: Any = None) -> DenseOutput:
-        """Predict.
+    def forward(
+        self, output: SparseOutput, images: Tensor, target: TaskTarget | None = None
+    ) -> DenseOutput:
+        """Predict from the student's maps.
 
         Args:
             output: Of `images`, with maps.
@@ -53,12 +61,12 @@ class Head(nn.Module, ABC):
         """
 
     @abstractmethod
-    def every_position(self, maps: tuple[Tensor, ...]) -> Any:
+    def every_position(self, maps: tuple[Tensor, ...]) -> object:
         """Run all layers without any choice that depends on data, to count GMACs."""
 
 
 class WholeNetwork(nn.Module):
-    """A student and its head, to be timed, counted or copied as one."""
+    """Joins a student and its head, to be timed, counted or copied as one network."""
 
     def __init__(self, student: SparseBackbone, head: Head) -> None:
         """Hold both, unchanged."""
@@ -66,7 +74,7 @@ class WholeNetwork(nn.Module):
         self.student = student
         self.head = head
 
-    def forward(self, images: Tensor, target: Any = None) -> DenseOutput:
+    def forward(self, images: Tensor, target: TaskTarget | None = None) -> DenseOutput:
         """Predict from `images (B, 3, H, W)`."""
         output: DenseOutput = self.head(self.student.with_maps(images), images, target)
         return output
@@ -76,7 +84,7 @@ class WholeNetwork(nn.Module):
         return WholeNetwork(self.student.dense_copy(), copy.deepcopy(self.head))
 
     def as_teacher(self) -> WholeNetwork:
-        """Put into evaluation mode."""
+        """Put both into evaluation mode and return itself."""
         self.student.as_teacher()
         return self.eval()
 
@@ -89,7 +97,7 @@ class EveryPosition(nn.Module):
         super().__init__()
         self.whole = whole
 
-    def forward(self, images: Tensor) -> Any:
+    def forward(self, images: Tensor) -> object:
         """Run student and head on `images (B, 3, H, W)`."""
         return self.whole.head.every_position(self.whole.student.with_maps(images).maps)
 
@@ -108,7 +116,7 @@ def whole_cost(whole: WholeNetwork, image_size: int) -> dict[str, float]:
 
 
 def whole_speed(
-    whole: WholeNetwork, image_size: int, batch_size: int, **turns: Any
+    whole: WholeNetwork, image_size: int, batch_size: int, *, repeats: int = 7, seconds: float = 0.4
 ) -> dict[str, float]:
     """Return `whole_images_per_s` and `whole_speedup` over dense, timed in turns.
 
@@ -116,12 +124,13 @@ def whole_speed(
         whole: Student and head, on the device to time on.
         image_size: Side of the square input, in pixels.
         batch_size: Images in the timed batch.
-        **turns: As `compare_speed` takes them.
+        repeats: Turns.
+        seconds: Duration of one network's turn.
     """
     device = next(whole.parameters()).device
     images = torch.randn(batch_size, 3, image_size, image_size, device=device)
     networks: dict[str, nn.Module] = {"sparse": whole, "dense": whole.dense_copy()}
-    speed = compare_speed(networks, [images], **turns)
+    speed = compare_speed(networks, [images], repeats, seconds)
     return {
         "whole_images_per_s": speed["sparse"].images_per_s,
         "whole_speedup": speed["sparse"].over(speed["dense"])[0],

@@ -1,7 +1,7 @@
-"""Detectors: torchvision's, over a feature pyramid on a student's maps.
+"""Puts torchvision's detectors on a feature pyramid over a student's maps.
 
-Their own parts are called one by one, for the images come normalized and of one size and the
-student's output is needed beside the detections.
+The detectors' parts are called one by one: the images are normalized and of one size already, and
+the student's output is needed beside the detections.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from typing_extensions import override
 from ...errors import InputError
 from ...ranges import Number
 from ..backbones.base import Level, SparseOutput
-from .base import DenseOutput, Head
+from .base import DenseOutput, Head, TaskTarget
 from .pyramid import STRIDES, Pyramid
 
 RATIOS = (0.5, 1.0, 2.0)  # height over width of the anchors
@@ -39,7 +39,7 @@ Found = tuple[dict[str, Tensor], tuple[dict[str, Tensor], ...]]  # losses, detec
 
 
 class Neck(nn.Module):
-    """A feature pyramid (Lin et al., arXiv:1612.03144) of `out_channels` on a student's maps."""
+    """Makes a feature pyramid (Lin et al., arXiv:1612.03144) of a student's maps."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Neck(nn.Module):
 
 
 class DetectionHead(Head):
-    """A detector of torchvision's; class 0 is the background."""
+    """Runs a detector of torchvision on a student's maps; class 0 is the background."""
 
     ranges = {
         "channels": Number(128, least=1, whole=True),
@@ -74,19 +74,23 @@ class DetectionHead(Head):
     detector: Any
 
     @override
-    def forward(self, output: SparseOutput, images: Tensor, target: Any = None) -> DenseOutput:
+    def forward(
+        self, output: SparseOutput, images: Tensor, target: TaskTarget | None = None
+    ) -> DenseOutput:
         size = (images.shape[-2], images.shape[-1])
         features = self.detector.backbone(output.maps)
         losses, found = self.detect(features, ImageList(images, [size] * len(images)), target)
         return DenseOutput(output, losses=losses, detections=found)
 
     @abstractmethod
-    def detect(self, features: dict[str, Tensor], images: ImageList, target: Any) -> Found:
+    def detect(
+        self, features: dict[str, Tensor], images: ImageList, target: TaskTarget | None
+    ) -> Found:
         """Return losses in training, detections at inference, from the pyramid's maps."""
 
 
 class RetinaNet(DetectionHead):
-    """RetinaNet (Lin et al., arXiv:1708.02002) on strides 8 to 128."""
+    """Detects by RetinaNet (Lin et al., arXiv:1708.02002) on strides 8 to 128."""
 
     def __init__(
         self, levels: Sequence[Level], num_classes: int, channels: int, anchor: float
@@ -116,8 +120,10 @@ class RetinaNet(DetectionHead):
             detections_per_img=DETECTIONS,
         )
 
-    def detect(self, features: dict[str, Tensor], images: ImageList, target: Any) -> Found:
-        """As `torchvision.models.detection.RetinaNet.forward` after its backbone."""
+    def detect(
+        self, features: dict[str, Tensor], images: ImageList, target: TaskTarget | None
+    ) -> Found:
+        """Detect as torchvision's `RetinaNet.forward` does after its backbone."""
         net, maps = self.detector, list(features.values())
         outputs = net.head(maps)
         anchors = net.anchor_generator(images, maps)
@@ -131,7 +137,7 @@ class RetinaNet(DetectionHead):
         return {}, tuple(found)
 
     @override
-    def every_position(self, maps: tuple[Tensor, ...]) -> Any:
+    def every_position(self, maps: tuple[Tensor, ...]) -> object:
         return self.detector.head(list(self.detector.backbone(maps).values()))
 
 
@@ -160,15 +166,17 @@ class RCNN(DetectionHead):
             "box_detections_per_img": DETECTIONS,
         }
 
-    def detect(self, features: dict[str, Tensor], images: ImageList, target: Any) -> Found:
-        """As torchvision's `GeneralizedRCNN.forward` after its backbone."""
+    def detect(
+        self, features: dict[str, Tensor], images: ImageList, target: TaskTarget | None
+    ) -> Found:
+        """Detect as torchvision's `GeneralizedRCNN.forward` does after its backbone."""
         net, sizes = self.detector, images.image_sizes
         proposals, losses = net.rpn(images, features, target)
         found, more = net.roi_heads(features, proposals, sizes, target)
         return losses | more, tuple(net.transform.postprocess(found, sizes, sizes))
 
     @override
-    def every_position(self, maps: tuple[Tensor, ...]) -> Any:
+    def every_position(self, maps: tuple[Tensor, ...]) -> object:
         net = self.detector
         features = list(net.backbone(maps).values())
         regions = features[0].new_empty(PROPOSALS, features[0].shape[1], 7, 7)
@@ -180,7 +188,7 @@ class RCNN(DetectionHead):
 
 
 class FasterRCNN(RCNN):
-    """Faster R-CNN (Ren et al., arXiv:1506.01497)."""
+    """Detects by Faster R-CNN (Ren et al., arXiv:1506.01497)."""
 
     def __init__(
         self, levels: Sequence[Level], num_classes: int, channels: int, anchor: float, hidden: int
@@ -192,7 +200,7 @@ class FasterRCNN(RCNN):
 
 
 class MaskRCNN(RCNN):
-    """Mask R-CNN (He et al., arXiv:1703.06870)."""
+    """Detects objects and their masks by Mask R-CNN (He et al., arXiv:1703.06870)."""
 
     has_masks = True
 

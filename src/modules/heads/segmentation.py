@@ -1,10 +1,9 @@
-"""Segmentation heads: decoders of segmentation_models_pytorch on a student's maps."""
+"""Puts decoders of segmentation_models_pytorch on a student's maps."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -13,7 +12,7 @@ from typing_extensions import override
 from ...errors import InputError
 from ...ranges import Number
 from ..backbones.base import Level, SparseOutput
-from .base import DenseOutput, Head
+from .base import DenseOutput, Head, TaskTarget
 from .pyramid import Pyramid
 
 try:
@@ -26,7 +25,7 @@ except ImportError as error:
 
 
 class SegmentationHead(Head):
-    """A decoder to stride 4, a 1x1 convolution to classes, bilinear enlargement to the image."""
+    """Classifies pixels: a decoder to stride 4, a 1x1 convolution, a bilinear enlargement."""
 
     ranges = {
         "channels": Number(128, least=1, whole=True),
@@ -47,11 +46,11 @@ class SegmentationHead(Head):
 
     @abstractmethod
     def make_decoder(self, inputs: list[int], channels: int) -> nn.Module:
-        """The library's decoder for maps of `inputs` channels at strides 4, 8, 16, 32."""
+        """Make the library's decoder for maps of `inputs` channels at strides 4, 8, 16, 32."""
 
     @abstractmethod
     def decode(self, maps: list[Tensor]) -> Tensor:
-        """Maps to `(B, channels, H/4, W/4)`."""
+        """Decode maps to `(B, channels, H/4, W/4)`."""
 
     @override
     def every_position(self, maps: tuple[Tensor, ...]) -> Tensor:
@@ -59,23 +58,25 @@ class SegmentationHead(Head):
         return logits
 
     @override
-    def forward(self, output: SparseOutput, images: Tensor, target: Any = None) -> DenseOutput:
+    def forward(
+        self, output: SparseOutput, images: Tensor, target: TaskTarget | None = None
+    ) -> DenseOutput:
         logits = self.every_position(output.maps)
         logits = F.interpolate(logits, images.shape[-2:], mode="bilinear")
         return DenseOutput(output, logits)
 
 
 class SemanticFPN(SegmentationHead):
-    """Semantic FPN (Kirillov et al., arXiv:1901.02446)."""
+    """Segments by Semantic FPN (Kirillov et al., arXiv:1901.02446)."""
 
     def make_decoder(self, inputs: list[int], channels: int) -> nn.Module:
-        """A pyramid twice as wide as its output."""
+        """Make a decoder with a pyramid twice as wide as its output."""
         if channels % 32:
             raise InputError(f"head.channels={channels} must be a multiple of 32, as 128.")
         return FPNDecoder(inputs, pyramid_channels=2 * channels, segmentation_channels=channels)
 
     def decode(self, maps: list[Tensor]) -> Tensor:
-        """Maps that are not each twice the next are padded for it, and the result is cropped."""
+        """Decode maps padded to twice the size of the next, and crop the result."""
         height, width = maps[0].shape[-2:]
         last = len(maps) - 1
         rows, columns = (-(-side // 2**last) for side in (height, width))
@@ -88,15 +89,15 @@ class SemanticFPN(SegmentationHead):
 
 
 class UPerNet(SegmentationHead):
-    """UPerNet (Xiao et al., arXiv:1807.10221), the head of Swin's and ConvNeXt's papers."""
+    """Segments by UPerNet (Xiao et al., arXiv:1807.10221), as Swin's and ConvNeXt's papers."""
 
     def make_decoder(self, inputs: list[int], channels: int) -> nn.Module:
-        """A pyramid as wide as its output."""
+        """Make a decoder with a pyramid as wide as its output."""
         # Of the strides 1 and 2 the decoder reads nothing.
         return UPerNetDecoder((0, 0, *inputs), decoder_channels=channels)
 
     def decode(self, maps: list[Tensor]) -> Tensor:
-        """By bilinear resizing, so that any size goes."""
+        """Decode maps of any size, which are resized bilinearly."""
         if self.training and len(maps[0]) == 1:
             raise InputError(
                 "head=upernet normalizes over the batch: train with a datamodule.batch_size of at "

@@ -1,4 +1,4 @@
-"""Networks that timm lacks, registered with it when this package is imported."""
+"""Registers networks that timm lacks, when this package is imported."""
 
 from . import lvvit, micro
 

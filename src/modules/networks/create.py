@@ -22,7 +22,7 @@ _READING = {"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"}
 def build_network(
     backbone: Mapping[str, Any], num_classes: int, pretrained: bool, any_size: bool = False
 ) -> Any:
-    """The timm network that `conf/backbone/*.yaml` describes.
+    """Build the timm network that `conf/backbone/*.yaml` describes.
 
     Args:
         backbone: As in `conf/backbone`; `image_size` is the one that its weights were made for.
@@ -42,7 +42,7 @@ def build_network(
             f"backbone.options.{reading[0]} would have timm read weights from elsewhere: give "
             "backbone.weights=FILE instead."
         )
-    # Networks without positions in their weights (ConvNeXt) take any size and are not told it.
+    # Networks without positions in their weights (ConvNeXt) take any size and no such argument.
     if backbone.get("image_size") and timm.get_pretrained_cfg_value(name, "fixed_input_size"):
         options["img_size"] = backbone["image_size"]
     try:
@@ -58,7 +58,7 @@ def build_network(
     except (TypeError, AssertionError) as error:
         reason = one_sentence(str(error) or "a check of timm's fails")
         raise InputError(f"backbone.options={options} do not suit {name}: {reason}") from error
-    except Exception as error:  # whatever the hub's client raises without a connection
+    except Exception as error:  # the hub's client raises many kinds without a connection
         if not pretrained:
             raise
         raise InputError(

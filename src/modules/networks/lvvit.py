@@ -1,4 +1,4 @@
-"""LV-ViT (Jiang et al. 2021, arXiv:2104.10858), a network that timm lacks."""
+"""Defines LV-ViT (Jiang et al. 2021, arXiv:2104.10858), which timm lacks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AUXILIARY_WEIGHT = 0.5  # of each class's best patch logit beside the class toke
 
 
 class LVStem(PatchEmbed):
-    """Patches of 16 pixels by four convolutions, so that each sees its surroundings too."""
+    """Embeds patches of 16 pixels by four convolutions, which also see their surroundings."""
 
     def __init__(
         self, *, in_chans: int = 3, embed_dim: int = 384, width: int = 64, **options: Any
@@ -34,7 +34,7 @@ class LVStem(PatchEmbed):
         self.proj = nn.Conv2d(width, embed_dim, 8, stride=8)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images `(B, 3, S, S)` to `(B, N, C)`, or `(B, H, W, C)` where any size is taken."""
+        """Embed images `(B, 3, S, S)` to `(B, N, C)`, or `(B, H, W, C)` where any size is taken."""
         if self.strict_img_size and tuple(x.shape[-2:]) != self.img_size:
             raise InputError(
                 f"Images of {x.shape[-1]}x{x.shape[-2]} pixels do not fit this LV-ViT, which takes "
@@ -51,10 +51,12 @@ class LVStem(PatchEmbed):
         return x.flatten(2).transpose(1, 2) if self.flatten else x.permute(0, 2, 3, 1)
 
 
-def normed_convolution(x: Tensor, conv: nn.Conv2d, norm: Any) -> Tensor:
-    """Convolution, batch norm and ReLU; a norm in eval mode is folded into the convolution."""
+def normed_convolution(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
+    """Apply convolution, batch norm and ReLU; in eval mode the norm is folded into the weights."""
     if norm.training:
         return F.relu(norm(conv(x)), inplace=True)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
     weight = conv.weight * scale.view(-1, 1, 1, 1)
     bias = norm.bias - norm.running_mean * scale
@@ -63,7 +65,7 @@ def normed_convolution(x: Tensor, conv: nn.Conv2d, norm: Any) -> Tensor:
 
 
 class ResidualScale(nn.Module):
-    """A constant factor on a residual branch."""
+    """Scales a residual branch by a constant."""
 
     def __init__(self, factor: float) -> None:
         """Scale by `factor`."""
@@ -71,12 +73,12 @@ class ResidualScale(nn.Module):
         self.factor = factor
 
     def forward(self, x: Tensor) -> Tensor:
-        """`x` scaled."""
+        """Return `x` scaled."""
         return x * self.factor
 
 
 class LVViT(VisionTransformer):
-    """A vision transformer that classifies its class token and every patch.
+    """Classifies by the class token and by every patch of a vision transformer.
 
     Modifications of timm's: convolutional stem, scaled residual branches, no bias on query, key
     and value, MLPs three times as wide, an auxiliary head for patches. Weights are named as in the
@@ -101,12 +103,12 @@ class LVViT(VisionTransformer):
         return head
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """New heads, for the class token and for patches."""
+        """Replace the heads of class token and patches by new ones."""
         super().reset_classifier(num_classes, global_pool)
         self.aux_head = self._new_head()
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """The class token's logits and half of each class's best patch logit."""
+        """Add half of each class's best patch logit to the class token's logits."""
         logits = super().forward_head(x, pre_logits)
         if pre_logits or not self.num_classes:
             return logits
@@ -134,13 +136,13 @@ default_cfgs = generate_default_cfgs(
 
 @register_model
 def lvvit_s(pretrained: bool = False, **options: Any) -> LVViT:
-    """Sixteen blocks of 384 channels and 6 heads: 26.2 M parameters, 83.3 % top-1."""
+    """Build sixteen blocks of 384 channels and 6 heads: 26.2 M parameters, 83.3 % top-1."""
     shape = {"embed_dim": 384, "depth": 16, "num_heads": 6}
     return build_model_with_cfg(LVViT, "lvvit_s", pretrained, **{**shape, **options})
 
 
 @register_model
 def lvvit_m(pretrained: bool = False, **options: Any) -> LVViT:
-    """Twenty blocks of 512 channels and 8 heads: 55.8 M parameters, 84.0 % top-1."""
+    """Build twenty blocks of 512 channels and 8 heads: 55.8 M parameters, 84.0 % top-1."""
     shape = {"embed_dim": 512, "depth": 20, "num_heads": 8}
     return build_model_with_cfg(LVViT, "lvvit_m", pretrained, **{**shape, **options})

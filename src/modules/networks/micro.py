@@ -1,4 +1,4 @@
-"""A vision transformer of 1.45 M parameters for 80-pixel images, registered with timm."""
+"""Registers with timm a vision transformer of 1.45 M parameters for 80-pixel images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 
 
 class ConvStem(PatchEmbed):
-    """Patch embedding by three 5x5 convolutions of stride 2: patches of 8 pixels that see 29.
+    """Embeds patches of 8 pixels by three 5x5 convolutions, which see 29 pixels.
 
     Convolutional stem after LV-ViT (Jiang et al. 2021, arXiv:2104.10858): three
     convolutions with batch norm, then a projection. It takes 9 % of the network's MACs.
@@ -54,7 +54,7 @@ default_cfgs = generate_default_cfgs(
 
 @register_model
 def vit_micro_patch8_80(pretrained: bool = False, **options: Any) -> VisionTransformer:
-    """Twelve blocks of 96 channels and 3 heads over 100 patches, a class token."""
+    """Build twelve blocks of 96 channels and 3 heads over 100 patches, a class token."""
     shape = {"img_size": 80, "patch_size": 8, "embed_dim": 96, "depth": 12, "num_heads": 3}
     return build_model_with_cfg(
         VisionTransformer,

@@ -1,0 +1,135 @@
+"""Makes the training steps that the benchmark compares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from unittest.mock import patch
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..config import compose_config
+from ..modules import create_student
+from ..modules.backbones import vit
+from ..modules.backbones.base import SparseBackbone
+from ..modules.backbones.sequence import SequenceBackbone
+from ..modules.layers import attention
+from ..modules.losses import TeacherOutput
+from ..modules.teacher import Teacher
+from ..modules.weighted_loss import WeightedLoss, build_loss
+
+Step = Callable[[], None]
+
+
+def steps(
+    backbone: str,
+    *,
+    rho: float,
+    batch_size: int,
+    image_size: int,
+    device: str,
+    precision: str | None = None,
+    compiled: bool = False,
+) -> dict[str, Step]:
+    """Return the steps to compare, by name: each runs forward and backward, without an optimizer.
+
+    `dense` is the timm network with cross-entropy; `student` the same under the papers' method,
+    which masks (`dynamicvit`) or blends (`asymmetric`), and the keep ratio's loss; `whole` adds the
+    teacher and all of the method's losses.
+    `student removing` and `whole removing` are the same for a method that removes tokens in
+    training too (`query_absorb`, or `query_paths` in hierarchical networks), with its auxiliary
+    loss. For plain transformers `student explicit` and `whole explicit` are the released code's
+    way: a T x T softmax for each head (paper A, Eq. 9-11) and a teacher of full precision, which
+    `whole` has in `precision` and `compiled` if asked for.
+    """
+    place = torch.device(device)
+
+    def student_of(method: str | None) -> SparseBackbone:
+        student = create_student(backbone, rho=rho, image_size=image_size, method=method)
+        return student.to(place).train()
+
+    def loss_of(
+        overrides: list[str], terms: Sequence[str] | None, student: SparseBackbone
+    ) -> WeightedLoss:
+        plan = compose_config([f"backbone={backbone}", *overrides], ["loss"])["loss"]
+        loss = build_loss({name: plan[name] for name in terms or plan})
+        loss.prepare(student, classes)
+        return loss.to(place)
+
+    student = student_of(None)  # the papers' method
+    plain_sequence = isinstance(student, SequenceBackbone)
+    removing = student_of("query_absorb" if plain_sequence else "query_paths")
+    teacher, plain = Teacher(student, precision, compiled), Teacher(student)
+    images = torch.randn(batch_size, 3, image_size, image_size, device=place)
+    classes = student(images[:1]).logits.shape[-1]
+    target = torch.randint(0, classes, (batch_size,), device=place)
+    losses = {
+        "masked": loss_of([], None, student),
+        "masked alone": loss_of([], ("classification", "keep_ratio"), student),
+        "removing": loss_of([], None, removing),
+        "removing alone": loss_of(
+            ["loss.auxiliary._target_=src.modules.auxiliary.AuxiliaryClassification"],
+            ("classification", "auxiliary"),
+            removing,
+        ),
+    }
+
+    def dense() -> None:
+        _backward(F.cross_entropy(student.backbone(images), target), student)
+
+    def alone(student: SparseBackbone, loss: WeightedLoss) -> None:
+        output = student(images)
+        none = TeacherOutput(output.logits, output.features)
+        _backward(loss(output, none, target)[0], student, loss)
+
+    def whole(student: SparseBackbone, loss: WeightedLoss, teacher: Teacher) -> None:
+        output = student(images)
+        _backward(loss(output, teacher(images), target)[0], student, loss)
+
+    masked = partial(alone, student, losses["masked alone"])
+    calls: dict[str, Step] = {
+        "dense": dense,
+        "student": masked,
+        "student removing": partial(alone, removing, losses["removing alone"]),
+        "whole": partial(whole, student, losses["masked"], teacher),
+        "whole removing": partial(whole, removing, losses["removing"], teacher),
+    }
+    if plain_sequence:
+        calls["student explicit"] = _explicitly(masked)
+        calls["whole explicit"] = _explicitly(partial(whole, student, losses["masked"], plain))
+    return calls
+
+
+def _explicitly(step: Step) -> Step:
+    def run() -> None:
+        with patch.object(vit, "attend", _explicit):
+            step()
+
+    return run
+
+
+def _explicit(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    size: Tensor | None = None,
+    dropout: float = 0.0,
+    scale: float | None = None,
+) -> Tensor:
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    if size is None:
+        size = query.new_ones(len(query), query.shape[2])
+    return attention.explicit(query, key, value, size, scale, dropout)
+
+
+def _backward(loss: Tensor, *modules: nn.Module) -> None:
+    loss.backward()  # type: ignore[no-untyped-call]
+    for module in modules:
+        _clear(module.parameters())
+
+
+def _clear(parameters: Iterable[nn.Parameter]) -> None:
+    for parameter in parameters:
+        parameter.grad = None

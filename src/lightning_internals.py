@@ -1,0 +1,86 @@
+"""Reads and sets what Lightning keeps private or leaves undocumented; no other file does.
+
+Read in Lightning 2.6.4 and 2.6.6, which agree in all of it. When Lightning is upgraded, this file
+is what to compare with its source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:  # files of the library may import this one without loading Lightning
+    import lightning as L
+    from lightning.pytorch.callbacks import ModelCheckpoint
+    from lightning.pytorch.loggers import CSVLogger
+    from lightning.pytorch.strategies import DDPStrategy
+
+Writer = TypeVar("Writer")
+
+
+def epoch_in_progress(trainer: L.Trainer) -> int:
+    """Return the index of the epoch that training has started last.
+
+    `trainer.current_epoch` counts up at an epoch's end, before its checkpoints are saved: a state
+    that is saved there would name the wrong epoch.
+    """
+    return trainer.fit_loop.epoch_progress.current.ready - 1
+
+
+def batches_started(trainer: L.Trainer) -> int:
+    """Return how many training batches of this epoch have been fetched, the present one included.
+
+    No hook that runs before a batch goes to its device is told the batch's index.
+    """
+    return trainer.fit_loop.epoch_loop.batch_progress.current.ready
+
+
+def batches_trained(trainer: L.Trainer) -> int:
+    """Return how many training batches of this epoch have gone through their training step.
+
+    `trainer.global_step` counts optimizer steps, which are fewer when gradients are accumulated.
+    """
+    return trainer.fit_loop.epoch_loop.batch_progress.current.processed  # type: ignore[attr-defined]
+
+
+def batches_completed(trainer: L.Trainer) -> int:
+    """Return how many training batches of this epoch are over, their callbacks included.
+
+    An exception may come at any moment; only this tells whether the state is one between batches.
+    """
+    return trainer.fit_loop.epoch_loop.batch_progress.current.completed
+
+
+def end_as_by_sigterm(trainer: L.Trainer) -> None:
+    """Have Lightning end the training after this batch, or this epoch, as if by a SIGTERM.
+
+    `trainer.should_stop` would run a validation, and count the epoch as complete.
+    """
+    trainer._signal_connector.received_sigterm = True
+
+
+def save_now(callback: ModelCheckpoint, trainer: L.Trainer) -> None:
+    """Save a checkpoint where `callback` keeps its own, outside of its intervals.
+
+    `trainer.save_checkpoint` alone would not tell the callback and the loggers of the file.
+    """
+    callback._save_checkpoint(trainer, callback.format_checkpoint_name({}))
+
+
+def wrap_again(strategy: DDPStrategy) -> None:
+    """Wrap the module for DDP anew, so that all its present parameters are synchronized.
+
+    DDP reduces the gradients of those parameters alone that required them when it was made.
+    """
+    strategy.model = strategy.lightning_module
+    strategy.configure_ddp()
+
+
+def writer_of(logger: CSVLogger, make: Callable[[], Writer]) -> Writer:
+    """Return the logger's writer of `metrics.csv`, which `make` makes at the first call.
+
+    Lightning offers no way to choose the writer's class, and its own deletes older files.
+    """
+    if logger._experiment is None:
+        logger._experiment = make()  # type: ignore[assignment]
+    return logger._experiment  # type: ignore[return-value]

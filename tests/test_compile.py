@@ -14,7 +14,7 @@ from torch._dynamo.utils import counters
 from src.modules import compile_for_inference, sparsify
 from src.modules.backbones import SparseBackbone, family_of_class
 from src.modules.teacher import Teacher
-from tests.combinations import NETWORKS, make_student, students_of
+from tests.combinations import NETWORKS, covering, make_student, students_of
 
 pytestmark = pytest.mark.slow
 
@@ -24,15 +24,15 @@ NATURAL = [
     for student in [students_of(name)["dense"]]
 ]
 CASES = dict.fromkeys(
-    [(name, method) for name in ("vit", "swin") for method in students_of(name)]
+    [(name, method) for name in ("vit", "swin") for method in covering(name)]
     + [(name, method) for name in NETWORKS for method in (dict(NATURAL)[name], "dense")]
 )
 TRAINED = dict.fromkeys(
     NATURAL
     + [
         ("vit", method)
-        for method, student in students_of("vit").items()
-        if any(True for _ in student.method.parameters())
+        for method in covering("vit")
+        if any(True for _ in students_of("vit")[method].method.parameters())
     ]
 )
 

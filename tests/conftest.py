@@ -17,7 +17,13 @@ from src.measure import throughput
 
 torch.set_num_threads(1)
 
-SLOW = ("test_bad_inputs.py", "test_configs.py", "test_sweep.py", "test_sweep_faults.py")
+SLOW = (
+    "test_bad_inputs.py",
+    "test_configs.py",
+    "test_parts_build.py",
+    "test_sweep.py",
+    "test_sweep_faults.py",
+)
 
 settings.register_profile("suite", max_examples=50, deadline=None)
 settings.register_profile("stress", max_examples=2000, deadline=None)

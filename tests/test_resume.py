@@ -253,6 +253,7 @@ def test_a_full_disk_leaves_the_older_file_whole(tmp_path, full_disk):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.slow
 def test_the_same_wandb_run_goes_on(tmp_path):
     def logger(continues: str | None) -> ContinuedWandbLogger:
         return ContinuedWandbLogger(

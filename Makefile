@@ -32,10 +32,10 @@ sweep: install ## Eight methods at four ratios on embedded data; table, picture 
 		$(BIN)/python train.py experiment=demo callbacks.progress=null hydra.run.dir=$(SWEEP)/trained
 	$(BIN)/python eval.py -m $(DIGITS) $(RATIOS) ckpt_path=$(SWEEP)/trained/checkpoints/last.ckpt
 
-quick: install ## Run the tests that are not marked slow, in about two minutes
+quick: install ## Test all but what starts processes, compiles, exports or composes every setting
 	$(BIN)/python -m pytest -n auto --dist loadscope -m "not slow"
 
-test: install ## Run all tests
+test: install ## Run all tests, those marked slow too
 	$(BIN)/python -m pytest -n auto --dist loadscope
 
 stress: install ## Kill and resume a training, train long, train under random settings; many examples

@@ -81,4 +81,25 @@ def students_of(name: str) -> dict[str, SparseBackbone]:
     return students
 
 
+def parts_of(node: object) -> set[str]:
+    """Return the classes that a method's file names, however deep."""
+    if not isinstance(node, dict):
+        return set()
+    own = {node["_target_"]} if "_target_" in node else set()
+    return own.union(*map(parts_of, node.values()))
+
+
+def covering(name: str) -> list[str]:
+    """Return methods of this network, so few that each of the classes they name occurs in one.
+
+    For what is costly: selectors and disposals combine freely, and all pairs are in `CASES`.
+    """
+    kept = list(students_of(name))
+    for method in list(kept):
+        others = [parts_of(METHODS[other]) for other in kept if other != method]
+        if parts_of(METHODS[method]) <= set().union(*others):
+            kept.remove(method)
+    return kept
+
+
 CASES = [(name, method) for name in NETWORKS for method in students_of(name)]

@@ -13,9 +13,17 @@ import pytest
 import torch
 from hypothesis import settings
 
+from src.measure import throughput
+
 torch.set_num_threads(1)
 
-SLOW = ("test_bad_inputs.py", "test_configs.py", "test_sweep.py", "test_sweep_faults.py")
+SLOW = (
+    "test_bad_inputs.py",
+    "test_configs.py",
+    "test_parts_build.py",
+    "test_sweep.py",
+    "test_sweep_faults.py",
+)
 
 settings.register_profile("suite", max_examples=50, deadline=None)
 settings.register_profile("stress", max_examples=2000, deadline=None)
@@ -31,6 +39,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time networks in two turns of a call or two: tests look at what becomes of the figures."""
+    take_turns = throughput.take_turns
+    monkeypatch.setattr(
+        throughput, "take_turns", lambda calls, *_, **__: take_turns(calls, 2, 0.01)
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,7 @@
 """Run by test_distributed on one process or two: a training step's gradients and a validation.
 
+Two processes then also thaw a frozen backbone and must stay alike.
+
 python tests/processes_agree.py PROCESSES FOLDER
 """
 
@@ -11,12 +13,13 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from src.callbacks.freeze_backbone import FreezeBackbone
 from src.callbacks.keep_ratio import KeepRatioLogger
 from src.datamodules.digits import Digits
 from src.modules.methods.selectors import predictor
-from tests.test_training import make_module, make_trainer
+from tests.test_training import make_data, make_module, make_trainer, state
 
-BATCH, IMAGES = 8, 1001
+BATCH, IMAGES = 8, 101
 
 
 def keep_likely(log_probabilities: torch.Tensor) -> torch.Tensor:
@@ -33,6 +36,20 @@ class Gradients(L.Callback):
 
     def on_before_optimizer_step(self, trainer, pl_module, optimizer) -> None:
         self.seen = {n: p.grad.clone() for n, p in pl_module.named_parameters()}
+
+
+def thaw(folder: Path) -> None:
+    """Print whether a backbone that is frozen for an epoch moved and is the same in both."""
+    module = make_module()
+    start = state(module.student.backbone)
+    callbacks = (FreezeBackbone(epochs=1),)
+    trainer = make_trainer(folder, epochs=2, callbacks=callbacks, devices=2, strategy="ddp")
+    trainer.fit(module, make_data(train_images=16))
+    assert trainer.world_size == 2
+    parameters = dict(module.student.backbone.named_parameters())
+    both = trainer.strategy.all_gather(torch.cat([p.flatten() for p in parameters.values()]))
+    moved = any(not torch.equal(start[name], p) for name, p in parameters.items())
+    print(f"rank {trainer.global_rank} moved {moved} equal {torch.equal(both[0], both[1])}")
 
 
 if __name__ == "__main__":
@@ -75,4 +92,5 @@ if __name__ == "__main__":
     if trainer.is_global_zero:
         saved = {"gradients": gradients.seen, "logged": logged}
         torch.save(saved, folder / f"{processes}.pt")
-    print(f"rank {trainer.global_rank} of {trainer.world_size} done")
+    if processes > 1:
+        thaw(folder)

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src"
 # From the ground up; a package imports from those before it and from itself.
@@ -72,6 +74,7 @@ def test_packages_import_downwards() -> None:
     assert sum(map(len, ARROWS.values())) > 300  # the reading itself works
 
 
+@pytest.mark.slow
 def test_the_library_loads_no_framework() -> None:
     code = """
 import sys, timm

@@ -5,11 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import logging
-import os
 import pickle
 import re
-import runpy
 import shlex
 import struct
 import subprocess
@@ -24,7 +21,6 @@ from typing import Any, NamedTuple
 import pytest
 import timm
 import torch
-from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 from safetensors.torch import save
 
@@ -32,8 +28,8 @@ from src import create_student, load_weights, sparsify
 from src.config import compose_config, instantiate
 from src.modules.backbones import SparseBackbone
 from src.shell.program import one_sentence_errors
+from tests.helpers import ROOT, one_process, run
 
-ROOT = Path(__file__).parents[1]
 # Before the case's own words: the smallest network, few steps, nothing that takes time.
 SMALL = (
     "trainer=cpu trainer.max_epochs=2 +trainer.limit_train_batches=2 "
@@ -820,43 +816,6 @@ def write_photos(root: Path) -> Path:
             for letter in "abcd":
                 Image.effect_noise((48, 40), 40 + shade).save(folder / f"{letter}.JPEG")
     return root
-
-
-class one_process:
-    """What an entry point changes for its whole process is put back."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def __enter__(self) -> None:
-        self.argv, self.cwd, self.environment = sys.argv, Path.cwd(), dict(os.environ)
-        root = logging.getLogger()
-        self.handlers, self.level = root.handlers[:], root.level
-        os.chdir(self.folder)
-
-    def __exit__(self, *error: object) -> None:
-        GlobalHydra.instance().clear()
-        sys.argv = self.argv
-        os.chdir(self.cwd)
-        os.environ.clear()
-        os.environ.update(self.environment)
-        root = logging.getLogger()
-        for handler in set(root.handlers) - set(self.handlers):
-            handler.close()
-        root.handlers[:] = self.handlers
-        root.setLevel(self.level)
-        logging.getLogger("src").handlers.clear()
-        torch.set_float32_matmul_precision("highest")
-
-
-def run(command: list[object]) -> int:
-    """Run an entry point as `python` would, in this process; its exit code."""
-    sys.argv = [str(word) for word in command]
-    try:
-        runpy.run_path(sys.argv[0], run_name="__main__")
-    except SystemExit as left:
-        return int(left.code or 0)
-    return 0
 
 
 def words(call: str, files: dict[str, Path]) -> list[object]:

@@ -10,7 +10,7 @@ from src.bench import __main__ as inference
 from src.bench import data, steps, training
 from src.errors import InputError
 from src.measure import throughput
-from src.measure.throughput import Speed
+from src.measure.throughput import Speed, take_turns
 from src.modules.teacher import Teacher
 
 pytestmark = pytest.mark.slow
@@ -62,7 +62,7 @@ def test_what_one_call_leaves_behind_does_not_count_for_the_next(monkeypatch):
         before[0] = name
 
     monkeypatch.setattr(throughput, "timer", lambda: clock[0])
-    times = throughput.take_turns({name: partial(call, name) for name in "ab"}, repeats=3)
+    times = take_turns({name: partial(call, name) for name in "ab"}, repeats=3)
     assert times == {"a": (1.0,) * 3, "b": (1.0,) * 3}
 
 

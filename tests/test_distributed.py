@@ -46,30 +46,29 @@ def run_script(*arguments: str) -> str:
     return result.stdout
 
 
-def test_a_thawed_backbone_is_synchronized(tmp_path):
-    output = run_script("tests/processes_freeze.py", str(tmp_path))
-    for rank in (0, 1):
-        assert f"rank {rank} moved True equal True" in output
-
-
 @pytest.fixture(scope="module")
-def one_and_two(tmp_path_factory):
-    """What one process and two make of the same batch and the same 1,001 images."""
+def processes(tmp_path_factory):
+    """What one process and two make of the same batch and the same images, and what two print."""
     folder = tmp_path_factory.mktemp("processes")
-    for processes in ("1", "2"):
-        run_script("tests/processes_agree.py", processes, str(folder))
-    return [torch.load(folder / f"{processes}.pt") for processes in (1, 2)]
+    for number in ("1", "2"):
+        printed = run_script("tests/processes_agree.py", number, str(folder))
+    return [torch.load(folder / f"{number}.pt") for number in (1, 2)], printed
 
 
-def test_gradients_are_those_of_one_process(one_and_two):
-    one, two = (seen["gradients"] for seen in one_and_two)
+def test_a_thawed_backbone_is_synchronized(processes):
+    for rank in (0, 1):
+        assert f"rank {rank} moved True equal True" in processes[1]
+
+
+def test_gradients_are_those_of_one_process(processes):
+    one, two = (seen["gradients"] for seen in processes[0])
     assert one.keys() == two.keys()
     for name, gradient in one.items():
         assert (gradient - two[name]).abs().max() <= 1e-5 * gradient.abs().max(), name
 
 
-def test_metrics_are_those_of_one_process(one_and_two):
-    one, two = (seen["logged"] for seen in one_and_two)
+def test_metrics_are_those_of_one_process(processes):
+    one, two = (seen["logged"] for seen in processes[0])
     assert one.keys() == two.keys()
     for name in ("val/acc1", "val/acc5"):
         assert one[name] == two[name]

@@ -13,13 +13,13 @@ from hydra.core.global_hydra import GlobalHydra
 from src.errors import InputError
 from src.export.graph import Deployed, export, largest_difference, load
 from src.modules.backbones import SparseBackbone
-from tests.combinations import make_student, shaken, students_of
+from tests.combinations import covering, make_student, shaken
 from tests.helpers import ROOT
 
 pytestmark = pytest.mark.slow
 
 CASES = [
-    *(("vit", method, ".onnx") for method in students_of("vit") if method != "dense"),
+    *(("vit", method, ".onnx") for method in covering("vit") if method != "dense"),
     ("vit", "dynamicvit", ".pt2"),
     ("lvvit", "dynamicvit", ".onnx"),
     ("swin", "asymmetric", ".onnx"),

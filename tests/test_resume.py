@@ -25,7 +25,7 @@ from src.datamodules.digits import Digits
 from src.datamodules.resumable import drawn_from, seed_all
 from src.loggers.wandb import ContinuedWandbLogger
 from src.shell.program import sentences_of
-from tests.helpers import ROOT
+from tests.helpers import ROOT, one_process, run
 
 NETWORK = {"network": "vit_micro_patch8_80", "image_size": 80}
 MIXUP = {"mixup_alpha": 0.8, "cutmix_alpha": 1.0, "label_smoothing": 0.1}
@@ -156,12 +156,16 @@ def test_each_epoch_has_its_own_order_and_every_image(photographs):
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(10))
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen:
-    command = [sys.executable, "train.py", "debug=smoke", "trainer.max_epochs=3"]
+def command_line(folder: Path, *arguments: str) -> list[str]:
+    command = ["train.py", "debug=smoke", "trainer.max_epochs=3"]
     small = ["callbacks.throughput=null", "callbacks.token_maps=null", "callbacks.progress=null"]
     steps = ["callbacks.recent.minutes=null", "callbacks.recent.steps=1"]
+    return [*command, *small, *steps, f"hydra.run.dir={folder}", *arguments]
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen:
     return subprocess.Popen(
-        [*command, *small, *steps, f"hydra.run.dir={folder}", *arguments],
+        [sys.executable, *command_line(folder, *arguments)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -195,9 +199,8 @@ def logged(folder: Path) -> list[dict]:
 @pytest.mark.slow
 def test_a_process_that_is_stopped_and_one_that_is_killed_go_on(tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    process = start(whole, "ckpt_path=last")  # there is none: starts afresh
-    process.communicate(timeout=300)
-    assert process.returncode == 0
+    with one_process(ROOT):
+        assert run(command_line(whole, "ckpt_path=last")) == 0  # there is none: starts afresh
 
     process = start(parts)
     recent = parts / "checkpoints" / "recent.ckpt"
@@ -250,6 +253,7 @@ def test_a_full_disk_leaves_the_older_file_whole(tmp_path, full_disk):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.slow
 def test_the_same_wandb_run_goes_on(tmp_path):
     def logger(continues: str | None) -> ContinuedWandbLogger:
         return ContinuedWandbLogger(

@@ -28,7 +28,7 @@ from src.shell.stopping import (
     stop_wins,
     take_over,
 )
-from tests.helpers import ROOT
+from tests.helpers import ROOT, one_process, run
 
 TRAIN = (
     "debug=smoke trainer.max_epochs=3 callbacks.throughput=null callbacks.token_maps=null "
@@ -77,13 +77,9 @@ def test_ctrl_c_in_a_training_saves_and_the_rest_is_as_if_it_had_not_been(tmp_pa
     assert "Traceback" not in told
     assert f"Stopped by Ctrl-C. Go on: the same command with {how_to_resume(parts)}" in told
 
-    ran = [
-        start("train.py", *TRAIN.split(), *words)
-        for words in (shlex.split(how_to_resume(parts)), [f"hydra.run.dir={whole}"])
-    ]
-    for process in ran:
-        _, told = process.communicate(timeout=300)
-        assert process.returncode == 0, told
+    for words in (shlex.split(how_to_resume(parts)), [f"hydra.run.dir={whole}"]):
+        with one_process(ROOT):
+            assert run(["train.py", *TRAIN.split(), "callbacks.progress=null", *words]) == 0
     wanted, found = (
         torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
         for folder in (whole, parts)

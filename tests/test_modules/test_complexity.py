@@ -55,7 +55,9 @@ def test_agrees_with_released_table(name):
     assert count_gmacs(student.backbone, 224) == pytest.approx(dense, rel=0.01)
     ratios = geometric if isinstance(student.method, TokenReduction) else arithmetic
     before = dense
-    for rho, gmacs in by_rho.items():
+    smallest = name in ("deit_256", "lvvit_s", "convnext_t", "swin_t")
+    for rho in by_rho if smallest else (0.7, 0.5):  # of larger ones docs/zoo.py counts some, too
+        gmacs = by_rho[rho]
         student.method.schedule = ratios(rho, student.method.schedule.locations)
         counted = count_gmacs(student, 224)
         assert counted == pytest.approx(gmacs, rel=0.01), rho

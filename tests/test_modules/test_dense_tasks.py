@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from itertools import product
 from pathlib import Path
@@ -33,8 +32,8 @@ from src.modules.heads.base import EveryPosition
 from src.modules.heads.pyramid import STRIDES, Pyramid
 from src.modules.losses import PixelClassification, PixelDistillation, TeacherOutput
 from src.runs.cost import whole_cost
-from tests.helpers import ROOT
-from tests.test_bad_inputs import one_process, run, sentence_in
+from tests.helpers import ROOT, one_process, run
+from tests.test_bad_inputs import sentence_in
 from tests.test_configs import learns_by_summaries, names, suits
 
 pytestmark = pytest.mark.slow
@@ -341,21 +340,17 @@ def test_what_does_not_go_together_is_told(
 def test_command_line(tmp_path: Path) -> None:
     """The task alone brings its data, loss, head and monitor; a checkpoint brings them to eval."""
 
-    def run(*words: str) -> str:
-        command = [sys.executable, *words, "callbacks.progress=null", "throughput_batch=1"]
-        result = subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
-        )
-        assert result.returncode == 0, result.stderr
-        return result.stdout
+    def run_script(*words: str) -> None:
+        with one_process(ROOT):
+            assert run([*words, "callbacks.progress=null", "throughput_batch=1"]) == 0
 
     task, train, test = "task=segmentation", tmp_path / "train", tmp_path / "eval"
-    run("train.py", task, "backbone=swin_micro", "debug=smoke", f"hydra.run.dir={train}")
+    run_script("train.py", task, "backbone=swin_micro", "debug=smoke", f"hydra.run.dir={train}")
     with (train / "csv" / "metrics.csv").open() as file:
         header = file.readline()
     assert {"val/miou", "complexity/whole_gmacs"} <= set(header.strip().split(","))
     best = train / "checkpoints" / "best.ckpt"
-    run("eval.py", f"ckpt_path={best}", "rho=0.9,0.5", "-m", f"hydra.sweep.dir={test}")
+    run_script("eval.py", f"ckpt_path={best}", "rho=0.9,0.5", "-m", f"hydra.sweep.dir={test}")
     rows = [json.loads(path.read_text()) for path in sorted(test.glob("*/result.json"))]
     assert [row["rho"] for row in rows] == [0.5, 0.9]
     assert rows[0]["whole_gmacs"] < rows[1]["whole_gmacs"]

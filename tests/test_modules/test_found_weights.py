@@ -2,6 +2,7 @@
 
 import datetime
 import logging
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -46,20 +47,22 @@ def assert_same(weights, wanted):
         assert torch.equal(weights[key], value), key
 
 
-@pytest.mark.parametrize("outer", ["state_dict", "model", "net", None])
+PREFIXES = (
+    "_orig_mod.",
+    "module._orig_mod.",
+    "_orig_mod.module.",
+    "net.",
+    "model.backbone.",
+    "encoder.",
+    "student.backbone.",
+    "student._orig_mod.backbone.",
+    "model.module.vit.",
+)
+
+
+# A key around the weights and a prefix of their names are found one after the other: each once.
 @pytest.mark.parametrize(
-    "prefix",
-    [
-        "_orig_mod.",
-        "module._orig_mod.",
-        "_orig_mod.module.",
-        "net.",
-        "model.backbone.",
-        "encoder.",
-        "student.backbone.",
-        "student._orig_mod.backbone.",
-        "model.module.vit.",
-    ],
+    ("prefix", "outer"), zip(PREFIXES, cycle(["state_dict", "model", "net", None]), strict=False)
 )
 def test_names_within_others(prefix, outer, raw, tmp_path):
     weights = named(prefix, raw) | {"criterion.weight": torch.zeros(3)}
@@ -167,9 +170,15 @@ HARMLESS = {
 }
 
 
-@pytest.mark.parametrize("old", [False, True])
-@pytest.mark.parametrize("protocol", [2, 4])
-@pytest.mark.parametrize("name", HARMLESS)
+# Every two of a value, a protocol and a format of files occur together, not every three.
+@pytest.mark.parametrize(
+    ("name", "protocol", "old"),
+    [
+        (name, protocol, (number + protocol // 2) % 2 == 0)
+        for number, name in enumerate(HARMLESS)
+        for protocol in (2, 4)
+    ],
+)
 def test_harmless_values_beside_the_weights(name, protocol, old, raw, tmp_path):
     content = {"before": HARMLESS[name], "model": raw, "after": [HARMLESS[name]] * 2}
     how = {"pickle_protocol": protocol, "_use_new_zipfile_serialization": not old}

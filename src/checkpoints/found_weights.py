@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from ..errors import InputError
-from .plain_pickle import Unplain
+from .plain_values import UnreadTensor
 
 # Under these keys trainers keep a network's weights, best first.
 _CONTAINERS = ("state_dict", "model", "module")
@@ -126,7 +126,7 @@ def _tensors(content: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in content.items()
-        if isinstance(key, str) and isinstance(value, (Tensor, Unplain))
+        if isinstance(key, str) and isinstance(value, (Tensor, UnreadTensor))
     }
 
 
@@ -167,7 +167,7 @@ def _method(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def _check_plain(tensors: Mapping[str, Any], path: str | Path) -> None:
     """Every tensor must have been made: none larger than its file or without plain values."""
     for name, value in tensors.items():
-        if isinstance(value, Unplain):
+        if isinstance(value, UnreadTensor):
             raise InputError(
                 f"{path} is refused because it holds {name} {value.reason}: give the dense weights."
             )

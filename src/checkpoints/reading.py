@@ -22,7 +22,8 @@ from safetensors.torch import load_file
 
 from ..errors import InputError
 from .archives import check_archive
-from .plain_pickle import MAGIC, PlainUnpickler, Refusal, Storage
+from .plain_pickle import MAGIC, PlainUnpickler
+from .plain_values import Refusal, StorageKind
 
 _MOST_PICKLED = 16 * 2**20  # bytes of names and values beside the tensors; ours have under one MB
 _MOST_HEADER = 2 * 2**20  # bytes that say what a .safetensors file holds
@@ -32,8 +33,8 @@ _CHUNK = 2**20
 def read_file(path: str | Path) -> dict[str, Any]:
     """Read a checkpoint as tensors and plain values, in no more memory than about its own size.
 
-    What the file is shows in its content, whatever its name. Objects of known harmless
-    libraries (NumPy, OmegaConf, paths, dates) are read as an `Opaque` each, without their content.
+    The content tells its format, not the name. Objects of known harmless libraries (NumPy,
+    OmegaConf, paths, dates) are read as an `UnreadObject` each, without their content.
 
     Args:
         path: A `.safetensors` file, or one written by `torch.save` (`.pth`, `.pt`, `.ckpt`, ...).
@@ -96,7 +97,7 @@ def _from_archive(path: Path, file: IO[bytes]) -> Any:
         order = archive.read(f"{name}/byteorder") if f"{name}/byteorder" in sizes else b"little"
         read: dict[str, torch.UntypedStorage] = {}
 
-        def storage(kind: Storage, key: str, count: int) -> torch.UntypedStorage:
+        def storage(kind: StorageKind, key: str, count: int) -> torch.UntypedStorage:
             declared, part = count * kind.itemsize, f"{name}/data/{key}"
             if sizes.get(part) != declared:
                 raise Refusal(
@@ -117,9 +118,9 @@ def _from_archive(path: Path, file: IO[bytes]) -> Any:
 def _from_older_format(path: Path, file: IO[bytes]) -> Any:
     """Five pickles (magic, protocol, system, content, keys), then the storages in keys' order."""
     size = path.stat().st_size
-    storages: dict[str, tuple[Storage, int, torch.UntypedStorage]] = {}
+    storages: dict[str, tuple[StorageKind, int, torch.UntypedStorage]] = {}
 
-    def storage(kind: Storage, key: str, count: int) -> torch.UntypedStorage:
+    def storage(kind: StorageKind, key: str, count: int) -> torch.UntypedStorage:
         if key not in storages:
             whole = count * kind.itemsize + sum(made.nbytes() for _, _, made in storages.values())
             if whole > size:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .plain_pickle import Opaque, Unplain
+from .plain_values import UnreadObject, UnreadTensor
 
 _BY_LIGHTNING = {
     "pytorch-lightning_version": str,
@@ -95,10 +95,10 @@ def _counted(value: Any) -> int:
 
 def _has_opaque(value: Any) -> bool:
     if isinstance(value, Mapping):
-        return any(isinstance(key, Opaque) or _has_opaque(one) for key, one in value.items())
+        return any(isinstance(key, UnreadObject) or _has_opaque(one) for key, one in value.items())
     if isinstance(value, (list, tuple, set, frozenset)):
         return any(map(_has_opaque, value))
-    return isinstance(value, (Opaque, Unplain))
+    return isinstance(value, (UnreadObject, UnreadTensor))
 
 
 def _check_schedules(states: list[Any], path: str | Path) -> None:

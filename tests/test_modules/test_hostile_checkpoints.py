@@ -17,7 +17,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from src.checkpoints.checkpoint import Checkpoint
-from src.checkpoints.plain_pickle import Unplain
+from src.checkpoints.plain_values import UnreadTensor
 from src.checkpoints.reading import read_file
 from src.config import CONF
 from src.errors import InputError
@@ -256,7 +256,7 @@ def test_a_hostile_file_is_refused_or_read_rightly(name, tmp_path, monkeypatch):
     came = outcome(HOSTILE[name], tmp_path / "file.ckpt")
     assert not (tmp_path / "marker").exists()
     if name in REFUSED:
-        assert isinstance(came, str) or isinstance(came["w"], Unplain), came
+        assert isinstance(came, str) or isinstance(came["w"], UnreadTensor), came
     elif not isinstance(came, str):
         assert all(torch.equal(came[key], WEIGHTS[key]) for key in WEIGHTS)
 

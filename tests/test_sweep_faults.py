@@ -16,7 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from src.checkpoints.checkpoint import Checkpoint
 from src.errors import InputError
 from src.loggers.wandb import ContinuedWandbLogger
-from src.reports.pareto import columns_of, read_rows, write_report
+from src.reports.cells import columns_of, read_rows
+from src.reports.pareto import write_report
 from src.reports.rows import label_of, metric_of, read_row
 from src.runs import cell
 from src.runs import folders as name
@@ -226,9 +227,7 @@ def test_a_stopped_training_goes_on_under_its_settings(
     assert asked == ["last" if goes_on else None]
 
 
-def test_checkpoints_of_a_sweep_must_agree(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_checkpoints_of_a_sweep_must_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = tmp_path / "a", tmp_path / "b"
     a.touch()
     b.touch()

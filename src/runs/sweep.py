@@ -24,7 +24,8 @@ class SweepReport(Callback):
 
 
 def _report(config: DictConfig) -> None:
-    from ..reports.pareto import read_rows, write_report
+    from ..reports.cells import read_rows
+    from ..reports.pareto import write_report
     from ..reports.rows import FAILURE
 
     folder = Path(config.hydra.sweep.dir)

@@ -29,7 +29,8 @@ def _report(config: DictConfig) -> None:
     from ..reports.rows import FAILURE
 
     folder = Path(config.hydra.sweep.dir)
-    report = write_report(folder)
+    title = config.get("title")
+    report = write_report(folder, None if title is None else str(title))
     if report:
         print(f"Report: {report}")
         if "wandb" in (config.get("logger") or {}):

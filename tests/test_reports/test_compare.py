@@ -46,6 +46,9 @@ def test_p_is_that_of_scipy() -> None:
 def test_the_interval_is_newcombes() -> None:
     # Newcombe 1998, Statistics in Medicine 17, table II: method 10 of 36, 12, 2, 0.
     assert Comparison(36, 12, 2, 0).interval == pytest.approx((5.69, 34.04), abs=0.005)
+    # Wilson's of 16 and 11 of 20 are 0.5840 to 0.9193 and 0.3421 to 0.7418; outcomes that agree
+    # count for less by 20 / 2: phi = (10 * 3 - 6 * 1 - 10) / sqrt(16 * 4 * 11 * 9) = 0.1759.
+    assert Comparison(10, 6, 1, 3).interval == pytest.approx((-1.24, 47.08), abs=0.005)
     low, high = Comparison(50, 0, 0, 0).interval
     assert low < 0 < high
 

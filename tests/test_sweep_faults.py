@@ -226,9 +226,7 @@ def test_a_stopped_training_goes_on_under_its_settings(
     assert asked == ["last" if goes_on else None]
 
 
-def test_checkpoints_of_a_sweep_must_agree(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_checkpoints_of_a_sweep_must_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = tmp_path / "a", tmp_path / "b"
     a.touch()
     b.touch()

@@ -6,13 +6,14 @@ from typing import Any
 
 import lightning as L
 
-from ..checkpoints.checkpoint import CLASS_NAMES, RUN
+from ..checkpoints.checkpoint import CLASS_NAMES, PREPROCESSING, RUN
 
 
 class RunRecord(L.Callback):
     """Stores the run's configuration, with its interpolations, in every checkpoint as `run`.
 
-    And the name of each output's class as `class_names`, so that data is matched by names.
+    And the name of each output's class as `class_names`, so that data is matched by names, and how
+    evaluation prepares images as `preprocessing`.
     """
 
     def __init__(self, config: dict[str, Any], choices: dict[str, str]) -> None:
@@ -30,6 +31,8 @@ class RunRecord(L.Callback):
         """Add the record, and what the outputs stand for where the data says it."""
         checkpoint[RUN] = self.record
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        names = data.class_names if data is not None else None
-        if names is not None:
-            checkpoint[CLASS_NAMES] = list(names)
+        if data is None:
+            return
+        checkpoint[PREPROCESSING] = data.preprocessing.as_dict()
+        if data.class_names is not None:
+            checkpoint[CLASS_NAMES] = list(data.class_names)

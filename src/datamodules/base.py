@@ -18,6 +18,7 @@ from ..errors import InputError, one_sentence, some
 from ..ranges import Number
 from ..shell.stopping import follow_parent_alone
 from .normalization import Normalization
+from .preprocessing import Preprocessing
 from .resumable import EpochDraws, EpochSampler, ResumableLoader, ShareSampler, drawn_from, seed_all
 
 
@@ -97,6 +98,11 @@ class ImageDataModule(L.LightningDataModule, ABC):
     def normalization(self) -> Normalization:
         """By what images are normalized."""
         return Normalization(tuple(self.input_config["mean"]), tuple(self.input_config["std"]))
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How validation images are prepared."""
+        return Preprocessing.of(self.input_config)
 
     @property
     @abstractmethod

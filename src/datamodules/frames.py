@@ -15,11 +15,13 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
+from typing_extensions import override
 
 from ..errors import InputError
 from . import decoding
 from .base import ImageDataModule
 from .decoding import decode_rgb, reason
+from .preprocessing import FRAME, Preprocessing
 from .targets import Target, collate
 
 JITTER = (0.5, 2.0)  # of the scale at which the whole photograph fills the frame, in training
@@ -95,6 +97,11 @@ class Frames(Dataset[tuple[Tensor, Target]]):
 
 class FramedImages(ImageDataModule):
     """What data modules of photographs with targets share: a batch is images and their targets."""
+
+    @property
+    @override
+    def preprocessing(self) -> Preprocessing:
+        return Preprocessing.of({**self.input_config, "interpolation": "bilinear"}, FRAME)
 
 
 def open_rgb(path: Path, size: tuple[int, int] | None = None) -> Image.Image:

@@ -16,6 +16,7 @@ from ...errors import InputError
 from ...measure.complexity import count_gmacs
 from ..methods.base import Geometry, Method
 from ..methods.dense import Dense
+from ..saving.described import Described
 
 __all__ = ["Geometry", "Level", "SparseBackbone", "SparseOutput", "Step", "timm_names"]
 
@@ -104,7 +105,7 @@ class Level(NamedTuple):
     stride: int
 
 
-class SparseBackbone(nn.Module, ABC):
+class SparseBackbone(Described, ABC):
     """A student: `backbone` is pure timm, `method` holds all that is new.
 
     `networks` are the classes that a family walks, subclasses included unless another family names

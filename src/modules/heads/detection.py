@@ -64,6 +64,7 @@ class Neck(nn.Module):
 class DetectionHead(Head):
     """A detector of torchvision's; class 0 is the background."""
 
+    task = "detection"
     ranges = {
         "channels": Number(128, least=1, whole=True),
         "anchor": Number(4, above=0),

@@ -28,6 +28,7 @@ except ImportError as error:
 class SegmentationHead(Head):
     """A decoder to stride 4, a 1x1 convolution to classes, bilinear enlargement to the image."""
 
+    task = "segmentation"
     ranges = {
         "channels": Number(128, least=1, whole=True),
     }

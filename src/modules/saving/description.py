@@ -103,6 +103,8 @@ def _creates(found: Plain, network: nn.Module, size: tuple[int, int]) -> bool:
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         again = timm.create_model(str(found["name"]), num_classes=found["num_classes"], **options)
         own = copy.deepcopy(network).cpu().float().eval()
+        dtype = next(p.dtype for p in network.parameters() if p.is_floating_point())
+        again.to(dtype).float()  # rounds what it computes beside its weights as `network` did
         again.load_state_dict(own.state_dict())
         images = torch.rand(1, 3, *size)
         return torch.equal(own(images), again.eval()(images))

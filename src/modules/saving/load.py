@@ -101,6 +101,8 @@ def _of_package(settings: Mapping[str, object], kinds: tuple[type, ...]) -> dict
     kind = locate({"_target_": target}) if target.startswith(_PARTS) else None
     if not (isinstance(kind, type) and issubclass(kind, kinds)):
         raise InputError(f"{target[:80]!r} is no part of tokenthrift that such a file may name.")
+    if any(isinstance(value, list) for value in settings.values()):
+        raise InputError(f"{target} has a list among its settings, which no part takes.")
     return {
         key: _of_package(value, kinds) if isinstance(value, Mapping) else value
         for key, value in settings.items()

@@ -69,6 +69,6 @@ def test_a_plain_script_agrees_with_the_student(tmp_path: Path) -> None:
     assert (torch.tensor(found["logits"]) - logits).abs().max() < 1e-4
     assert found["best"] == [student.class_names[i] for i in logits.argmax(1).tolist()]
     assert found["shape"] == [["batch", 3, 80, 80], ["batch", 10]]
-    beside = json.loads(open(tmp_path / "student.json").read())
+    beside = json.loads((tmp_path / "student.json").read_text())
     assert beside == json.loads(json.dumps(describe(student, None, None)))
     assert beside["method"]["settings"]["_target_"] == "src.modules.methods.evit.EViT"

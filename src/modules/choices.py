@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from ..config import instantiate, locate, option
 from ..errors import InputError
@@ -14,11 +15,12 @@ from .schedules import KeepSchedule
 RATIOS = "(0.7, 0.49, 0.343)"
 _GIVEN = ("schedule", "geometry")  # to every method
 _PACKAGE = __name__.split(".")[0]
+Settings = Mapping[str, Any]  # as an option of `conf` has them
 # A method's settings as in `conf/method`, or whatever makes one of a schedule and a geometry.
-MethodLike = Mapping[str, object] | Callable[..., Method]
+MethodLike = Settings | Callable[..., Method]
 
 
-def choose_method(method: str | type[Method], options: Mapping[str, object]) -> MethodLike:
+def choose_method(method: str | type[Method], options: Settings) -> MethodLike:
     """Return the settings of a method of this package, or what makes one of another class.
 
     Raises:

@@ -15,15 +15,21 @@ from ..config import instantiate, option
 from ..errors import InputError
 from . import networks  # noqa: F401 - registers them with timm
 from .backbones import SparseBackbone, family_of
-from .choices import RATIOS, MethodLike, choose_method, choose_schedule, listed, schedule_name
+from .choices import (
+    RATIOS,
+    MethodLike,
+    Settings,
+    choose_method,
+    choose_schedule,
+    listed,
+    schedule_name,
+)
 from .methods.base import Method
 from .networks.create import build_network, own_classes, warn_of_margin
 from .schedules import KeepSchedule
 from .weights import load_weights
 
 log = logging.getLogger(__name__)
-
-Settings = Mapping[str, Any]  # as an option of `conf` has them
 
 
 def sparsify(

@@ -50,7 +50,9 @@ def build_network(
             with torch.device("meta"):
                 kind = type(timm.create_model(name, num_classes=num_classes, **options))
             options |= family_of_class(kind).any_size
-        network = timm.create_model(name, pretrained=pretrained, num_classes=num_classes, **options)
+        network: Any = timm.create_model(
+            name, pretrained=pretrained, num_classes=num_classes, **options
+        )
         _check_margin(network, name, options.get("img_size"))
         network.made_with = options
         return network

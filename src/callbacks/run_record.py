@@ -7,6 +7,7 @@ from typing import Any
 import lightning as L
 
 from ..checkpoints.checkpoint import CLASS_NAMES, PREPROCESSING, RUN
+from ..datamodules.base import ImageDataModule
 
 
 class RunRecord(L.Callback):
@@ -31,8 +32,8 @@ class RunRecord(L.Callback):
         """Add the record, and what the outputs stand for where the data says it."""
         checkpoint[RUN] = self.record
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        if data is None:
-            return
-        checkpoint[PREPROCESSING] = data.preprocessing.as_dict()
-        if data.class_names is not None:
-            checkpoint[CLASS_NAMES] = list(data.class_names)
+        names = data.class_names if data is not None else None
+        if names is not None:
+            checkpoint[CLASS_NAMES] = list(names)
+        if isinstance(data, ImageDataModule):
+            checkpoint[PREPROCESSING] = data.preprocessing.as_dict()

@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 from typing_extensions import override
 
+from ..datamodules.base import ImageDataModule
 from ..errors import InputError
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ class SavedStudent(L.Callback):
         if not trainer.is_global_zero or trainer.interrupted:
             return
         student, data = pl_module.student, trainer.datamodule  # type: ignore[attr-defined]
-        if data is not None:
+        if isinstance(data, ImageDataModule):
             student.class_names, student.preprocessing = data.class_names, data.preprocessing
         logged, names = trainer.callback_metrics, pl_module.validation_metrics()
         student.metrics = {

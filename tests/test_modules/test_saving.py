@@ -19,6 +19,7 @@ from src.errors import InputError
 from src.modules.backbones import SparseBackbone
 from src.modules.heads.base import WholeNetwork
 from src.modules.methods.tome import ToMe
+from src.modules.student import build_student
 from tests.combinations import CASES, NETWORKS, make_network, make_student, shaken, students_of
 
 HEADS = sorted(path.stem for path in (CONF / "head").glob("*.yaml"))
@@ -38,6 +39,7 @@ def logits(student: SparseBackbone, images: torch.Tensor) -> torch.Tensor:
     return student.predict(images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "method"), CASES)
 def test_the_loaded_student_computes_the_same_bit_for_bit(name, method, tmp_path):
     torch.manual_seed(0)
@@ -53,6 +55,7 @@ def test_the_loaded_student_computes_the_same_bit_for_bit(name, method, tmp_path
     assert again.preprocessing == student.preprocessing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["vit", "swin", "convnext"])
 @pytest.mark.parametrize("head", HEADS)
 def test_every_head_is_saved_with_its_student(head, backbone, tmp_path):
@@ -81,8 +84,6 @@ def with_head(head: str, backbone: str) -> WholeNetwork:
     settings |= {"image_size": 64}
     plan = {"_target_": "src.modules.schedules.geometric", "rho": 0.5, "locations": [1, 2]}
     method = option("method", "evit" if backbone == "vit" else "asymmetric")
-    from src.modules.student import build_student
-
     student = build_student(settings, method, plan, 0, any_size=True)
     made = option("head", head) | {"channels": 32}
     if "hidden" in made:

@@ -15,6 +15,7 @@ from ...errors import InputError
 from ...measure.complexity import count_gmacs
 from ..methods.base import Geometry, Method
 from ..methods.dense import Dense
+from ..saving.described import Described
 from .output import SparseOutput, Step
 from .timm_parts import Network
 
@@ -28,7 +29,7 @@ class Level(NamedTuple):
     stride: int
 
 
-class SparseBackbone(nn.Module, ABC):
+class SparseBackbone(Described, ABC):
     """Defines a student: `backbone` is pure timm, `method` holds all that is new.
 
     `networks` are the classes that a family walks, subclasses included unless another family names

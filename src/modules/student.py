@@ -168,6 +168,8 @@ def _with_weights(
     if stored and stored != num_classes:
         network.reset_classifier(num_classes)
         student.class_names = None
+    known = own_classes(backbone["network"]) if pretrained else num_classes
+    student.head_is_new = num_classes != (stored or 0 if checkpoint else known)
     if stored and stored != num_classes > 0:
         log.warning(f"{file} is for {stored} classes: the head for {num_classes} is new.")
     return student

@@ -35,7 +35,8 @@ class SparseBackbone(Described, ABC):
     `networks` are the classes that a family walks, subclasses included unless another family names
     them; a family has to name them in its own body. `example` is the name of such a network in
     timm; `natural_method` and `natural_schedule` name the papers' choice for it; `any_size` are
-    timm's options by which it takes images of any size.
+    timm's options by which it takes images of any size. `head_is_new` says whether the network has
+    weights but its classifier none that belong to them, so that there is nothing to distill in it.
     """
 
     networks: ClassVar[tuple[type[nn.Module], ...]]
@@ -45,6 +46,7 @@ class SparseBackbone(Described, ABC):
     natural_schedule: ClassVar[str]
     any_size: ClassVar[dict[str, bool]] = {}
     method: Method
+    head_is_new: bool = False
 
     def __init__(self, backbone: nn.Module, method: Method) -> None:
         """Take both as they are; neither is changed."""
@@ -119,6 +121,7 @@ class SparseBackbone(Described, ABC):
     def reset_classifier(self, num_classes: int) -> None:
         """Replace the classifier by a new one for `num_classes`; 0 removes it."""
         self._network.reset_classifier(num_classes)
+        self.head_is_new = num_classes > 0
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Return normed features `(B, N, C)` of the patches that are left of `images`."""

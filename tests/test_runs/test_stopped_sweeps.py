@@ -101,7 +101,7 @@ def test_an_unfinished_cell_goes_on_with_the_same_command(tmp_path, monkeypatch,
     with monkeypatch.context() as once:
         send_within(MOMENTS["a step's end"], signal.SIGTERM, False, once)
         assert sweep(tmp_path, "rho=0.5,0.7", *FEW) == 143
-    assert steps == [0]
+    assert steps in ([0], [0, 1])  # callbacks before the sender see the signal a step later
     assert "Stopped by SIGTERM. Go on: the same command again\n" in capfd.readouterr().err
     assert sweep(tmp_path, "rho=0.5,0.7", *FEW) == 0
     assert steps == [0, 1, 2, 3, 0, 1, 2, 3]

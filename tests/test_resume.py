@@ -158,7 +158,7 @@ def test_each_epoch_has_its_own_order_and_every_image(photographs):
 
 def command_line(folder: Path, *arguments: str) -> list[str]:
     command = ["train.py", "debug=smoke", "trainer.max_epochs=3"]
-    small = ["callbacks.throughput=null", "callbacks.token_maps=null", "callbacks.progress=null"]
+    small = ["callbacks.token_maps=null", "callbacks.progress=null"]
     steps = ["callbacks.recent.minutes=null", "callbacks.recent.steps=1"]
     return [*command, *small, *steps, f"hydra.run.dir={folder}", *arguments]
 

@@ -18,10 +18,24 @@ from .task_callback import TaskCallback
 class ThroughputLogger(TaskCallback):
     """Logs `throughput/train_images_per_s` each epoch and, once at the end, inference speed.
 
-    Training counts everything between the first and the last step of an epoch, loading included.
+    Training counts everything between the first and the last step of an epoch, loading included
+    and validation left out; of an epoch that is resumed, the steps since then.
     `throughput/images_per_s` is the student at inference on a batch like the validation's,
     `throughput/speedup` its ratio to the dense network, timed in turns.
     """
+
+    def __init__(self) -> None:
+        self._start: float | None = None  # seconds; None before the first step of an epoch
+        self._seconds = 0.0
+        self._images = 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
+        """Start anew in a run that is resumed within an epoch, which has no epoch start."""
+        self._start = None
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
+        """Start anew."""
+        self._start = None
 
     def on_train_batch_end(
         self,
@@ -31,16 +45,18 @@ class ThroughputLogger(TaskCallback):
         batch: Batch,
         batch_idx: int,
     ) -> None:
-        """Count images from the end of the epoch's first step on."""
-        if batch_idx == 0:
-            self._start, self._images = _now(pl_module.device), 0
-        else:
-            self._images += len(batch[0]) * trainer.world_size
+        """Count images and seconds from the end of the first step to the end of the last one."""
+        if self._start is None:
+            self._start, self._seconds, self._images = _now(pl_module.device), 0.0, 0
+            return
+        self._images += len(batch[0]) * trainer.world_size
+        if batch_idx + 1 >= trainer.num_training_batches:
+            self._seconds = _now(pl_module.device) - self._start
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
-        """Log the images a second of this epoch."""
-        if self._images:
-            rate = self._images / (_now(pl_module.device) - self._start)
+        """Log the images a second of this epoch, if it had two steps."""
+        if self._seconds:
+            rate = self._images / self._seconds
             pl_module.log("throughput/train_images_per_s", rate, rank_zero_only=True)
 
     @override

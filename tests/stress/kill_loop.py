@@ -35,7 +35,6 @@ TRAINING = [
     "callbacks.recent.steps=3",
     "callbacks.complexity=null",
     "callbacks.progress=null",
-    "callbacks.throughput=null",
     "callbacks.token_maps=null",
     "datamodule.batch_size=4",
     f"datamodule.train_images={4 * STEPS}",
@@ -93,12 +92,15 @@ class Run:
         return path.stat().st_mtime_ns if path.is_file() else 0
 
     def rows(self) -> list[dict[str, str]]:
-        """The csv's rows without empty cells."""
+        """The csv's rows without empty cells and measured speeds."""
         path = self.run / "csv" / "metrics.csv"
         if not path.is_file():
             return []
         with path.open(newline="") as file:
-            return [{k: v for k, v in row.items() if v} for row in csv.DictReader(file)]
+            return [
+                {k: v for k, v in row.items() if v and not k.startswith("throughput/")}
+                for row in csv.DictReader(file)
+            ]
 
     def step(self) -> int:
         return max((int(row["step"]) for row in self.rows() if "step" in row), default=-1)

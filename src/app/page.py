@@ -21,7 +21,7 @@ CSS = """
 .look figure img { display: block; width: 100%; aspect-ratio: 1; border-radius: 6px;
   image-rendering: pixelated; border: 1px solid var(--border-color-primary); }
 .look figcaption { margin-top: 4px; font-size: 13px; line-height: 1.35; }
-.look figcaption span, .look .note, .look .of { color: var(--body-text-color-subdued); }
+.look figcaption span, .look .note, .look .of { opacity: 0.75; }
 .look .numbers { display: grid; gap: 10px;
   grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); }
 .look .number { padding: 10px 14px; border-radius: 8px;

@@ -27,7 +27,7 @@ def image() -> Image.Image:
     return Image.fromarray(pixels.astype("uint8"))
 
 
-@pytest.mark.parametrize(("method", "rho"), [("attention_absorb", 0.5), ("evit", 0.8)])
+@pytest.mark.parametrize(("method", "rho"), [("attention_absorb", 0.5), ("attention", 0.8)])
 def test_a_finding(subject: Subject, image: Image.Image, method: str, rho: float) -> None:
     finding = look(subject, image, rho, method)
     student = subject.student(method)

@@ -18,7 +18,7 @@ FLOORS = (
     *("errors", "ranges", "files", "lightning_internals", "config", "shell", "checkpoints"),
     *("datamodules", "measure"),
     *("modules", "pictures", "loggers", "reports", "callbacks", "runs", "export", "bench"),
-    *("programs", "__main__"),
+    *("app", "programs", "__main__"),
 )
 
 

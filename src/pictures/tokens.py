@@ -36,16 +36,36 @@ def draw_token_maps(
         output: The student's, at inference.
         normalization: Of the images.
     """
-    pixels = normalization.undo(seen(images, output))
-    columns, titles = [pixels], ["input"]
+    columns = [normalization.undo(seen(images, output)), *survivors(images, output, normalization)]
+    titles = [
+        f"block {step.location}: {100 * step.shares().float().mean():.0f} %"
+        for step in output.steps
+    ]
+    return grid(columns, ["input", *titles])
+
+
+def survivors(
+    images: Tensor,
+    output: SparseOutput,
+    normalization: Normalization,
+) -> list[Tensor]:
+    """Return what each location leaves of the images, `(B, 3, S, S)` in 0..1.
+
+    Dropped patches are faded; patches that merged show their common color.
+
+    Args:
+        images: `(B, 3, S, S)`, normalized.
+        output: The student's, at inference.
+        normalization: Of the images.
+    """
+    pixels, left = normalization.undo(seen(images, output)), []
     for step in output.steps:
-        share = step.shares().to(pixels)
         shown = pixels
         if step.source is not None:
+            share = step.shares().to(pixels)
             shown = _merged(pixels, step.source.to(pixels.device), share)
-        columns.append(faded(shown, step.keep.to(pixels)))
-        titles.append(f"block {step.location}: {100 * share.float().mean():.0f} %")
-    return grid(columns, titles)
+        left.append(faded(shown, step.keep.to(pixels)))
+    return left
 
 
 def draw_disagreement(

@@ -17,7 +17,17 @@ SRC = ROOT / "src"
 FLOORS = (
     *("errors", "ranges", "files", "lightning_internals", "config", "shell", "checkpoints"),
     *("datamodules", "measure"),
-    *("modules", "pictures", "loggers", "reports", "callbacks", "runs", "export", "bench"),
+    *(
+        "modules",
+        "pictures",
+        "loggers",
+        "reports",
+        "predictions",
+        "callbacks",
+        "runs",
+        "export",
+        "bench",
+    ),
     *("programs", "__main__"),
 )
 

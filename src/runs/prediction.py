@@ -50,6 +50,7 @@ def run_prediction(config: DictConfig) -> None:
     _check(config)
     hydra = HydraConfig.get()
     photographs = find_photographs(config.images)
+    L.seed_everything(config.seed, workers=True, verbose=False)  # of weights that stay new
     predictor = open_predictor(config, hydra.overrides.task, hydra.runtime.choices["task"])
     path = predict(predictor, photographs)
     print(f"Written: {path}")

@@ -199,4 +199,6 @@ def test_prediction_equals_evaluation_and_names_what_it_cannot_read(digits, capf
         (row["image"], row["prediction"], row["confidence"]) for row in evaluated
     ]
     assert len(predicted) == 60
-    assert "1 of 61 photographs cannot be read and are left out: 0/bad.jpg" in capfd.readouterr().err
+    assert (
+        "1 of 61 photographs cannot be read and are left out: 0/bad.jpg" in capfd.readouterr().err
+    )

@@ -151,7 +151,7 @@ def test_tables_of_labels(tmp_path):
 def test_a_table_that_is_interrupted_leaves_the_older_one(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("older")
-    with pytest.raises(KeyboardInterrupt), LabelTable(path, Options()) as labels:
+    with pytest.raises(KeyboardInterrupt), LabelTable(path, Options()) as labels:  # noqa: PT012
         labels.write([Predicted("a.jpg", (8, 8), (8, 8))], student(torch.zeros(1, 2)))
         raise KeyboardInterrupt
     assert path.read_text() == "older"

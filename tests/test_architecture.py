@@ -17,8 +17,8 @@ SRC = ROOT / "src"
 FLOORS = (
     *("errors", "ranges", "files", "lightning_internals", "config", "shell", "checkpoints"),
     *("datamodules", "measure"),
-    *("modules", "pictures", "loggers", "reports", "callbacks", "runs", "export", "bench"),
-    *("app", "programs", "__main__"),
+    *("modules", "pictures", "loggers", "reports", "predictions", "callbacks", "runs", "export"),
+    *("bench", "app", "programs", "__main__"),
 )
 
 

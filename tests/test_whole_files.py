@@ -132,7 +132,9 @@ SHOWN += ["\\udcff.png"]
 
 def predict(writer: PredictionWriter, count: int) -> None:
     output = SimpleNamespace(logits=torch.eye(count))
-    writer.on_test_batch_end(None, None, {"output": output}, (None, torch.arange(count)), 0)  # type: ignore[arg-type]
+    writer.on_test_batch_end(
+        None, None, {"output": output}, (torch.zeros(count, 3, 1, 1), torch.arange(count)), 0
+    )  # type: ignore[arg-type]
 
 
 def test_names_in_predictions_are_names(tmp_path):

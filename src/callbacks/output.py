@@ -33,7 +33,19 @@ class EvaluationOutput(TaskCallback):
         """
 
 
-class LabelOutput(EvaluationOutput):
+class SingleProcessOutput(EvaluationOutput):
+    """Writes a file about all images in their order, from an evaluation in one process."""
+
+    def prepare(self, trainer: L.Trainer, module: SparseModule, data: ImageDataModule) -> None:
+        """Refuse more than one process."""
+        if trainer.world_size > 1:
+            raise InputError(
+                f"{self.setting}={self.path} is written by one process, and this evaluation has "
+                f"{trainer.world_size}: add trainer.devices=1."
+            )
+
+
+class LabelOutput(SingleProcessOutput):
     """Writes a file about images with one label each, from an evaluation in one process."""
 
     def prepare(self, trainer: L.Trainer, module: SparseModule, data: ImageDataModule) -> None:
@@ -44,8 +56,4 @@ class LabelOutput(EvaluationOutput):
                 f"{self.setting}={self.path} is for images with one label each, but this task "
                 f"learns from {needed}: leave it out."
             )
-        if trainer.world_size > 1:
-            raise InputError(
-                f"{self.setting}={self.path} is written by one process, and this evaluation has "
-                f"{trainer.world_size}: add trainer.devices=1."
-            )
+        super().prepare(trainer, module, data)

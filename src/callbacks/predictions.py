@@ -1,27 +1,26 @@
-"""Writes a line with the prediction for each evaluated image."""
+"""Writes the predictions of an evaluation."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
 
 import lightning as L
 from typing_extensions import override
 
 from ..datamodules.base import ImageDataModule
-from ..files import atomic_file, naming
 from ..modules.base import SparseModule
-from ..modules.heads.base import of_student
 from ..modules.step_results import Batch, EvaluationStep
-from ..reports.tables import TableWriter
-from .output import LabelOutput
+from ..predictions.base import Options, Predicted, Predictions, predictions_of
+from ..predictions.labels import EvaluatedLabels
+from .output import SingleProcessOutput
 
 
-class PredictionWriter(LabelOutput):
-    """Writes `image,label,prediction,confidence` for every image of a test, in its order.
+class PredictionWriter(SingleProcessOutput):
+    """Writes what the task predicts of every image of a test, in its order.
 
-    The file appears when the test has ended without an error; `TableWriter` says how the names of
-    images are written.
+    For images with one label each that is a csv file, `image,label,prediction,confidence`. It
+    appears when the test has ended without an error; `TableWriter` says how the names of images are
+    written.
     """
 
     setting = "predictions"
@@ -29,21 +28,25 @@ class PredictionWriter(LabelOutput):
     def __init__(self, path: str, names: Iterable[str] | None = None) -> None:
         """Write to `path`; `names` are those of the images, by default from the data."""
         super().__init__(path)
-        self._open = ExitStack()
         self.names: Iterator[str] | None = iter(names) if names else None
+        self._kind: type[Predictions] = EvaluatedLabels
+        self._options = Options()
+        self._size: Callable[[int], tuple[int, int] | None] = lambda number: None
+        self._written: Predictions = self._kind(self.path, self._options)
 
     @override
     def prepare(self, trainer: L.Trainer, module: SparseModule, data: ImageDataModule) -> None:
         super().prepare(trainer, module, data)
         names = data.val_filenames()
         self.names = iter(names) if names else None
+        self._kind = predictions_of(module).of_evaluation()
+        self._options = Options(data.class_names)
+        self._size = data.val_size
 
     @override
     def on_test_start(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
-        partial = self._open.enter_context(atomic_file(self.path))
-        file = self._open.enter_context(partial.open("w", newline="", encoding="utf-8"))
-        self._table = TableWriter(file)
-        self._table.write(["image", "label", "prediction", "confidence"])
+        self._written = self._kind(self.path, self._options)
+        self._written.__enter__()
         self._count = 0
 
     @override
@@ -56,21 +59,30 @@ class PredictionWriter(LabelOutput):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        confidence, prediction = of_student(outputs["output"]).logits.float().softmax(-1).max(-1)
-        rows = zip(batch[1].tolist(), prediction.tolist(), confidence.tolist(), strict=True)
-        for label, predicted, sure in rows:
-            name = self._count if self.names is None else next(self.names)
-            with naming(self.path):
-                self._table.write([name, label, predicted, f"{sure:.4f}"])
-            self._count += 1
+        images, target = batch
+        frame = images.shape[-2], images.shape[-1]
+        numbers = range(self._count, self._count + len(images))
+        self._written.write(
+            [
+                Predicted(
+                    str(number) if self.names is None else next(self.names),
+                    self._size(number) or frame[::-1],
+                    frame,
+                )
+                for number in numbers
+            ],
+            outputs["output"],
+            target,
+        )
+        self._count += len(images)
 
     @override
     def on_test_end(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
-        self._open.close()
+        self._written.__exit__(None, None, None)
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: SparseModule, exception: BaseException
     ) -> None:
         """Discard the unfinished file, so that an earlier one stays."""
         leave = SystemExit()  # no fault of the file, which would name it
-        self._open.__exit__(SystemExit, leave, None)
+        self._written.__exit__(SystemExit, leave, None)

@@ -36,6 +36,10 @@ class StopAtSignal(L.Callback):
         """End at once at any signal of a test, which has nothing to save."""
         take_over(end)
 
+    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """End at once at any signal of a prediction, as of a test."""
+        take_over(end)
+
     def on_train_batch_end(
         self,
         trainer: L.Trainer,

@@ -148,6 +148,13 @@ class ImageDataModule(L.LightningDataModule, ABC):
         """Return the validation images' files in their order; None where they have none."""
         return None
 
+    def val_size(self, index: int) -> tuple[int, int] | None:
+        """Return the width and height in pixels of a validation image's file, as it is framed.
+
+        None where it is not framed: it has the size of the network's input, or is cropped to it.
+        """
+        return None
+
     def class_name(self, label: int) -> str:
         """Return what to call a class in a picture."""
         return self.class_names[label] if self.class_names else str(label)

@@ -154,6 +154,11 @@ class Coco(FramedImages):
     def val_filenames(self) -> list[str]:
         return [one.file_name for one in self._val_annotations.images]
 
+    @override
+    def val_size(self, index: int) -> tuple[int, int]:
+        listed = self._val_annotations.images[index]
+        return listed.width, listed.height
+
     def _frames(self, *, training: bool) -> BoxedFrames:
         annotations = self._train_annotations if training else self._val_annotations
         return BoxedFrames(self._files(training), annotations, self.input_config, training=training)

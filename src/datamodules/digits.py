@@ -7,6 +7,7 @@ fragments of other digits (as in the cluttered MNIST of Mnih et al., arXiv:1406.
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import replace
 from functools import cache
 from typing import ClassVar, NamedTuple
 
@@ -23,6 +24,7 @@ from typing_extensions import Unpack, override
 from ..errors import InputError
 from ..ranges import Number
 from .mixing import MixingDataModule, MixingSettings
+from .preprocessing import Preprocessing
 from .targets import Sample
 
 Array = npt.NDArray[np.float32]
@@ -180,6 +182,11 @@ class Digits(MixingDataModule):
     @override
     def class_names(self) -> tuple[str, ...] | None:
         return tuple(map(str, range(10)))
+
+    @property
+    @override
+    def preprocessing(self) -> Preprocessing:
+        return replace(super().preprocessing, crop_pct=1.0)  # a scene is seen to its borders
 
     def check(self, stage: str = "fit", processes: int = 1) -> None:
         """Check that there are enough scenes for each process.

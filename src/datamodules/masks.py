@@ -135,6 +135,11 @@ class Masks(FramedImages):
         pairs = self._pairs(training=False)
         return [image.relative_to(folder).as_posix() for image, _ in pairs]
 
+    @override
+    def val_size(self, index: int) -> tuple[int, int]:
+        with open_image(self._pairs(training=False)[index][1]) as mask:
+            return mask.size
+
     def _frames(self, *, training: bool) -> MaskedFrames:
         return MaskedFrames(
             self._pairs(training), self._values, self.input_config, training=training

@@ -5,11 +5,15 @@ The embedded data of segmentation and detection; nothing is downloaded.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from .digits import Digits, DrawnScenes, blend, enlarge, ink_on
+from .preprocessing import FRAME, Preprocessing
 from .targets import Target, collate
 
 DIGITS = (2, 5)  # in a scene, as far as there is room
@@ -98,3 +102,8 @@ class CrowdedDigits(Digits):
     def class_names(self) -> tuple[str, ...]:
         """Return the ground's name and the numerals."""
         return ("ground", *map(str, range(10)))
+
+    @property
+    @override
+    def preprocessing(self) -> Preprocessing:
+        return replace(super().preprocessing, interpolation="bilinear", crop_mode=FRAME)

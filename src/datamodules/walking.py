@@ -34,7 +34,7 @@ def class_folders(split: Path) -> list[str]:
     with os.scandir(split) as found:
         entries = [entry for entry in found if not entry.name.startswith(".")]
     folders = [entry.name for entry in entries if entry.is_dir()]
-    names = sorted((name for name in folders if not _ignored(name)), key=natural_key)
+    names = sorted((name for name in folders if not is_left_by_systems(name)), key=natural_key)
     if not names:
         raise InputError(
             f"{split} holds {len(entries)} files but no class folders: "
@@ -79,7 +79,7 @@ def _walk(folder: str, seen: dict[tuple[int, int], str], left_out: _LeftOut) -> 
         entries = list(found)
     for entry in entries:
         if entry.is_dir():
-            if _ignored(entry.name):
+            if is_left_by_systems(entry.name):
                 left_out.add_folder(entry.path)
             else:
                 yield from _walk(entry.path, seen, left_out)
@@ -104,7 +104,8 @@ def _identity(folder: str | Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _ignored(folder: str) -> bool:
+def is_left_by_systems(folder: str) -> bool:
+    """Tell by its name whether a folder is hidden, or left by a system or an editor."""
     return folder.startswith(".") or folder in _LEFT_BY_SYSTEMS
 
 

@@ -40,8 +40,9 @@ class SparseModule(L.LightningModule, ABC):
     """Trains and evaluates a student on one task: a subclass, with a file in `conf/task`.
 
     `target` names what the task learns from, one of a data module's `targets`; `target_words` says
-    what that is, where the name does not. `judged_by` is the metric by which reports compare
-    students. `natural_loss` is the option of `conf/loss` that has all of the task's terms.
+    what that is, where the name does not. `predictions` names the class that writes what the task
+    predicts, as a `_target_`; None if nothing does. `judged_by` is the metric by which reports
+    compare students. `natural_loss` is the option of `conf/loss` that has all of the task's terms.
 
     Validation and test log `val/<name>` and `test/<name>` for each of `metric_names`. All arguments
     but the checkpoint are plain, so that a checkpoint describes itself.
@@ -52,6 +53,7 @@ class SparseModule(L.LightningModule, ABC):
     target: ClassVar[str] = "label"
     target_words: ClassVar[dict[str, str]] = {"label": "a class for each image"}
     natural_loss: ClassVar[str] = "dynamicvit"
+    predictions: ClassVar[str | None] = None
 
     def __init__(
         self,

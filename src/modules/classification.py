@@ -29,6 +29,7 @@ class SparseClassifier(SparseModule):
     """
 
     judged_by = Metric("acc1", "top-1 (%)")
+    predictions = "src.predictions.labels.LabelTable"
 
     def __init__(self, *, num_classes: int, **parts: Any) -> None:
         """Build student, loss and metrics.

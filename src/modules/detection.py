@@ -29,6 +29,7 @@ class SparseDetector(DenseModule):
     target = "boxes"
     natural_loss = "detection"
     judged_by = Metric("box_ap", "box AP (%)")
+    predictions = "src.predictions.boxes.BoxLines"
     head: DetectionHead
 
     def __init__(self, *, num_classes: int, **parts: Any) -> None:

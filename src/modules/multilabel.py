@@ -35,6 +35,7 @@ class SparseMultilabelClassifier(SparseModule):
     target_words = TARGET_WORDS
     natural_loss = "multilabel"
     judged_by = Metric("map", "mAP (%)")
+    predictions = "src.predictions.label_sets.LabelSetTable"
 
     def __init__(self, *, num_classes: int, **parts: Any) -> None:
         """Build as the base does.

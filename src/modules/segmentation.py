@@ -29,6 +29,7 @@ class SparseSegmenter(DenseModule):
     target_words = {"mask": "a class for each pixel"}
     natural_loss = "segmentation"
     judged_by = Metric("miou", "mIoU (%)")
+    predictions = "src.predictions.masks.MaskFolder"
 
     def __init__(self, *, num_classes: int, **parts: Any) -> None:
         """Build student, head, loss and metrics; classes that do not occur are left out of means.

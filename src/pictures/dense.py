@@ -15,8 +15,8 @@ from ..datamodules.targets import IGNORED, Target
 from ..modules.heads.base import DenseOutput
 from .tokens import faded, grid
 
-_SHOWN = 0.3  # least score of a detection
-_TINT = 0.65  # of a class's color over the image
+SHOWN = 0.3  # least score of a detection
+TINT = 0.65  # of a class's color over the image
 
 
 def draw_dense(
@@ -64,11 +64,11 @@ def _tinted(pixels: Tensor, masks: Tensor) -> Tensor:
     colors = torch.tensor([color_of(label) for label in range(IGNORED + 1)]) / 255
     tint = colors[masks].permute(0, 3, 1, 2)
     known = (masks != IGNORED).unsqueeze(1)
-    return torch.where(known, pixels.lerp(tint, _TINT), pixels)
+    return torch.where(known, pixels.lerp(tint, TINT), pixels)
 
 
 def _boxed(image: Tensor, objects: Target) -> Tensor:
-    shown = objects["scores"] >= _SHOWN if "scores" in objects else objects["labels"] > 0
+    shown = objects["scores"] >= SHOWN if "scores" in objects else objects["labels"] > 0
     boxes, labels = (objects[name][shown].cpu() for name in ("boxes", "labels"))
     if not len(boxes):
         return image

@@ -10,7 +10,7 @@ import hydra
 from omegaconf import DictConfig
 
 from ..config import ASSETS, CONF, PACKAGE
-from ..shell.arguments import flags_first, for_hydra
+from ..shell.arguments import flags_first, for_hydra, with_path
 from ..shell.help import help_if_asked
 from ..shell.program import one_sentence_errors
 from ..shell.quiet import quiet_libraries
@@ -20,9 +20,9 @@ from .folders import name_run, name_sweep
 def start(program: str, main: Callable[[DictConfig], float | None], *defaults: str) -> None:
     """Run a Hydra application; bad input ends it with one sentence and exit code 2.
 
-    In this order: `--help` is answered; `eval` and `export` take the choices of the run behind
-    their checkpoint as defaults; the folders of runs and sweeps get their names; what was typed is
-    put into Hydra's grammar.
+    In this order: `--help` is answered; all programs but `train` take the choices of the run
+    behind their checkpoint as defaults; the folders of runs and sweeps get their names; what was
+    typed is put into Hydra's grammar.
 
     Args:
         program: The name of a file in `conf`, which is composed with the command line.
@@ -32,6 +32,8 @@ def start(program: str, main: Callable[[DictConfig], float | None], *defaults: s
     """
     with one_sentence_errors():
         arguments = [*defaults, *sys.argv[1:]]
+        if program == "predict":
+            arguments = with_path(arguments, "images")  # which are numbers to other programs
         help_if_asked(program, sys.modules[main.__module__].__doc__ or "", arguments)
         quiet_libraries()
         os.environ.setdefault("TOKENTHRIFT_PACKAGE", PACKAGE)

@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..modules.networks.create import build_network
 from ..shell.arguments import for_hydra, parsed, texts
 from .record_checks import check_local, check_sizes, check_values
+from .self_described import describes_itself
 
 # No loss: an evaluation takes none, so that one with a loss of your own asks for nothing more.
 _RECORDED = ("task", "backbone", "method", "schedule", "datamodule")
@@ -47,7 +48,7 @@ def add_recorded_choices(arguments: list[str]) -> list[str]:
         if override
     }
     paths = texts(given["ckpt_path"]) if "ckpt_path" in given else []
-    if not paths:
+    if not paths or any(map(describes_itself, paths)):
         return arguments
     all_choices = []
     for path in paths:  # one at a time: a sweep may name many

@@ -27,6 +27,7 @@ _WRITTEN_WHOLE = {
     "class_map",
     "disagreement",
     "paths.run",
+    "pictures",
     "position_map",
     "predictions",
     "token_maps",
@@ -55,6 +56,17 @@ def for_hydra(arguments: list[str]) -> list[str]:
     """
     sweeping = is_sweep(arguments)
     return [_quoted(argument, sweeping) for argument in arguments]
+
+
+def with_path(arguments: list[str], key: str) -> list[str]:
+    """Return the command line with the value of `key` quoted as a path, if it is no list."""
+    start = f"{key}="
+    return [
+        f"{start}{_quote(_meant(argument.removeprefix(start)))}"
+        if argument.startswith(start) and argument[len(start) :][:1] not in ("", "[")
+        else argument
+        for argument in arguments
+    ]
 
 
 def flags_first(arguments: list[str]) -> list[str]:

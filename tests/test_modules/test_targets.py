@@ -9,7 +9,6 @@ import torch
 
 from src.callbacks.disagreement import Disagreement
 from src.callbacks.position_map import ClassMap, PositionMap, distinct
-from src.callbacks.predictions import PredictionWriter
 from src.config import compose_config
 from src.datamodules.digits import Digits
 from src.errors import InputError
@@ -47,7 +46,7 @@ def test_a_target_from_outside_is_named():
     assert "learns from a class for each pixel" in refusal(SparseSegmenter, Digits)
 
 
-@pytest.mark.parametrize("output", [PositionMap, ClassMap, PredictionWriter, Disagreement])
+@pytest.mark.parametrize("output", [PositionMap, ClassMap, Disagreement])
 def test_outputs_by_label_are_refused_for_other_targets_and_several_processes(output):
     one, two = SimpleNamespace(world_size=1), SimpleNamespace(world_size=2)
     several = SimpleNamespace(target="labels", target_words={"labels": "several classes"})

@@ -1,0 +1,1 @@
+"""Writes what tasks predict, of photographs with or without labels."""

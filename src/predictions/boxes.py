@@ -1,0 +1,70 @@
+"""Writes the objects of each image as lines of JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from PIL import Image
+from torch import Tensor
+from typing_extensions import override
+
+from ..errors import printable
+from ..files import atomic_file, naming
+from ..modules.heads.base import DenseOutput, Output
+from ..pictures.overlays import draw_objects
+from .base import Drawn, Predicted, Predictions
+from .placing import boxes_on
+
+
+class BoxLines(Predictions):
+    """Writes a line of JSON for each image: `file`, `width`, `height`, and its objects.
+
+    `boxes` are left, top, right and bottom in pixels of the image, `scores` from 0 to 1, `labels`
+    numbers of classes (0 is the background) and `classes` their names; the surest object is first.
+    """
+
+    default = "predictions.jsonl"
+
+    @override
+    def start(self) -> None:
+        partial = self.open.enter_context(atomic_file(self.path))
+        self._file = self.open.enter_context(partial.open("w", encoding="utf-8"))
+
+    @override
+    def write(
+        self, images: Sequence[Predicted], output: Output, target: object | None = None
+    ) -> None:
+        assert isinstance(output, DenseOutput)
+        for image, found in zip(images, output.detections, strict=True):
+            boxes, scores, labels = _sorted(found, image.size, image.frame)
+            line = {
+                "file": printable(image.name),
+                "width": image.size[0],
+                "height": image.size[1],
+                "boxes": [[round(side, 2) for side in box] for box in boxes.tolist()],
+                "scores": [round(score, 4) for score in scores.tolist()],
+                "labels": labels.tolist(),
+                "classes": [self.options.name(label) for label in labels.tolist()],
+            }
+            with naming(self.path):
+                self._file.write(json.dumps(line) + "\n")
+
+    @override
+    def draw(self, image: Drawn, output: Output) -> Image.Image:
+        assert isinstance(output, DenseOutput)
+        (found,) = output.detections
+        boxes, scores, labels = _sorted(found, image.photograph.size, image.frame)
+        names = {label: self.options.name(label) for label in labels.tolist()}
+        return draw_objects(image.photograph, boxes, scores, labels, names)
+
+
+def _sorted(
+    found: dict[str, Tensor], size: tuple[int, int], frame: tuple[int, int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return boxes on the photograph, scores and labels, by falling scores."""
+    order = found["scores"].argsort(descending=True, stable=True)
+    boxes, scores, labels = (
+        found[key][order].float().cpu() for key in ("boxes", "scores", "labels")
+    )
+    return boxes_on(boxes, size, frame), scores, labels.long()

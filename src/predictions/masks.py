@@ -1,0 +1,64 @@
+"""Writes the class of each pixel as png files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+from typing_extensions import override
+
+from ..errors import InputError
+from ..files import atomic_file
+from ..modules.heads.base import DenseOutput, Output
+from ..pictures.overlays import draw_classes, palette
+from .base import Drawn, PictureNames, Predicted, Predictions
+from .placing import classes_on
+
+
+class MaskFolder(Predictions):
+    """Writes for each image a png of its size, whose pixels are numbers of classes.
+
+    `colored` masks hold the same numbers, with a palette by which programs show them.
+    """
+
+    default = "masks"
+
+    @override
+    def start(self) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(
+                f"predictions={self.path} is a file, but masks need a folder: name another place."
+            )
+        self._names = PictureNames()
+
+    @override
+    def write(
+        self, images: Sequence[Predicted], output: Output, target: object | None = None
+    ) -> None:
+        for image, scores in zip(images, _scores(output), strict=True):
+            mask = self._image(classes_on(scores, image.size))
+            with atomic_file(self.path / self._names.of(image.name)) as partial:
+                mask.save(partial)
+
+    @override
+    def draw(self, image: Drawn, output: Output) -> Image.Image:
+        (scores,) = _scores(output)
+        classes = classes_on(scores, image.photograph.size).cpu()
+        names = [self.options.name(number) for number in range(len(scores))]
+        return draw_classes(image.photograph, classes, names)
+
+    def _image(self, classes: Tensor) -> Image.Image:
+        numbers = classes.cpu().numpy()
+        few = numbers.max() < 256
+        mask = Image.fromarray(numbers.astype(np.uint8 if few else np.uint16))
+        if self.options.colored and few:
+            mask.putpalette(palette())
+        return mask
+
+
+def _scores(output: Output) -> Tensor:
+    assert isinstance(output, DenseOutput)
+    assert output.logits is not None
+    return output.logits

@@ -1,0 +1,66 @@
+"""Runs the ONNX files that export writes, by ONNX Runtime alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..datamodules.preprocessing import Preprocessing
+from ..errors import InputError, one_sentence
+from ..modules.backbones.output import SparseOutput
+
+
+class OnnxStudent(nn.Module):
+    """Gives the logits of an exported student; features and decisions stay in the file.
+
+    Attributes:
+        preprocessing: How the file says that images are prepared.
+        class_names: The name of each output's class; None where the file does not say.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the file; it runs on the CPU.
+
+        Raises:
+            InputError: If it cannot be opened, lacks its description, or a package is missing.
+        """
+        super().__init__()
+        if not path.is_file():
+            raise InputError(f"ckpt_path={path} is not a file: give the path of an ONNX file.")
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise InputError("Running ONNX needs a package: pip install onnxruntime.") from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(path), options, ["CPUExecutionProvider"]
+            )
+        except Exception as error:  # of ONNX Runtime's own classes
+            raise InputError(
+                f"ckpt_path={path} cannot be run: {one_sentence(str(error))}"
+            ) from error
+        said = self._session.get_modelmeta().custom_metadata_map
+        self.preprocessing = Preprocessing.checked(
+            _value(said, "preprocessing"), f"{path}: preprocessing"
+        )
+        names = _value(said, "class_names")
+        self.class_names = tuple(map(str, names)) if isinstance(names, list) else None
+
+    def forward(self, images: Tensor) -> SparseOutput:
+        """Classify `images (B, 3, H, W)`."""
+        inputs = {self._session.get_inputs()[0].name: images.float().cpu().numpy()}
+        logits = torch.from_numpy(self._session.run(None, inputs)[0])
+        return SparseOutput(logits, logits.new_zeros(len(logits), 0, 0), logits.new_zeros(0, 0))
+
+
+def _value(said: Mapping[str, str], key: str) -> object:
+    try:
+        return json.loads(said.get(key, "null"))
+    except ValueError:
+        return None

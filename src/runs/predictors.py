@@ -1,0 +1,128 @@
+"""Opens the network of a prediction: a checkpoint, weights, a saved student or an ONNX file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from ..checkpoints.checkpoint import Checkpoint, taken
+from ..config import instantiate, locate, option
+from ..datamodules.preprocessing import Preprocessing
+from ..errors import InputError
+from ..modules.base import SparseModule
+from ..modules.dense import DenseModule
+from ..modules.heads.base import WholeNetwork
+from ..modules.networks.create import own_classes
+from ..modules.saving.load import load
+from ..predictions.base import Predictions, predictions_of
+from ..predictions.onnx import OnnxStudent
+from .record import with_recorded_run
+from .self_described import ONNX, describes_itself
+from .settings import check_config
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """Holds a network and what has to be known to predict with it.
+
+    Attributes:
+        network: From images `(B, 3, H, W)` to an `Output`.
+        kind: What writes the predictions of its task.
+        preprocessing: How evaluation prepares images.
+        class_names: The name of each output's class; None where nobody knows them.
+        settings: `conf/predict.yaml`, resolved, as the run behind a checkpoint had it.
+    """
+
+    network: nn.Module
+    kind: type[Predictions]
+    preprocessing: Preprocessing
+    class_names: tuple[str, ...] | None
+    settings: dict[str, Any]
+
+
+def open_predictor(config: DictConfig, overrides: Sequence[str], task: str) -> Predictor:
+    """Open what `ckpt_path` names, or without it the backbone with its own weights.
+
+    Args:
+        config: As `conf/predict.yaml` composes it.
+        overrides: The command line.
+        task: The chosen option of `conf/task`.
+
+    Raises:
+        InputError: If there is no such network, or a setting does not suit it.
+    """
+    path = config.ckpt_path
+    if path and Path(path).suffix == ONNX:
+        _refuse_choices(path, overrides, ("rho", "method", "schedule", "backbone"))
+        onnx = OnnxStudent(Path(path))
+        kind = predictions_of(_task(task, path))
+        return Predictor(onnx, kind, onnx.preprocessing, onnx.class_names, _resolved(config))
+    if path and describes_itself(path):
+        return _of_student(config, overrides, task)
+    return _of_run(config, overrides)
+
+
+def _of_run(config: DictConfig, overrides: Sequence[str]) -> Predictor:
+    """Build what evaluation builds, without its data."""
+    checkpoint = taken(config.ckpt_path) if config.ckpt_path else None
+    config = with_recorded_run(config, overrides, checkpoint)
+    check_config(config)
+    settings = _resolved(config)
+    if checkpoint is None and settings["backbone"]["weights"]:
+        checkpoint = Checkpoint.read(settings["backbone"]["weights"])
+    data = instantiate(settings["datamodule"])
+    names = checkpoint.class_names if checkpoint else None
+    count = len(names or ()) or (checkpoint and checkpoint.num_classes)
+    if not count:
+        headed = "head" in settings
+        count = data.num_classes if headed else own_classes(settings["backbone"]["network"])
+        names = data.class_names if headed else None
+    module: SparseModule = instantiate(
+        settings["task"], num_classes=count, present_classes=None, checkpoint=checkpoint
+    )
+    return Predictor(module, predictions_of(module), data.preprocessing, names, settings)
+
+
+def _of_student(config: DictConfig, overrides: Sequence[str], task: str) -> Predictor:
+    """Load a saved student; of the settings `rho` alone changes it."""
+    path = config.ckpt_path
+    _refuse_choices(path, overrides, ("method", "schedule", "backbone"))
+    made = load(path)
+    student = made.student if isinstance(made, WholeNetwork) else made
+    if any(override.partition("=")[0] == "rho" for override in overrides):
+        student.rho = float(config.rho)
+    kind = _task(task, path)
+    if isinstance(made, WholeNetwork):
+        kind = _task(made.head.task, path)
+    elif issubclass(kind, DenseModule):
+        raise InputError(
+            f"task={task} needs a head, and {path} is a student without one: leave the task out."
+        )
+    names = student.class_names
+    return Predictor(made, predictions_of(kind), student.preprocessing, names, _resolved(config))
+
+
+def _task(name: str, path: str) -> type[SparseModule]:
+    """Return the class that `conf/task/<name>.yaml` names."""
+    kind: type[SparseModule] = locate(option("task", name)["task"])
+    return kind
+
+
+def _refuse_choices(path: str, overrides: Sequence[str], keys: Sequence[str]) -> None:
+    for override in overrides:
+        key = override.lstrip("+~").partition("=")[0]
+        if key.partition(".")[0] in keys:
+            raise InputError(
+                f"{override} would change nothing, for {path} brings its own {key}: leave it out, "
+                "or give a checkpoint of the training."
+            )
+
+
+def _resolved(config: DictConfig) -> dict[str, Any]:
+    settings: Any = OmegaConf.to_container(config, resolve=True)
+    return dict(settings)

@@ -151,7 +151,7 @@ def test_examples_run(name: str, own_parts: Path, monkeypatch: pytest.MonkeyPatc
             given = command(line)
             assert given, line
             with one_process(own_parts):
-                quick = ["trainer=cpu", "callbacks.progress=null"]
+                quick = ["trainer=cpu", "callbacks.progress=null", "datamodule.num_workers=0"]
                 script = ROOT / f"{given.program}.py"
                 assert run([script, *given.words, *quick]) == 0, line
 

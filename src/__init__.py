@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from .modules.backbones.base import SparseBackbone, SparseOutput
     from .modules.compiled import compile_for_inference
     from .modules.methods.base import Method
+    from .modules.saving.load import load
     from .modules.schedules import KeepSchedule
     from .modules.student import create_student, sparsify
     from .modules.weights import Loaded, load_weights
@@ -22,6 +23,7 @@ _HOMES = {
     "SparseOutput": ".modules.backbones.base",
     "compile_for_inference": ".modules.compiled",
     "create_student": ".modules.student",
+    "load": ".modules.saving.load",
     "load_weights": ".modules.weights",
     "sparsify": ".modules.student",
 }
@@ -34,6 +36,7 @@ __all__ = [
     "SparseOutput",
     "compile_for_inference",
     "create_student",
+    "load",
     "load_weights",
     "sparsify",
 ]

@@ -16,7 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from src.checkpoints.checkpoint import Checkpoint
 from src.errors import InputError
 from src.loggers.wandb import ContinuedWandbLogger
-from src.reports.pareto import columns_of, read_rows, write_report
+from src.reports.cells import columns_of, read_rows
+from src.reports.pareto import write_report
 from src.reports.rows import label_of, metric_of, read_row
 from src.runs import cell
 from src.runs import folders as name

@@ -112,7 +112,8 @@ def test_a_full_disk_leaves_the_older_export(name, tmp_path, monkeypatch):
     path.write_text("older")
     monkeypatch.setattr("torch.export.export", lambda *_, **__: None)
     monkeypatch.setattr("torch.export.save", torn)
-    monkeypatch.setattr("torch.onnx.export", torn)
+    written = SimpleNamespace(model=MagicMock(), save=lambda path, **_: torn(path))
+    monkeypatch.setattr("torch.onnx.export", lambda *_, **__: written)
     monkeypatch.setattr("onnx.load", lambda _: SimpleNamespace(graph=MagicMock()))
     monkeypatch.setattr("onnxruntime.quantization.quantize_dynamic", torn)
     write = quantize if name == "small.onnx" else export

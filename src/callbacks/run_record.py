@@ -6,16 +6,18 @@ from typing import Any
 
 import lightning as L
 
-from ..checkpoints.checkpoint import CLASS_NAMES, RUN
+from ..checkpoints.checkpoint import CLASS_NAMES, PREPROCESSING, RUN
 from ..config import Settings
 from ..datamodules.attached import data_of
+from ..datamodules.base import ImageDataModule
 
 
 class RunRecord(L.Callback):
     """Stores the run's configuration, with its interpolations, in every checkpoint as `run`.
 
     The name of each output's class is stored as `class_names`, by which an evaluation matches the
-    labels of its data with the outputs of the network.
+    labels of its data with the outputs of the network, and how evaluation prepares images as
+    `preprocessing`.
     """
 
     def __init__(self, config: Settings, choices: dict[str, str]) -> None:
@@ -36,3 +38,5 @@ class RunRecord(L.Callback):
         names = data.class_names if data is not None else None
         if names is not None:
             checkpoint[CLASS_NAMES] = list(names)
+        if isinstance(data, ImageDataModule):
+            checkpoint[PREPROCESSING] = data.preprocessing.as_dict()

@@ -19,6 +19,7 @@ from .resumable_state import progress_of
 log = logging.getLogger(__name__)
 
 CLASS_NAMES = "class_names"  # of a checkpoint: a list with one text for each output
+PREPROCESSING = "preprocessing"  # of a checkpoint: plain values of a `Preprocessing`
 RUN = "run"  # of a checkpoint: the configuration and choices that it was trained under
 
 

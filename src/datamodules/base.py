@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import ClassVar, TypeVar
 
 import lightning as L
@@ -15,6 +16,7 @@ from ..ranges import Number
 from .inputs import InputConfig
 from .loading import Loaders, cores
 from .normalization import Normalization
+from .preprocessing import Preprocessing
 from .reading import file_errors_named
 from .resumable import progress_of, seed_all
 from .targets import Sample
@@ -76,6 +78,11 @@ class ImageDataModule(L.LightningDataModule, ABC):
     def normalization(self) -> Normalization:
         """Return by what images are normalized."""
         return self.input_config.normalization
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How validation images are prepared."""
+        return Preprocessing.of(asdict(self.input_config))
 
     @property
     @abstractmethod

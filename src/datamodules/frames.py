@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -14,7 +15,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
-from typing_extensions import Unpack
+from typing_extensions import Unpack, override
 
 from ..errors import InputError
 from . import decoding
@@ -23,6 +24,7 @@ from .decoding import decode_rgb, reason
 from .inputs import InputConfig
 from .loading import LoadingSettings
 from .mixing import MixupOptions, refuse_mixup
+from .preprocessing import FRAME, Preprocessing
 from .targets import Target, collate
 
 JITTER = (0.5, 2.0)  # of the scale at which the whole photograph fills the frame, in training
@@ -110,6 +112,11 @@ class FramedImages(ImageDataModule):
         """
         refuse_mixup(mixup, self.targets)
         super().__init__(**loading)
+
+    @property
+    @override
+    def preprocessing(self) -> Preprocessing:
+        return Preprocessing.of(asdict(self.input_config) | {"interpolation": "bilinear"}, FRAME)
 
 
 def open_rgb(path: Path, size: tuple[int, int] | None = None) -> Image.Image:

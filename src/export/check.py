@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +15,15 @@ from ..checkpoints.checkpoint import taken
 from ..config import instantiate, locate
 from ..errors import InputError
 from ..measure.throughput import Speed, take_turns
+from ..modules.backbones.base import SparseBackbone
 from ..modules.dense import DenseModule
 from ..modules.networks.create import own_classes
+from ..modules.saving.description import describe
 from ..modules.student import build_student
 from ..runs.class_names import match_classes
 from .graph import Deployed, export, largest_difference, load, quantize
+
+log = logging.getLogger(__name__)
 
 
 def export_and_check(settings: dict[str, Any]) -> list[dict[str, Any]]:
@@ -46,7 +51,7 @@ def export_and_check(settings: dict[str, Any]) -> list[dict[str, Any]]:
         checkpoint=checkpoint,
     ).eval()
     size, batch = backbone["image_size"], settings["throughput_batch"]
-    export(student, path, size, settings["survivors"])
+    export(student, path, size, settings["survivors"], _description(student))
     model, run = Deployed(student, settings["survivors"]), load(path)
     row: dict[str, Any] = {
         "file": str(path),
@@ -111,6 +116,14 @@ def _check_task(settings: dict[str, Any]) -> None:
             f"int8={settings['int8']} measures top-1, and this task learns from "
             f"{task.target_words.get(task.target, task.target)}: write int8=false."
         )
+
+
+def _description(student: SparseBackbone) -> dict[str, object] | None:
+    try:
+        return describe(student, None, None)
+    except InputError as error:
+        log.warning(f"The file describes neither classes nor preprocessing. {error}")
+        return None
 
 
 def _bound(run: Callable[[Tensor], Any], images: Tensor) -> Callable[[], Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 from ..files import atomic_file
 from ..modules.backbones.base import SparseBackbone, SparseOutput
+from ..modules.saving.description import as_text
 
 FORMATS = (".onnx", ".pt2")
 Outputs = tuple[Tensor, ...]
@@ -37,7 +39,13 @@ class Deployed(nn.Module):
         return output.logits, torch.stack(output.decisions, dim=1)
 
 
-def export(student: SparseBackbone, path: Path, image_size: int, survivors: bool = False) -> None:
+def export(
+    student: SparseBackbone,
+    path: Path,
+    image_size: int,
+    survivors: bool = False,
+    described: Mapping[str, object] | None = None,
+) -> None:
     """Write `student` with any batch size to `path`, by its ending as ONNX or torch.export's.
 
     Args:
@@ -45,6 +53,8 @@ def export(student: SparseBackbone, path: Path, image_size: int, survivors: bool
         path: Ends in `.onnx` or `.pt2`.
         image_size: Side in pixels; how many tokens each location keeps is fixed by it.
         survivors: Add the second output of `Deployed`.
+        described: What the file is to say of the student, by key: written to `metadata_props` of
+            an ONNX file, each as JSON, and to a `.json` beside any file.
 
     Raises:
         InputError: If the ending is another, or a package is missing.
@@ -61,23 +71,47 @@ def export(student: SparseBackbone, path: Path, image_size: int, survivors: bool
     if path.suffix == ".pt2":
         with atomic_file(path) as partial:
             torch.export.save(program, partial)
+        _write_description(path, described)
         return
     names = ["logits", "survivors"][: 1 + survivors]
     try:
         with atomic_file(path) as partial, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the exporter's own calls
-            torch.onnx.export(
+            written = torch.onnx.export(
                 program,
                 (),
-                str(partial),
                 input_names=["images"],
                 output_names=names,
                 dynamo=True,
-                external_data=False,
                 verbose=False,
             )
+            assert written is not None
+            _name_batch(written.model)
+            written.model.metadata_props.update(as_text(described or {}))
+            written.save(str(partial), external_data=False)
     except ImportError as error:
         raise InputError(f"ONNX needs packages: pip install onnx onnxscript ({error}).") from error
+    _write_description(path, described)
+
+
+def _name_batch(model: Any) -> None:
+    """Call the first dimension of inputs and outputs `batch`, whatever the exporter called it."""
+    first = str(model.graph.inputs[0].shape[0])
+    for value in [*model.graph.inputs, *model.graph.outputs, *_values(model)]:
+        for axis, dim in enumerate(value.shape or ()):
+            if str(dim) == first:
+                value.shape[axis] = "batch"
+
+
+def _values(model: Any) -> list[Any]:
+    return [output for node in model.graph for output in node.outputs]
+
+
+def _write_description(path: Path, described: Mapping[str, object] | None) -> None:
+    if described is None:
+        return
+    with atomic_file(path.with_suffix(".json")) as partial:
+        partial.write_text(json.dumps(described, indent=2) + "\n", "utf-8")
 
 
 def load(path: Path, threads: int | None = None) -> Callable[[Tensor], Outputs]:

@@ -29,4 +29,7 @@ def run_export(config: DictConfig) -> None:
     print_table(rows, list(rows[0]))
     with atomic_file(Path(HydraConfig.get().runtime.output_dir) / "export.json") as partial:
         partial.write_text(json.dumps(rows, indent=2) + "\n")
-    print(f"Written: {rows[0]['file']}")
+    print(f"Written: {', '.join(row['file'] for row in rows)}")
+    beside = Path(rows[0]["file"]).with_suffix(".json")
+    if beside.is_file():
+        print(f"Written: {beside} (classes, preprocessing, network, method and schedule)")

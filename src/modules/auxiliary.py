@@ -99,6 +99,7 @@ class AuxiliaryDistillation(AuxiliaryClassifiers):
     """Compares each auxiliary classifier with the teacher by KL(teacher || classifier)."""
 
     needs_teacher = True
+    reads_classifier = True
 
     @override
     def compare(self, predicted: Tensor, teacher: TeacherOutput, target: Tensor) -> Tensor:

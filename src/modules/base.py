@@ -89,6 +89,9 @@ class SparseModule(L.LightningModule, ABC):
         self.head: nn.Module | None = None
         self.loss = build_loss(loss)
         self.loss.prepare(self.student, num_classes)
+        if self.student.head_is_new and self.loss.left_out:
+            names = ", ".join(self.loss.left_out)
+            log.info(f"Left out of the loss, for this student cannot learn from it: {names}.")
         if self.loss.needs_token_logits and not self.student.classifies_tokens:
             raise InputError(
                 f"backbone.network={backbone['network']} does not classify each token, which a "
@@ -111,6 +114,12 @@ class SparseModule(L.LightningModule, ABC):
             raise InputError(
                 "This method's scores learn from an auxiliary loss, and no term of the loss is "
                 f"one: choose loss={self.natural_loss}, and loss.auxiliary.weight above 0."
+            )
+        if self.student.head_is_new and self.loss.copies_classes:
+            log.warning(
+                "The classifier is new, and so is the teacher's, from which this method's scores "
+                "learn: choose loss.auxiliary._target_=src.modules.auxiliary."
+                "AuxiliaryClassification, which learns from labels, as experiment=finetune does."
             )
         if method.draws_masks and not self.loss.holds_ratio:
             log.warning(

@@ -45,6 +45,7 @@ class DenseModule(SparseModule):
             checkpoint = Checkpoint.read(file)
         super().__init__(num_classes=0, any_size=True, checkpoint=checkpoint, **parts)
         self.head = instantiate(head, levels=self.student.levels(), num_classes=num_classes)
+        self.head.settings, self.head.num_classes = head, num_classes
         if checkpoint:
             load_head(self.head, checkpoint)
         self.prepare_metrics()

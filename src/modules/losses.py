@@ -42,6 +42,8 @@ class LossTerm(nn.Module, ABC):
         needs_token_logits: Whether it reads class logits of each token.
         teaches_selectors: Whether it trains the scores of methods that learn by summaries.
         holds_ratio: Whether it holds decisions drawn in training to the schedule's ratios.
+        reads_classifier: Whether it reads the teacher's classes, of which a new classifier knows
+            nothing.
         reads_head: Whether it reads a head's `DenseOutput` instead of the student's output.
     """
 
@@ -49,11 +51,12 @@ class LossTerm(nn.Module, ABC):
     needs_token_logits: ClassVar[bool] = False
     teaches_selectors: ClassVar[bool] = False
     holds_ratio: ClassVar[bool] = False
+    reads_classifier: ClassVar[bool] = False
     reads_head: ClassVar[bool] = False
 
     def applies(self, student: SparseBackbone) -> bool:
         """Return whether `student` can learn from the term; one that cannot is left out."""
-        return True
+        return not (self.reads_classifier and student.head_is_new)
 
     def prepare(self, student: SparseBackbone, num_classes: int) -> None:
         """Make the term's own parameters for a student of `num_classes`; most terms have none."""
@@ -122,9 +125,11 @@ class LogitDistillation(LossTerm):
     """Compares class distributions with the teacher's by KL(teacher || student).
 
     Paper A's Eq. 14 has the arguments exchanged; this is what the released code computes.
+    It does not apply to a student whose classifier, and so the teacher's, is new.
     """
 
     needs_teacher = True
+    reads_classifier = True
 
     @override
     def forward(self, output: SparseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
@@ -158,6 +163,7 @@ class TokenLogitDistillation(LossTerm):
 
     needs_teacher = True
     needs_token_logits = True
+    reads_classifier = True
 
     @override
     def forward(self, output: SparseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:

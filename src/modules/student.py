@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,21 +11,25 @@ from typing import Any
 from torch import nn
 
 from ..checkpoints.checkpoint import Checkpoint
-from ..config import instantiate, locate, option
+from ..config import instantiate, option
 from ..errors import InputError
 from . import networks  # noqa: F401 - registers them with timm
 from .backbones import SparseBackbone, family_of
+from .choices import (
+    RATIOS,
+    MethodLike,
+    Settings,
+    choose_method,
+    choose_schedule,
+    listed,
+    schedule_name,
+)
 from .methods.base import Method
 from .networks.create import build_network, own_classes, warn_of_margin
 from .schedules import KeepSchedule
 from .weights import load_weights
 
 log = logging.getLogger(__name__)
-
-_RATIOS = "(0.7, 0.49, 0.343)"
-_GIVEN = ("schedule", "geometry")  # to every method
-# A method's settings as in `conf/method`, or whatever makes one of a schedule and a geometry.
-MethodLike = Mapping[str, Any] | Callable[..., Method]
 
 
 def sparsify(
@@ -59,16 +62,16 @@ def sparsify(
     """
     family = family_of(network)
     if not isinstance(schedule, KeepSchedule):
-        name = _schedule_name(rho, ratios, schedule) or family.natural_schedule
+        name = schedule_name(rho, ratios, schedule) or family.natural_schedule
         if locations is None:
-            count = 3 if ratios is None else len(_listed("ratios", ratios, _RATIOS))
+            count = 3 if ratios is None else len(listed("ratios", ratios, RATIOS))
             locations = family.natural_locations(family.geometry(network).depth, count)
-        schedule = _schedule(name, rho, ratios, locations)
+        schedule = choose_schedule(name, rho, ratios, locations)
     elif (rho, ratios, locations) != (None, None, None):
         raise InputError(
             f"schedule={schedule} has ratios and locations: leave out rho, ratios and locations."
         )
-    return attach(network, _method(method or family.natural_method, options), schedule)
+    return attach(network, choose_method(method or family.natural_method, options), schedule)
 
 
 def create_student(
@@ -119,9 +122,9 @@ def create_student(
 
 
 def build_student(
-    backbone: Mapping[str, Any],
+    backbone: Settings,
     method: MethodLike | None,
-    schedule: Mapping[str, Any] | KeepSchedule,
+    schedule: Settings | KeepSchedule,
     num_classes: int,
     any_size: bool = False,
     checkpoint: Checkpoint | None = None,
@@ -147,7 +150,7 @@ def build_student(
 
 
 def _with_weights(
-    backbone: Mapping[str, Any],
+    backbone: Settings,
     sparsified: Callable[[nn.Module], SparseBackbone],
     num_classes: int,
     any_size: bool = False,
@@ -164,6 +167,9 @@ def _with_weights(
         log.info(load_weights(student, checkpoint))
     if stored and stored != num_classes:
         network.reset_classifier(num_classes)
+        student.class_names = None
+    known = own_classes(backbone["network"]) if pretrained else num_classes
+    student.head_is_new = num_classes != (stored or 0 if checkpoint else known)
     if stored and stored != num_classes > 0:
         log.warning(f"{file} is for {stored} classes: the head for {num_classes} is new.")
     return student
@@ -172,7 +178,7 @@ def _with_weights(
 def attach(
     network: nn.Module,
     method: MethodLike | None,
-    schedule: Mapping[str, Any] | KeepSchedule,
+    schedule: Settings | KeepSchedule,
 ) -> SparseBackbone:
     """Put a method beside `network`, on its device and in its precision.
 
@@ -194,6 +200,7 @@ def attach(
     make = partial(instantiate, method) if isinstance(method, Mapping) else method
     plan = instantiate(schedule) if isinstance(schedule, Mapping) else schedule
     made = make(schedule=plan, geometry=family.geometry(network))
+    made.settings = dict(method) if isinstance(method, Mapping) else None
     student = family(network, _placed(made, network))
     ratios = student.method.schedule.ratios
     if plan.rho == 1 and min(ratios, default=1) < 1:
@@ -210,66 +217,3 @@ def _placed(method: Method, network: nn.Module) -> Method:
     weights = list(network.parameters())
     dtype = next((weight.dtype for weight in weights if weight.is_floating_point()), None)
     return method.to(weights[0].device, dtype) if weights else method
-
-
-def _method(method: str | type[Method], options: Mapping[str, Any]) -> Callable[..., Method]:
-    """What makes a method of a schedule and a geometry, under its own options."""
-    settings = option("method", method) if isinstance(method, str) else None
-    kind = method if settings is None else locate(settings)
-    if not (isinstance(kind, type) and issubclass(kind, Method)):
-        raise InputError(f"method={method!r} is neither a name in conf/method nor a Method class.")
-    known = [name for name in inspect.signature(kind).parameters if name not in _GIVEN]
-    for name, value in options.items():
-        if name not in known:
-            called = method if isinstance(method, str) else kind.__name__
-            raise InputError(
-                f"{name}={value!r} is no option of the method {called}, which has "
-                f"{', '.join(known) or 'none'}."
-            )
-    return (
-        partial(kind, **options)
-        if settings is None
-        else partial(instantiate, {**settings, **options})
-    )
-
-
-def _schedule_name(
-    rho: float | None, ratios: Sequence[float] | None, schedule: str | None
-) -> str | None:
-    """The schedule that these arguments choose, None for the network's own."""
-    if ratios is None:
-        return schedule
-    if rho is not None:
-        raise InputError(
-            f"rho={rho!r} and ratios={ratios!r} both say how many tokens stay: give one of them."
-        )
-    if schedule not in (None, "explicit"):
-        raise InputError(
-            f"schedule={schedule!r} and ratios={ratios!r} both say how many tokens stay: leave the "
-            "schedule out, or give rho instead of ratios."
-        )
-    return "explicit"
-
-
-def _schedule(
-    name: str,
-    rho: float | None,
-    ratios: Sequence[float] | None,
-    locations: Sequence[int],
-) -> KeepSchedule:
-    settings = option("schedule", name)
-    if ratios is not None:
-        given: dict[str, Any] = {"ratios": _listed("ratios", ratios, _RATIOS)}
-    elif "rho" in settings:
-        given = {"rho": 0.7 if rho is None else rho}
-    else:
-        raise InputError(f"schedule='explicit' has no ratios: give them, as ratios={_RATIOS}.")
-    given["locations"] = _listed("locations", locations, "(3, 6, 9)")
-    made: KeepSchedule = instantiate(settings | given)
-    return made
-
-
-def _listed(name: str, values: Any, example: str) -> list[Any]:
-    if not isinstance(values, Iterable) or isinstance(values, str):
-        raise InputError(f"{name}={values!r} must be a list of numbers, as {example}.")
-    return list(values)

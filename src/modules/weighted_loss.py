@@ -72,6 +72,11 @@ class WeightedLoss(nn.Module):
         return any(term.teaches_selectors for term in self._terms())
 
     @property
+    def copies_classes(self) -> bool:
+        """Return whether any term trains selectors by what the teacher's classifier says."""
+        return any(term.teaches_selectors and term.reads_classifier for term in self._terms())
+
+    @property
     def holds_ratio(self) -> bool:
         """Return whether any term holds drawn decisions to the schedule."""
         return any(term.holds_ratio for term in self._terms())

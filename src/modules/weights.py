@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..checkpoints.checkpoint import Checkpoint
+from ..checkpoints.checkpoint import PREPROCESSING, Checkpoint
 from ..checkpoints.found_weights import FoundWeights
+from ..datamodules.preprocessing import Preprocessing
 from ..errors import InputError, some
 from ..files import atomic_file
 from .backbones.base import SparseBackbone
@@ -83,6 +84,9 @@ def load_weights(student: SparseBackbone, source: str | Path | Checkpoint) -> Lo
     weights |= new
     check_keys(own, weights, path)
     student.load_state_dict(weights)
+    student.class_names = checkpoint.class_names
+    if stored := checkpoint.content.get(PREPROCESSING):
+        student.preprocessing = Preprocessing.checked(stored, f"{path}: {PREPROCESSING}")
     return Loaded(path, of_method, tuple(sorted(new)), tuple(notes))
 
 

@@ -1,168 +1,145 @@
-"""A sweep's cells as a table, a picture and a page: accuracy against what it costs."""
+"""Writes a sweep's report: tables, pictures and a page of accuracy against what it costs."""
 
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from ..errors import some
-from ..shell.arguments import parsed
-from .rows import RESULT, label_of, metric_of, metrics_of, read_maps, read_row
-from .tables import write_csv
+from ..files import atomic_file
+from .cells import columns_of, read_rows
+from .chart import COLORS, draw
+from .front import AXES, front_of
+from .points import points_of, varying
+from .rows import Row, deviation, label_of, metric_of
+from .tables import write_csv, write_markdown
 
-log = logging.getLogger(__name__)
-
-# Columns of the csv before and after what a sweep varies and what its task measures.
-_FIRST = ("backbone", "method", "rho")
-_LAST = (
-    "gmacs",
-    "gmacs_share",
-    "images_per_s",
-    "speedup",
-    "whole_gmacs",
-    "whole_gmacs_share",
-    "whole_images_per_s",
-    "whole_speedup",
-    "params_m",
-    "batch_size",
-    "device",
-    "threads",
-    "torch",
-    "seed",
-    "cell",
-)
-# The last compares cells on a noisy machine: each one's speed beside dense, timed in turns.
-AXES = {"gmacs": "GMACs", "images_per_s": "images/s", "speedup": "times as fast as dense"}
+PAGE = "report.html"
+_MAPPED = "maps"
 
 
-def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """The finished cells under `folder`, by name, each with its maps and what the sweep varies.
+def write_report(folder: Path, title: str | None = None) -> Path | None:
+    """Write the report over all finished cells under `folder`.
 
-    Cells whose results cannot be read are left out and named in one warning.
+    `pareto.csv` and `pareto.md` have a row for each setting, with the mean over seeds, `runs.csv`
+    one for each run; `pareto.png`, `.pdf` and `.svg` are the picture, `report.html` is the page.
+
+    Args:
+        folder: A sweep's, or any other with finished runs in it.
+        title: Heading of the page and the picture; None for one that says what is compared.
+
+    Returns:
+        The page's path, or None where no cell has finished.
     """
-    rows, typed, broken = [], [], []
-    for path in sorted(folder.glob(f"**/{RESULT}")):
-        row, name = read_row(path.parent), str(path.parent.relative_to(folder))
-        if row is None:
-            broken.append(name)
-            continue
-        rows.append({**row, "cell": name, "maps": read_maps(path.parent)})
-        typed.append(_overrides(path.parent / ".hydra" / "overrides.yaml"))
-    if broken:
-        log.warning(
-            f"The report leaves out {some(broken)}: {RESULT} there lacks a number for a metric or "
-            "a cost, so give the sweep's command again to do what is missing."
-        )
-    varied = {key for one in typed for key in one if any(o.get(key) != one[key] for o in typed)}
-    for row, one in zip(rows, typed, strict=True):
-        row |= {key: one[key] for key in sorted(varied & one.keys()) if key not in row}
-        row["swept"] = sorted(varied - {*_FIRST, *_LAST})
-    return rows
-
-
-def columns_of(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the columns of a report: choices, what the sweep varies, metrics, costs."""
-    metrics = dict.fromkeys(name for row in rows for name in metrics_of(row))
-    return [*dict.fromkeys((*_FIRST, *rows[0]["swept"], *metrics, *_LAST))]
-
-
-def _overrides(file: Path) -> dict[str, Any]:
-    """What a cell's command line set, as numbers and text; nothing where its file is damaged."""
-    try:
-        words = OmegaConf.to_container(OmegaConf.load(file))
-    except (OSError, ValueError, RecursionError, YAMLError, OmegaConfBaseException):
-        return {}
-    listed = words if isinstance(words, list) else []
-    found = [parsed(word) for word in listed if isinstance(word, str)]
-    values = {one.key_or_group: one.value() for one in found if one and not one.is_delete()}
-    return {
-        key: value if isinstance(value, (int, float, str)) else str(value or "null")
-        for key, value in values.items()
-    }
-
-
-def front(rows: Sequence[dict[str, Any]], cost: str, less_is_better: bool) -> list[int]:
-    """Indices of the rows that no other beats in both quality and `cost`, cheapest first."""
-    sign = 1 if less_is_better else -1
-    order = sorted(range(len(rows)), key=lambda i: (sign * rows[i][cost], -quality(rows[i])))
-    best, chosen = float("-inf"), []
-    for i in order:
-        if quality(rows[i]) > best:
-            best = quality(rows[i])
-            chosen.append(i)
-    return chosen
-
-
-def quality(row: dict[str, Any]) -> float:
-    """What the row's task is judged by, in percent."""
-    metric = metric_of(row)
-    assert metric
-    return float(row[metric])
-
-
-def write_report(folder: Path) -> Path | None:
-    """Write `pareto.csv`, `pareto.png` and `report.html`; None where no cell has finished."""
     rows = read_rows(folder)
     if not rows:
         return None
-    for row in rows:
-        row["on_front"] = {}
-        row["quality"] = quality(row)
+    points = points_of(rows)
+    for point in points:
+        point["on_front"] = {}
     for cost in AXES:
-        for i in front(rows, cost, less_is_better=cost == "gmacs"):
-            rows[i]["on_front"][cost] = True
-    columns = columns_of(rows)
-    plain = [{key: _as_text(value) for key, value in row.items()} for row in rows]
-    write_csv(plain, folder / "pareto.csv", columns)
-    draw(rows, folder / "pareto.png")
-    page = (Path(__file__).parent / "page.html").read_text()
-    metric = metric_of(rows[0])
+        for i in front_of(points, cost):
+            points[i]["on_front"] = {**_front(points[i]), cost: True}
+    title = title or heading(points)
+    notes = [speedup_note(rows), *([replicates_note(points)] if len(rows) > len(points) else [])]
+    write_csv(rows, folder / "runs.csv", columns_of(rows))
+    write_csv(points, folder / "pareto.csv", columns_of(points))
+    hidden = {"seed", "cell", *map(deviation, columns_of(points))}
+    columns = [name for name in columns_of(points) if name not in hidden]
+    write_markdown(points, folder / "pareto.md", columns, notes)
+    draw(points, folder / "pareto", title)
+    page = (Path(__file__).parent / "page.html").read_text(encoding="utf-8")
+    pictures: dict[str, int] = {}
     data = {
-        "title": folder.name,
-        "rows": rows,
+        "title": title,
+        "folder": folder.resolve().name,
+        "points": [_for_page(point, pictures) for point in points],
+        "pictures": [*pictures],
         "columns": columns,
+        "looks": varying(points),
+        "colors": COLORS,
         "axes": AXES,
-        "metric": metric,
+        "metric": metric_of(rows[0]),
         "metric_label": label_of(rows[0]),
+        "notes": notes,
     }
     text = json.dumps(data).replace("<", "\\u003c")  # no text may end or begin a script
-    report = folder / "report.html"
-    report.write_text(page.replace("/*DATA*/null", text))
+    report = folder / PAGE
+    with atomic_file(report) as partial:
+        partial.write_text(page.replace("/*DATA*/null", text), encoding="utf-8")
     return report
 
 
-def _as_text(value: Any) -> Any:
-    """`value`, where it is text such that no spreadsheet takes it for a formula."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in set("=+-@\t\r") else value
+def heading(points: Sequence[Row]) -> str:
+    """Return what a report compares, for its heading."""
+    methods, backbones = (
+        [*dict.fromkeys(str(point.get(name)) for point in points if point.get(name))]
+        for name in ("method", "backbone")
+    )
+    metric = label_of(points[0]).partition(" (")[0]
+    on = f" on {some(backbones)}" if backbones else ""
+    return f"{metric} against cost: {some(methods)}{on}"
 
 
-def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Quality against GMACs and against speed, a color for each method, the front dashed."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+def speedup_note(rows: Sequence[Row]) -> str:
+    """Return a sentence that says what `speedup` is and where it was measured."""
+    places = [*dict.fromkeys(filter(None, map(_circumstances, rows)))]
+    measured = f" ({'; '.join(places)})" if places else ""
+    return (
+        "speedup: how many times as fast as the dense network, the median of the ratios within "
+        f"each turn of one run that times both side by side{measured}. It is not the quotient of "
+        "two images_per_s, which are medians by themselves."
+    )
 
-    figure = Figure(figsize=(15, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(AXES), sharey=True)
-    for panel, (cost, label) in zip(panels, AXES.items(), strict=True):
-        for method in dict.fromkeys(row["method"] for row in rows):
-            mine = sorted((r for r in rows if r["method"] == method), key=lambda r: r[cost])
-            marker = "*" if method == "dense" else "o"
-            panel.plot(
-                [r[cost] for r in mine], list(map(quality, mine)), marker=marker, label=method
-            )
-        best = front(rows, cost, less_is_better=cost == "gmacs")
-        panel.plot(
-            [rows[i][cost] for i in best], [quality(rows[i]) for i in best], "k--", linewidth=0.8
-        )
-        panel.set_xlabel(label)
-    panels[0].set_ylabel(label_of(rows[0]))
-    panels[-1].legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    figure.savefig(path, dpi=120)
+
+def replicates_note(points: Sequence[Row]) -> str:
+    """Return a sentence that says what mean, deviation and n are."""
+    counts = sorted({str(point["n"]) for point in points}, key=int)
+    return (
+        "Runs that differ only in seed are one row: mean ± sample standard deviation (n - 1) of "
+        f"n = {' or '.join(counts)} runs; the Pareto front is that of the means. "
+        "runs.csv has every run."
+    )
+
+
+def _circumstances(row: Row) -> str:
+    said = [str(row["device"])] if row.get("device") else []
+    for name, words in (
+        ("threads", "{} CPU threads"),
+        ("batch_size", "batch {}"),
+        ("precision", "{}"),
+        ("torch", "PyTorch {}"),
+    ):
+        on_a_gpu = name == "threads" and row.get("device") != "cpu"
+        if row.get(name) is not None and not on_a_gpu:
+            said.append(words.format(row[name]))
+    return ", ".join(said)
+
+
+def _front(point: Row) -> dict[str, bool]:
+    on = point["on_front"]
+    assert isinstance(on, dict)
+    return on
+
+
+def _for_page(point: Row, pictures: dict[str, int]) -> dict[str, object]:
+    """Return a point without what the page does not show; `pictures` collects the images."""
+    runs = point["runs"]
+    assert isinstance(runs, list)
+    shown = [
+        {
+            **{name: run.get(name) for name in ("seed", "cell", metric_of(run), *AXES) if name},
+            _MAPPED: _numbered(run[_MAPPED], pictures),
+        }
+        for run in runs
+    ]
+    return {**{key: value for key, value in point.items() if key != "task"}, "runs": shown}
+
+
+def _numbered(maps: object, pictures: dict[str, int]) -> dict[str, object] | None:
+    """Return maps with the numbers of their images, which many runs share."""
+    if not isinstance(maps, dict):
+        return None
+    numbers = [pictures.setdefault(str(image), len(pictures)) for image in maps["images"]]
+    return {**maps, "images": numbers}

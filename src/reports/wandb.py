@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..config import instantiate
 from ..files import shortened
 from ..loggers.wandb import LONGEST_NAME
-from .pareto import AXES, columns_of
-from .rows import label_of, metric_of
+from .cells import columns_of
+from .front import AXES
+from .points import points_of
+from .rows import Row, label_of, metric_of
 
 
 def log_row(
-    row: dict[str, Any], metrics: dict[str, Any], images: Sequence[Any], settings: dict[str, Any]
+    row: Row, metrics: Mapping[str, object], images: Sequence[object], settings: dict[str, Any]
 ) -> None:
     """Log an evaluation as a run of its own.
 
@@ -30,13 +32,15 @@ def log_row(
     try:
         choices = {name: row[name] for name in ("backbone", "method")}
         logger.log_hyperparams(settings | {"choices": choices})
-        logger.experiment.log(metrics | {"token_maps": list(images)})
+        logger.experiment.log({**metrics, "token_maps": list(images)})
     finally:
         wandb.finish()
 
 
-def log_report(rows: Sequence[dict[str, Any]], folder: Path, options: dict[str, Any]) -> None:
+def log_report(rows: Sequence[Row], folder: Path, options: Mapping[str, str | None]) -> None:
     """Log a sweep's table, a scatter plot for each cost, and the picture with the Pareto front.
+
+    Seeds are averaged, as in the page.
 
     Args:
         rows: The sweep's cells.
@@ -57,8 +61,9 @@ def log_report(rows: Sequence[dict[str, Any]], folder: Path, options: dict[str, 
     metric = str(metric_of(rows[0]))
     title = label_of(rows[0]).partition(" (")[0]
     try:
-        columns = columns_of(rows)
-        cells = [[row.get(name) for name in columns] for row in rows]
+        points = points_of(rows)
+        columns = columns_of(points)
+        cells = [[point.get(name) for name in columns] for point in points]
         table = wandb.Table([*columns], cells, allow_mixed_types=True)
         charts = {
             f"pareto/{cost}": wandb.plot.scatter(table, cost, metric, f"{title} against {label}")

@@ -7,23 +7,30 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from ..errors import InputError
 from ..shell.program import one_sentence_errors
 
+if TYPE_CHECKING:
+    import wandb_workspaces.reports.v2 as wr
+    import wandb_workspaces.workspaces as ws
+
+    Panels: TypeAlias = list[wr.ScatterPlot | wr.LinePlot | wr.MediaBrowser]
+    Blocks: TypeAlias = list[wr.TableOfContents | wr.H2 | wr.PanelGrid]
+
 PICTURES = ["token_maps", "pictures"]
 
 
-def panels(metric: str) -> list[tuple[str, list[Any]]]:
+def panels(metric: str) -> list[tuple[str, Panels]]:
     """Return the dashboard's sections and their panels; the metric is logged under `val/`."""
     import wandb_workspaces.reports.v2 as wr
 
-    def scatter(label: str, cost: str) -> Any:
+    def scatter(label: str, cost: str) -> wr.ScatterPlot:
         x, y = wr.SummaryMetric(cost), wr.SummaryMetric(f"val/{metric}")
         return wr.ScatterPlot(title=f"{metric} against {label}", x=x, y=y)
 
-    def lines(title: str, pattern: str) -> Any:
+    def lines(title: str, pattern: str) -> wr.LinePlot:
         return wr.LinePlot(title=title, metric_regex=pattern)
 
     return [
@@ -54,8 +61,8 @@ def panels(metric: str) -> list[tuple[str, list[Any]]]:
     ]
 
 
-def make_workspace(entity: str, project: str, metric: str) -> Any:
-    """A workspace, not saved yet.
+def make_workspace(entity: str, project: str, metric: str) -> ws.Workspace:
+    """Return a workspace, not saved yet.
 
     Its runs carry their sweep as `group` but are not grouped: W&B would average a group to one
     point of the scatter plots.
@@ -63,7 +70,7 @@ def make_workspace(entity: str, project: str, metric: str) -> Any:
     import wandb_workspaces.workspaces as ws
 
     sections = [
-        ws.Section(name=name, panels=shown, is_open=True, pinned=number == 0)
+        ws.Section(name=name, panels=[*shown], is_open=True, pinned=number == 0)
         for number, (name, shown) in enumerate(panels(metric))
     ]
     columns = ["run:group", "config:choices.method", "config:rho"]
@@ -77,20 +84,20 @@ def make_workspace(entity: str, project: str, metric: str) -> Any:
     )
 
 
-def make_report(entity: str, project: str, metric: str) -> Any:
-    """The same as a report, one page to share, not saved yet."""
+def make_report(entity: str, project: str, metric: str) -> wr.Report:
+    """Return the same as a report, one page to share, not saved yet."""
     import wandb_workspaces.reports.v2 as wr
 
-    blocks: list[Any] = [wr.TableOfContents()]
+    blocks: Blocks = [wr.TableOfContents()]
     for name, shown in panels(metric):
         runs = wr.Runset(entity=entity, project=project)
-        blocks += [wr.H2(name), wr.PanelGrid(runsets=[runs], panels=shown)]
+        blocks += [wr.H2(name), wr.PanelGrid(runsets=[runs], panels=[*shown])]
     return wr.Report(
         project=project,
         entity=entity,
         title="Accuracy against cost",
         description="Sparse vision networks beside their dense ones.",
-        blocks=blocks,
+        blocks=[*blocks],
     )
 
 

@@ -91,6 +91,9 @@ def assemble(config: DictConfig, choices: dict[str, str], typed: list[str]) -> R
         data = instantiate(settings["datamodule"])
         data.check(processes=processes)
         classes = data.num_classes, data.present_classes
+    if faults.sentences:  # then the student is only checked, for which nothing is downloaded
+        OmegaConf.update(config, "backbone.pretrained", False)
+        settings = OmegaConf.to_container(config, resolve=True)
     with faults.of("task", "backbone", "method", "schedule", "rho", "loss", "optimizer"):
         weights = _weights(settings)
         module = instantiate(

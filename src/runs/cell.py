@@ -25,8 +25,8 @@ from .lock import only_cell_in
 
 log = logging.getLogger(__name__)
 
-# Settings that say where and not what.
-_PLACES = ("paths", "hydra", "logger")
+# Settings that say where, or a report's heading, and not what.
+_PLACES = ("paths", "hydra", "logger", "title")
 
 
 def run_cell(config: DictConfig, work: Callable[[DictConfig], dict[str, Any]]) -> dict[str, Any]:

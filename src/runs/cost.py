@@ -47,6 +47,7 @@ def cost_and_speed(student: SparseBackbone, image_size: int, batch_size: int) ->
     device = next(student.parameters()).device
     images = torch.randn(batch_size, 3, image_size, image_size, device=device)
     speed = compare_speed({"dense": student.backbone, "sparse": student}, [images])
+    coarse = device.type == "cuda" and torch.get_float32_matmul_precision() != "highest"
     gmacs = count_gmacs(student, image_size)
     dense_gmacs = count_gmacs(student.backbone, image_size)
     return {
@@ -59,6 +60,7 @@ def cost_and_speed(student: SparseBackbone, image_size: int, batch_size: int) ->
         "speedup": speed["sparse"].over(speed["dense"])[0],
         "batch_size": batch_size,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "precision": "float32, TF32 products" if coarse else "float32",
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }

@@ -62,7 +62,7 @@ def name_sweep(arguments: list[str]) -> list[str]:
 
 def sweep_name(arguments: list[str]) -> str:
     """The overrides as a folder's name, shortened by a digest where they are long."""
-    how = ("-", "hydra", "+hydra", "logger", "callbacks.progress")  # does not change results
+    how = ("-", "hydra", "+hydra", "logger", "callbacks.progress", "title=")  # changes no results
     overrides = [argument for argument in arguments if not argument.startswith(how)]
     whole = "_".join(overrides)
     name = _safe(whole) or "defaults"

@@ -23,6 +23,7 @@ _FREE = (
     "logger",
     "ckpt_path",
     "throughput_batch",
+    "title",
     "callbacks.progress",
     "datamodule.num_workers",
     "trainer.max_epochs",

@@ -24,11 +24,13 @@ class SweepReport(Callback):
 
 
 def _report(config: DictConfig) -> None:
-    from ..reports.pareto import read_rows, write_report
+    from ..reports.cells import read_rows
+    from ..reports.pareto import write_report
     from ..reports.rows import FAILURE
 
     folder = Path(config.hydra.sweep.dir)
-    report = write_report(folder)
+    title = config.get("title")
+    report = write_report(folder, None if title is None else str(title))
     if report:
         print(f"Report: {report}")
         if "wandb" in (config.get("logger") or {}):

@@ -31,6 +31,7 @@ _WRITTEN_WHOLE = {
     "predictions",
     "token_maps",
 }
+_HEADING = "title"  # text, whose commas are no sweep
 # Hydra's flags that take the next word as their value.
 _WITH_VALUE = {
     *("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"),
@@ -130,7 +131,9 @@ def _quoted(argument: str, sweeping: bool) -> str:
     prefix, key, value = match.group("prefix", "key", "value")
     if is_path(key):
         words = _paths(key, value, sweeping and not key.startswith("hydra."))
-    elif value and value[0] not in "[{'\"" and "${" not in value and parsed(argument) is None:
+    elif value and value[0] not in "[{'\"" and "${" not in value:
+        if parsed(argument) is not None and (key != _HEADING or value.lower() == "null"):
+            return argument
         words = [_quote(value)]
     else:
         return argument

@@ -15,6 +15,7 @@ from ...errors import InputError
 from ...measure.complexity import count_gmacs
 from ..methods.base import Geometry, Method
 from ..methods.dense import Dense
+from ..saving.described import Described
 from .output import SparseOutput, Step
 from .timm_parts import Network
 
@@ -28,13 +29,14 @@ class Level(NamedTuple):
     stride: int
 
 
-class SparseBackbone(nn.Module, ABC):
+class SparseBackbone(Described, ABC):
     """Defines a student: `backbone` is pure timm, `method` holds all that is new.
 
     `networks` are the classes that a family walks, subclasses included unless another family names
     them; a family has to name them in its own body. `example` is the name of such a network in
     timm; `natural_method` and `natural_schedule` name the papers' choice for it; `any_size` are
-    timm's options by which it takes images of any size.
+    timm's options by which it takes images of any size. `head_is_new` says whether the network has
+    weights but its classifier none that belong to them, so that there is nothing to distill in it.
     """
 
     networks: ClassVar[tuple[type[nn.Module], ...]]
@@ -44,6 +46,7 @@ class SparseBackbone(nn.Module, ABC):
     natural_schedule: ClassVar[str]
     any_size: ClassVar[dict[str, bool]] = {}
     method: Method
+    head_is_new: bool = False
 
     def __init__(self, backbone: nn.Module, method: Method) -> None:
         """Take both as they are; neither is changed."""
@@ -118,6 +121,7 @@ class SparseBackbone(nn.Module, ABC):
     def reset_classifier(self, num_classes: int) -> None:
         """Replace the classifier by a new one for `num_classes`; 0 removes it."""
         self._network.reset_classifier(num_classes)
+        self.head_is_new = num_classes > 0
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Return normed features `(B, N, C)` of the patches that are left of `images`."""

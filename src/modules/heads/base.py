@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +16,8 @@ from ...datamodules.targets import Target
 from ...measure.complexity import count_gmacs, count_params_m
 from ...measure.throughput import compare_speed
 from ..backbones.base import SparseBackbone, SparseOutput
+from ..saving.hub import push
+from ..saving.write import save
 
 # Labels `(B,)` or `(B, classes)`, masks `(B, H, W)`; of a detector, for each image, what it learns.
 TaskTarget = Tensor | list[Target]
@@ -46,7 +51,17 @@ def of_student(output: Output) -> SparseOutput:
 
 
 class Head(nn.Module, ABC):
-    """Reads the maps of `SparseBackbone.with_maps`; made from the `levels` that they have."""
+    """Reads the maps of `SparseBackbone.with_maps`; made from the `levels` that they have.
+
+    Attributes:
+        task: What it predicts, as a task is called in `conf/task`.
+        settings: As in `conf/head`, by which it was made; None if nobody has said them.
+        num_classes: Classes that it tells apart, a detector's background included.
+    """
+
+    task: ClassVar[str]
+    settings: Mapping[str, object] | None = None
+    num_classes: int = 0
 
     @abstractmethod
     def forward(
@@ -78,6 +93,14 @@ class WholeNetwork(nn.Module):
         """Predict from `images (B, 3, H, W)`."""
         output: DenseOutput = self.head(self.student.with_maps(images), images, target)
         return output
+
+    def save(self, path: str | Path, network_options: Mapping[str, object] | None = None) -> None:
+        """Write student and head to one file, as `SparseBackbone.save` writes a student."""
+        save(self.student, path, self.head, network_options)
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Upload student and head; arguments as `SparseBackbone.push_to_hub`."""
+        return push(self.student, repo_id, head=self.head, **options)
 
     def dense_copy(self) -> WholeNetwork:
         """Return a copy whose student keeps every token."""

@@ -64,6 +64,7 @@ class Neck(nn.Module):
 class DetectionHead(Head):
     """Runs a detector of torchvision on a student's maps; class 0 is the background."""
 
+    task = "detection"
     ranges = {
         "channels": Number(128, least=1, whole=True),
         "anchor": Number(4, above=0),

@@ -27,6 +27,7 @@ except ImportError as error:
 class SegmentationHead(Head):
     """Classifies pixels: a decoder to stride 4, a 1x1 convolution, a bilinear enlargement."""
 
+    task = "segmentation"
     ranges = {
         "channels": Number(128, least=1, whole=True),
     }

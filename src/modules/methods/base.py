@@ -53,9 +53,11 @@ class Method(nn.Module, ABC):
     they learn through decisions drawn in training, which a loss term holds to the schedule's
     ratios, `learns_by_summaries` that they need an auxiliary loss (`src.modules.auxiliary`).
     `former_names` are the starts of parameters' names in older and in released checkpoints, with
-    what they are now.
+    what they are now. `settings` are those of `conf/method` by which it was made, None where
+    somebody made it otherwise.
     """
 
+    settings: Mapping[str, object] | None = None
     ignores_rho: str = ""
     one_head_per_location: bool = False
     draws_masks: bool = False

@@ -22,7 +22,7 @@ _READING = {"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"}
 def build_network(
     backbone: Mapping[str, Any], num_classes: int, pretrained: bool, any_size: bool = False
 ) -> Any:
-    """Build the timm network that `conf/backbone/*.yaml` describes.
+    """Build the timm network that `conf/backbone/*.yaml` describes; `made_with` are its options.
 
     Args:
         backbone: As in `conf/backbone`; `image_size` is the one that its weights were made for.
@@ -50,8 +50,11 @@ def build_network(
             with torch.device("meta"):
                 kind = type(timm.create_model(name, num_classes=num_classes, **options))
             options |= family_of_class(kind).any_size
-        network = timm.create_model(name, pretrained=pretrained, num_classes=num_classes, **options)
+        network: Any = timm.create_model(
+            name, pretrained=pretrained, num_classes=num_classes, **options
+        )
         _check_margin(network, name, options.get("img_size"))
+        network.made_with = options
         return network
     except InputError:
         raise

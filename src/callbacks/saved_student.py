@@ -1,0 +1,43 @@
+"""Save the student when training ends, as a file that describes itself."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from typing_extensions import override
+
+from ..datamodules.base import ImageDataModule
+from ..errors import InputError
+
+log = logging.getLogger(__name__)
+
+
+class SavedStudent(L.Callback):
+    """Writes the student at the end of a fit, with its head, for `tokenthrift.load`.
+
+    The file names classes, preprocessing, GMACs and the last validation's metrics. A student that
+    cannot be saved, as one of a method of your own, is warned of.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Write to `path`."""
+        self.path = Path(path)
+
+    @override
+    def on_fit_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+        if not trainer.is_global_zero or trainer.interrupted:
+            return
+        student, data = pl_module.student, trainer.datamodule  # type: ignore[attr-defined]
+        if isinstance(data, ImageDataModule):
+            student.class_names, student.preprocessing = data.class_names, data.preprocessing
+        logged, names = trainer.callback_metrics, pl_module.validation_metrics()
+        student.metrics = {
+            name.removeprefix("val/"): float(logged[name]) for name in names if name in logged
+        } | {"gmacs": student.gmacs()}
+        try:
+            (student if pl_module.head is None else pl_module.whole).save(self.path)
+        except InputError as error:
+            log.warning(f"{self.path} is not written. {error}")

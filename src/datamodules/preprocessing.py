@@ -1,0 +1,133 @@
+"""What is done to a photograph before a network sees it, as one value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from numbers import Real
+
+from PIL import Image
+from timm.data import create_transform
+from torch import Tensor
+
+from ..errors import InputError
+
+FRAME = "frame"  # the longer side fills the input, which is padded at the right and the bottom
+_CROPS = ("center", "squash", "border", FRAME)
+_INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "lanczos", "box", "hamming")
+_LARGEST = 2**14  # pixels a side
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How evaluation prepares an image: resize, crop, scale to [0, 1], normalize.
+
+    Attributes:
+        size: Height and width of the input in pixels.
+        interpolation: Of the resizing, by timm's name.
+        crop_pct: Share of the resized image's side that the crop keeps.
+        crop_mode: timm's, or `frame`: the longer side fills the input, the rest is padded with 0
+            after normalization.
+        mean: Of each channel, of pixels from 0 to 1.
+        std: Of each channel, of pixels from 0 to 1.
+    """
+
+    size: tuple[int, int]
+    interpolation: str
+    crop_pct: float
+    crop_mode: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @classmethod
+    def of(cls, config: Mapping[str, object], crop_mode: str | None = None) -> Preprocessing:
+        """Make one of what timm's `resolve_data_config` returns.
+
+        Args:
+            config: With `input_size`, `interpolation`, `crop_pct`, `mean`, `std`.
+            crop_mode: Instead of the one in `config`.
+        """
+        shape = config["input_size"]
+        return cls.checked(
+            {
+                "size": list(shape)[1:] if isinstance(shape, (list, tuple)) else shape,
+                "interpolation": config["interpolation"],
+                "crop_pct": config["crop_pct"],
+                "crop_mode": crop_mode or config.get("crop_mode") or "center",
+                "mean": config["mean"],
+                "std": config["std"],
+            },
+            "preprocessing",
+        )
+
+    @classmethod
+    def checked(cls, values: object, where: str) -> Preprocessing:
+        """Make one of plain values that anybody may have written.
+
+        Args:
+            values: By the names of the attributes.
+            where: Where they come from, for the sentence.
+
+        Raises:
+            InputError: If one is missing, unknown or not of its kind.
+        """
+        names = cls.__dataclass_fields__
+        if not isinstance(values, Mapping) or set(values) != set(names):
+            raise InputError(f"{where} is not made of {', '.join(names)}: it is damaged.")
+        size, mean, std = (_numbers(values[name]) for name in ("size", "mean", "std"))
+        share = _numbers([values["crop_pct"]])
+        right = {
+            "size": len(size) == 2 and all(s == int(s) and 0 < s <= _LARGEST for s in size),
+            "interpolation": values["interpolation"] in _INTERPOLATIONS,
+            "crop_pct": len(share) == 1 and 0 < share[0] <= 1,
+            "crop_mode": values["crop_mode"] in _CROPS,
+            "mean": len(mean) == 3,
+            "std": len(std) == 3 and min(std) > 0,
+        }
+        for name, good in right.items():
+            if not good:
+                shown = str(values[name])[:80]
+                raise InputError(f"{where} has {name}={shown}, which no image can be prepared by.")
+        return cls(
+            (int(size[0]), int(size[1])),
+            str(values["interpolation"]),
+            share[0],
+            str(values["crop_mode"]),
+            mean,
+            std,
+        )
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the attributes as plain values."""
+        return asdict(self)
+
+    def transform(self) -> Callable[[Image.Image], Tensor]:
+        """Return timm's transform from an RGB image to the input `(3, H, W)`.
+
+        Raises:
+            InputError: If images are framed, which the data modules of such tasks do.
+        """
+        if self.crop_mode == FRAME:
+            raise InputError(
+                "crop_mode=frame has no transform of timm's: resize the longer side to "
+                f"{self.size[1]} pixels, normalize, and pad with 0 at the right and the bottom."
+            )
+        made: Callable[[Image.Image], Tensor] = create_transform(
+            input_size=(3, *self.size),
+            is_training=False,
+            interpolation=self.interpolation,
+            crop_pct=self.crop_pct,
+            crop_mode=self.crop_mode,
+            mean=self.mean,
+            std=self.std,
+        )
+        return made
+
+
+def _numbers(values: object) -> tuple[float, ...]:
+    """Return finite numbers as they are; nothing of what is not a list of them."""
+    if not isinstance(values, (list, tuple)):
+        return ()
+    good = all(isinstance(v, Real) and not isinstance(v, bool) and math.isfinite(v) for v in values)
+    return tuple(float(v) for v in values) if good else ()

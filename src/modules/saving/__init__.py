@@ -1,0 +1,1 @@
+"""Students as files that say by themselves what they are."""

@@ -1,0 +1,93 @@
+"""Defines what a student knows about itself beside its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from timm.data import resolve_data_config
+from torch import nn
+
+from ...datamodules.preprocessing import Preprocessing
+from .hub import push
+from .write import save
+
+if TYPE_CHECKING:
+    from ..backbones.base import SparseBackbone
+
+
+class Described(nn.Module):
+    """Carries what a file of a student says: what its outputs mean and what it expects.
+
+    Attributes:
+        class_names: The name of each output's class; None where nobody has said them.
+        metrics: Numbers that are known of it, by name, as `acc1` in percent.
+    """
+
+    class_names: tuple[str, ...] | None = None
+    metrics: Mapping[str, float] = {}
+    _preprocessing: Preprocessing | None = None
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How evaluation prepares images: as set, else as timm says of the network's weights."""
+        if self._preprocessing is not None:
+            return self._preprocessing
+        student = cast("SparseBackbone", self)
+        shape = {"input_size": (3, *student.image_size)}
+        return Preprocessing.of(resolve_data_config(shape, pretrained_cfg=student.pretrained_cfg))
+
+    @preprocessing.setter
+    def preprocessing(self, preprocessing: Preprocessing | None) -> None:
+        self._preprocessing = preprocessing
+
+    def save(self, path: str | Path, network_options: Mapping[str, object] | None = None) -> None:
+        """Write weights and description to one `.safetensors` file that `tokenthrift.load` reads.
+
+        Args:
+            path: Of the file; if writing fails, an old one stays as it was.
+            network_options: What the network was created with by `timm.create_model`, as
+                `{"embed_dim": 256}`; `img_size` and `num_classes` are known.
+
+        Raises:
+            InputError: If a file could not say how this student is built.
+            OSError: If the file cannot be written.
+        """
+        save(cast("SparseBackbone", self), path, network_options=network_options)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        network_options: Mapping[str, object] | None = None,
+        license: str | None = None,
+        private: bool | None = None,
+        commit_message: str = "Upload a tokenthrift student",
+        token: str | None = None,
+    ) -> str:
+        """Upload the saved student with a model card to the Hugging Face Hub.
+
+        Args:
+            repo_id: As `"user/name"`; created if it does not exist.
+            network_options: As `save`.
+            license: The hub's identifier, as `"apache-2.0"`; None leaves it to be added there.
+            private: Whether a new repository is private; the account's default if None.
+            commit_message: Of the upload.
+            token: Of the account; by default the one that is logged in.
+
+        Returns:
+            The address of the repository.
+
+        Raises:
+            InputError: If the student cannot be saved, or the hub refuses.
+        """
+        return push(
+            cast("SparseBackbone", self),
+            repo_id,
+            network_options=network_options,
+            license=license,
+            private=private,
+            commit_message=commit_message,
+            token=token,
+        )

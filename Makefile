@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo sweep quick test stress check format bench zoo teacher hierarchical wheel clean
+.PHONY: help install demo sweep quick test stress check docs format bench zoo teacher hierarchical wheel clean
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -49,6 +49,13 @@ check: install ## Lint, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+$(VENV)/.docs: $(READY)
+	$(BIN)/python -m pip install -e ".[docs]"
+	touch $@
+
+docs: $(VENV)/.docs ## Build the documentation in site/; a broken link is an error
+	$(BIN)/python -m mkdocs build --strict
+
 format: install ## Format the code and sort what lint can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -69,5 +76,5 @@ wheel: ## Build dist/tokenthrift-*.whl, with no environment but pip
 	$(PYTHON) -m pip wheel --no-deps --wheel-dir dist .
 
 clean: ## Remove what the targets made, but not logs and reports
-	rm -rf $(VENV) dist build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist build site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

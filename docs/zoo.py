@@ -39,6 +39,9 @@ DENSE = {
 }
 HEADER = """# The released models
 
+After this page you can train any model of the papers by its recipe, and know its published and its
+counted cost.
+
 One recipe for each model that the authors of DynamicViT released: `python train.py
 experiment=NAME datamodule.root=DIR`. `load_weights` reads the released checkpoints; agreement with
 the released code is tested on numbers that it computed (`tests/test_agreement.py`).

@@ -139,8 +139,10 @@ def _imagenet_names(student: SparseBackbone) -> tuple[str, ...] | None:
     if student.num_classes != _IMAGENET:
         return None
     subset = infer_imagenet_subset(student.backbone)
-    known = ImageNetInfo(subset) if subset else None
-    return known and tuple(known.index_to_description(i).split(",")[0] for i in range(_IMAGENET))
+    if not subset:
+        return None
+    known = ImageNetInfo(subset)
+    return tuple(known.index_to_description(i).split(",")[0] for i in range(_IMAGENET))
 
 
 def file_subject(path: str) -> Subject:

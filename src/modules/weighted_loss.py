@@ -101,8 +101,15 @@ class WeightedLoss(nn.Module):
 
 
 def build_loss(loss: dict[str, Settings]) -> WeightedLoss:
-    """Build the named terms of `conf/loss/*.yaml`, each a target with a weight."""
+    """Build the named terms of `conf/loss/*.yaml`, each a target with a weight.
+
+    Raises:
+        InputError: If a term has no weight, or refuses its settings.
+    """
     loss = {name: term for name, term in loss.items() if term}  # null switches a term off
+    for name, term in loss.items():
+        if "weight" not in term:
+            raise InputError(f"loss.{name} has no weight: add +loss.{name}.weight=0.5 or another.")
     terms = {
         name: instantiate({key: value for key, value in term.items() if key != "weight"})
         for name, term in loss.items()

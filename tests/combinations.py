@@ -15,6 +15,7 @@ from torch import nn
 from src.errors import InputError
 from src.modules.backbones import SparseBackbone, family_of
 from src.modules.backbones.sequence import SequenceBackbone
+from src.modules.methods.base import TokenReduction
 from src.modules.student import attach
 
 FILES = Path(__file__).parents[1] / "conf" / "method"
@@ -100,6 +101,16 @@ def covering(name: str) -> list[str]:
         if parts_of(METHODS[method]) <= set().union(*others):
             kept.remove(method)
     return kept
+
+
+def enough_blocks(name: str, method: str) -> int:
+    """Return how many blocks of a plain transformer show all that a method computes.
+
+    Two, with one location between them; three where tokens that stand for several patches meet
+    the method again. Each block costs a graph's tracing and translation again.
+    """
+    made = students_of(name)[method].method
+    return 3 if isinstance(made, TokenReduction) and made.merges else 2
 
 
 CASES = [(name, method) for name in NETWORKS for method in students_of(name)]

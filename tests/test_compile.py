@@ -14,7 +14,7 @@ from torch._dynamo.utils import counters
 from src.modules import compile_for_inference
 from src.modules.backbones import SparseBackbone, family_of_class
 from src.modules.teacher import Teacher
-from tests.combinations import NETWORKS, covering, make_student, students_of
+from tests.combinations import NETWORKS, covering, enough_blocks, make_student, students_of
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +43,7 @@ def fresh() -> None:
 
 
 def make(name: str, method: str) -> SparseBackbone:
-    return make_student(name, method, depth=3)
+    return make_student(name, method, depth=enough_blocks(name, method))
 
 
 @pytest.mark.parametrize(("name", "method"), CASES)
@@ -52,7 +52,7 @@ def test_inference_is_one_graph_whatever_the_batch(name, method):
     counter = CompileCounter()
     compiled = torch.compile(student, fullgraph=True, backend=counter)
     with torch.inference_mode():
-        for batch in (2, 3, 4, 7):
+        for batch in (2, 3, 7):
             images = torch.randn(batch, 3, 64, 64)
             torch.manual_seed(0)
             mine = compiled(images).logits

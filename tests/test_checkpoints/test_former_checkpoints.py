@@ -12,9 +12,9 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from src.checkpoints import checkpoint
+from tests.helpers import ROOT
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[1]
 FORMER = ROOT / "tests" / "checkpoints"
 QUICK = ("trainer=cpu", "callbacks.progress=null", "datamodule.val_images=64")
 RESUMED = (

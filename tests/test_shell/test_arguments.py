@@ -8,10 +8,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
+from src.config import CONF
 from src.errors import InputError
 from src.shell.arguments import flags_first, for_hydra, is_path, parsed, texts
 
-CONF = Path(__file__).parents[1] / "conf"
 NASTY = (
     *("Müller (1)", "写真", "😀", "it's", 'a"b', "'a", "a'b'", "a,b", "a=b", "=x", "a&b", "a#b"),
     *("a[1]", "[1]", "a{1}", "{1}", "a;b", "a!b", "50%", "a+b", "a@b", "a:b", "$x", "a\\b", "a\\"),

@@ -107,4 +107,4 @@ class SparseConvNeXt(SpatialBackbone[ConvNeXtBlock]):
 
 def stages_of(network: ConvNeXt) -> Sequence[Stage[ConvNeXtBlock]]:
     """Return the stages with their types."""
-    return cast(Sequence[Stage[ConvNeXtBlock]], network.stages)
+    return cast("Sequence[Stage[ConvNeXtBlock]]", network.stages)

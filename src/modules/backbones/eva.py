@@ -86,7 +86,7 @@ class SparseEva(SequenceBackbone[EvaBlock]):
 
     @override
     def blocks(self) -> Iterable[EvaBlock]:
-        return cast(Iterable[EvaBlock], self.backbone.blocks)
+        return cast("Iterable[EvaBlock]", self.backbone.blocks)
 
     def attention(self, block: EvaBlock, tokens: Tokens) -> tuple[Tensor, Attended]:
         """Run timm's attention between its norm and its layer scale, reading sizes."""
@@ -124,7 +124,7 @@ def _query_key_value(attn: EvaAttention | AttentionRope, x: Tensor) -> tuple[Ten
         return attn.q_proj(x), attn.k_proj(x), attn.v_proj(x)
     if getattr(attn, "q_bias", None) is None:
         return attn.qkv(x).chunk(3, dim=-1)
-    bias = torch.cat(cast(tuple[Tensor, ...], (attn.q_bias, attn.k_bias, attn.v_bias)))
+    bias = torch.cat(cast("tuple[Tensor, ...]", (attn.q_bias, attn.k_bias, attn.v_bias)))
     if attn.qkv_bias_separate:
         return (attn.qkv(x) + bias).chunk(3, dim=-1)
     return F.linear(x, attn.qkv.weight, bias).chunk(3, dim=-1)

@@ -127,12 +127,12 @@ class SparseSwin(SpatialBackbone[SwinBlock]):
 
 def stages_of(network: Swin) -> Sequence[Stage[SwinBlock]]:
     """Return the stages with their types."""
-    return cast(Sequence[Stage[SwinBlock]], network.layers)
+    return cast("Sequence[Stage[SwinBlock]]", network.layers)
 
 
 def resolution_of(block: SwinBlock) -> tuple[int, int]:
     """Return the height and width of the map that `block` was made for."""
-    return cast(tuple[int, int], block.input_resolution)
+    return cast("tuple[int, int]", block.input_resolution)
 
 
 def check_third_stage(network: nn.Module, stages: Sequence[Stage[SwinBlock]]) -> None:

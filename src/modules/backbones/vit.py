@@ -68,7 +68,7 @@ class TimmViT(SequenceBackbone[Block]):
 
     @override
     def blocks(self) -> Iterable[Block]:
-        return cast(Iterable[Block], self.backbone.blocks)
+        return cast("Iterable[Block]", self.backbone.blocks)
 
     def attention(self, block: Block, tokens: Tokens) -> tuple[Tensor, Attended]:
         """Run timm's `Attention.forward` between its norm and its layer scale, reading sizes."""

@@ -35,7 +35,7 @@ class SparseBackbone(Described, ABC):
     `networks` are the classes that a family walks, subclasses included unless another family names
     them; a family has to name them in its own body. `example` is the name of such a network in
     timm; `natural_method` and `natural_schedule` name the papers' choice for it; `any_size` are
-    timm's options by which it takes images of any size.
+    timm's options by which it takes images of any size, None where it takes those of one alone.
     """
 
     networks: ClassVar[tuple[type[nn.Module], ...]]
@@ -43,7 +43,7 @@ class SparseBackbone(Described, ABC):
     classifies_tokens: ClassVar[bool] = False
     natural_method: ClassVar[str]
     natural_schedule: ClassVar[str]
-    any_size: ClassVar[dict[str, bool]] = {}
+    any_size: ClassVar[dict[str, bool] | None] = {}
     method: Method
 
     def __init__(self, backbone: nn.Module, method: Method) -> None:

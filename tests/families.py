@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytest
@@ -16,14 +17,19 @@ from src.modules.methods import asymmetric
 from src.modules.methods.selectors import predictor
 from tests.combinations import METHODS, beside
 
-Case = tuple[str, dict[str, Any]]
+# Timm's name, or a class where timm lets nobody change the size of those with a name.
+Case = tuple[str | Callable[..., nn.Module], dict[str, Any]]
 
 
 def make_network(case: Case) -> nn.Module:
     """Untrained networks hardly mix tokens: shake all parameters so that differences show."""
     name, options = case
     torch.manual_seed(0)
-    network = timm.create_model(name, **options)
+    if isinstance(name, str):
+        network = timm.create_model(name, **options)
+    else:
+        network = name(**options)
+        network.pretrained_cfg = {"input_size": (3, 64, 64)}
     for parameter in network.parameters():
         parameter.data += 0.05 * torch.randn_like(parameter)
     return network.eval()

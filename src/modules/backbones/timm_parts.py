@@ -8,8 +8,8 @@ from typing import Any, Protocol, TypedDict, TypeVar
 from timm.layers import PatchEmbed
 from torch import Tensor, nn
 
-BlockT = TypeVar("BlockT", bound=nn.Module)
 Layer = Callable[[Tensor], Tensor]
+BlockT = TypeVar("BlockT", bound=Layer)
 
 
 class FeatureInfo(TypedDict):

@@ -39,7 +39,7 @@ def test_what_refuses_in_its_first_step_is_refused(monkeypatch):
     monkeypatch.setattr(SparseViT, "classify", refuse)
     with torch.device("meta"):
         network = timm.create_model("deit_tiny_patch16_224", depth=4)
-    assert coverage.refusal_of(network) == "Not in training."
+    assert coverage.refusal_of(network, set()) == "Not in training."
 
 
 def test_transformers_are_all_but_convolutional_modules():

@@ -70,28 +70,40 @@ def transformers() -> dict[str, dict[str, int]]:
 
 
 def survey(modules: dict[str, dict[str, int]]) -> Iterator[Architecture]:
-    """Build each architecture without data and try it; see `refusal_of`."""
+    """Build each architecture without data and try it; of those made of the same parts run one."""
+    ran: set[object] = set()
     for module, names in modules.items():
         for name, tags in names.items():
             with torch.device("meta"):
                 network = timm.create_model(name)
-            yield Architecture(module, name, tags, refusal_of(network))
+            yield Architecture(module, name, tags, refusal_of(network, ran))
 
 
-def refusal_of(network: nn.Module) -> str:
+def refusal_of(network: nn.Module, ran: set[object]) -> str:
     """Return why `network`, on the meta device, cannot be sparsified; empty where it can.
 
-    It can where a student is built, and runs in training and at inference.
+    It can where a student is built, and runs in training and at inference. `ran` are the kinds of
+    networks that have run, which grows.
     """
     try:
         student = sparsify(network, rho=0.7)
+        if (kind := _kind(network)) in ran:
+            return ""
         images = torch.zeros(_SAMPLE, 3, *student.image_size, device="meta")
         student.train()(images)
         with torch.no_grad():
             student.eval()(images)
     except InputError as error:
         return str(error)
+    ran.add(kind)
     return ""
+
+
+def _kind(network: nn.Module) -> object:
+    """Return what tells networks apart that are walked differently: classes, pooling, prefix."""
+    classes = frozenset(type(module) for module in network.modules())
+    settings = ("global_pool", "num_prefix_tokens", "pool_include_prefix", "rope_mixed")
+    return classes, *(getattr(network, name, None) for name in settings)
 
 
 def rows_of(architectures: Iterable[Architecture]) -> list[Row]:

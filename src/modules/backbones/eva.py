@@ -90,8 +90,8 @@ class SparseEva(SequenceBackbone[Blocks]):
     def attention(self, block: Blocks, tokens: Tokens) -> tuple[Tensor, Attended]:
         """Run timm's attention between its norm and its layer scale, reading sizes."""
         attn = block.attn
-        first = isinstance(block, EvaBlock)  # else what leaves is normed
-        normed = block.norm1(tokens.x) if first else tokens.x
+        after = isinstance(block, EvaBlockPostNorm)
+        normed = tokens.x if after else block.norm1(tokens.x)
         query, key, value = (
             part.unflatten(-1, (-1, attn.head_dim)).transpose(1, 2)  # (B, H, P+N, D)
             for part in _query_key_value(attn, normed)
@@ -103,7 +103,7 @@ class SparseEva(SequenceBackbone[Blocks]):
         dropout = attn.attn_drop.p if self.training else 0.0
         mixed = attend(query, key, value, tokens.size, dropout)
         out = attn_output(attn, mixed.transpose(1, 2).flatten(2), normed)
-        if not first:
+        if isinstance(block, EvaBlockPostNorm):
             out = block.norm1(out)
         elif block.gamma_1 is not None:
             out = block.gamma_1 * out

@@ -22,7 +22,7 @@ from ...errors import InputError
 from .base import Geometry, Level, timm_names
 from .spatial import ROUTED
 from .swin import check_third_stage
-from .timm_parts import Layer
+from .timm_parts import Layer, Network
 from .units import Unit, UnitBackbone, UnitStage, channels_last, identity, in_turn, on_columns
 
 Partition = PartitionAttention2d | PartitionAttentionCl
@@ -56,7 +56,7 @@ class SparseMaxxVit(UnitBackbone):
     @override
     def geometry(network: nn.Module) -> Geometry:
         stage = _routed_stage(_stages_of(network)[ROUTED])
-        dim = cast(int, network.feature_info[ROUTED + 1]["num_chs"])
+        dim = cast(Network, network).feature_info[ROUTED + 1]["num_chs"]
         return Geometry(dim, len(stage.blocks), None)
 
     @override
@@ -66,7 +66,7 @@ class SparseMaxxVit(UnitBackbone):
     @property
     @override
     def image_size(self) -> tuple[int, int]:
-        height, width = self.backbone.img_size
+        height, width = cast(tuple[int, int], self.backbone.img_size)
         return height, width
 
     @override
@@ -74,7 +74,7 @@ class SparseMaxxVit(UnitBackbone):
         return self.backbone.stem(images)
 
     @override
-    def stages(self) -> list[UnitStage]:
+    def unit_stages(self) -> list[UnitStage]:
         stages = _stages_of(self.backbone)
         return [
             _routed_stage(stage) if index == ROUTED else UnitStage(stage, [])
@@ -94,7 +94,7 @@ class SparseMaxxVit(UnitBackbone):
 
 
 def _stages_of(network: nn.Module) -> list[MaxxVitStage]:
-    return list(cast(MaxxVit, network).stages)
+    return [cast(MaxxVitStage, stage) for stage in cast(MaxxVit, network).stages]
 
 
 def _routed_stage(stage: MaxxVitStage) -> UnitStage:

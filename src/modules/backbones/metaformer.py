@@ -20,7 +20,7 @@ from typing_extensions import override
 from .base import Geometry, timm_names
 from .spatial import ROUTED
 from .swin import check_third_stage
-from .timm_parts import Layer
+from .timm_parts import Layer, Network
 from .units import Unit, UnitBackbone, UnitStage, as_tokens, in_turn, on_columns
 
 
@@ -45,7 +45,7 @@ class SparseMetaFormer(UnitBackbone):
         stage = _stages_of(network)[ROUTED]
         block = cast(MetaFormerBlock, stage.blocks[0])
         scaled = isinstance(block.layer_scale2, Scale)
-        dim = cast(int, network.feature_info[ROUTED]["num_chs"])
+        dim = cast(Network, network).feature_info[ROUTED]["num_chs"]
         return Geometry(dim, len(stage.blocks), None, layer_scale=1e-5 if scaled else None)
 
     @override
@@ -53,7 +53,7 @@ class SparseMetaFormer(UnitBackbone):
         return self.backbone.stem(images)
 
     @override
-    def stages(self) -> list[UnitStage]:
+    def unit_stages(self) -> list[UnitStage]:
         return [
             UnitStage(
                 stage.downsample,
@@ -67,7 +67,7 @@ class SparseMetaFormer(UnitBackbone):
         net = self.backbone
         batch, channels, height, width = x.shape
         columns = self.positions(x).reshape(-1, channels, 1, 1)
-        normed = cast(nn.Sequential, net.head).norm(columns)
+        normed = cast(Layer, cast(nn.Sequential, net.head).norm)(columns)
         return net.forward_head(x), normed.view(batch, height * width, channels)
 
     @override
@@ -76,7 +76,7 @@ class SparseMetaFormer(UnitBackbone):
 
 
 def _stages_of(network: nn.Module) -> list[MetaFormerStage]:
-    return list(cast(MetaFormer, network).stages)
+    return [cast(MetaFormerStage, stage) for stage in cast(MetaFormer, network).stages]
 
 
 def _unit(block: MetaFormerBlock, maps: bool) -> Unit:

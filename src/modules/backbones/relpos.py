@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import cast
 
 import torch
+from timm.layers import RelPosBias
 from timm.models.vision_transformer_relpos import (
     RelPosAttention,
     RelPosBlock,
@@ -62,8 +63,8 @@ class SparseRelPos(RelativeBackbone[RelPos]):
         shared = None if net.shared_rel_pos is None else net.shared_rel_pos.get_bias()
         for block in cast(nn.ModuleList, net.blocks):
             assert isinstance(block, RelPos)
-            own = block.attn.rel_pos
-            yield Biased(block, shared if own is None else cast(Tensor, own.get_bias()))
+            own = cast(RelPosBias | None, block.attn.rel_pos)
+            yield Biased(block, shared if own is None else own.get_bias())
 
     @override
     def attention(self, block: Biased[RelPos], tokens: Tokens) -> tuple[Tensor, Attended]:

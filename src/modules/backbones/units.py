@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from torch import Tensor
 from typing_extensions import override
 
 from ..layers.paths import Path, TwoPaths
 from .spatial import SpatialBackbone
-from .timm_parts import Layer
+from .timm_parts import Layer, Stage
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,14 @@ class UnitStage:
 
 class UnitBackbone(SpatialBackbone[Unit]):
     """Walks units; mixing and norms stay dense, and MLPs serve the slow path."""
+
+    @abstractmethod
+    def unit_stages(self) -> list[UnitStage]:
+        """Return the stages in order."""
+
+    @override
+    def stages(self) -> Sequence[Stage[Unit]]:
+        return cast(Sequence[Stage[Unit]], self.unit_stages())
 
     @override
     def positions(self, x: Tensor) -> Tensor:

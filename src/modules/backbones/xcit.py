@@ -52,7 +52,7 @@ class SparseXcit(UnitBackbone):
         return net.pos_drop(x)
 
     @override
-    def stages(self) -> list[UnitStage]:
+    def unit_stages(self) -> list[UnitStage]:
         return [UnitStage(identity, [_unit(cast(XCABlock, b)) for b in self.backbone.blocks])]
 
     @override

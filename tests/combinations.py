@@ -28,6 +28,8 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "vit": ("vit_tiny_patch16_224", VIT),
     "eva": ("vit_small_patch16_rope_224.naver_in1k", VIT),
     "lvvit": ("lvvit_s", VIT),
+    "beit": ("beit_base_patch16_224", VIT),
+    "relpos": ("vit_relpos_medium_patch16_cls_224", VIT),
     "swin": (
         "swin_tiny_patch4_window7_224",
         {"embed_dim": 16, "depths": (1, 1, 3), "num_heads": (1, 2, 4), "window_size": 2}

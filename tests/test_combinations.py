@@ -19,6 +19,7 @@ from src.callbacks.position_map import PositionMap
 from src.datamodules.normalization import Normalization
 from src.modules import methods
 from src.modules.backbones import SparseOutput
+from src.modules.backbones.sequence import SequenceBackbone
 from src.modules.methods.base import SpatialRouting, TokenReduction
 from src.modules.schedules import KeepSchedule
 from src.pictures import draw_token_maps
@@ -33,17 +34,18 @@ DRAWING = [
     for found in pkgutil.walk_packages(methods.__path__, f"{methods.__name__}.")
     if hasattr(module := importlib.import_module(found.name), "gumbel_keep")
 ]
-PLAIN = [case for case in CASES if case[0] in ("vit", "eva", "lvvit")]
+PLAIN = [case for case in CASES if isinstance(students_of(case[0])["dense"], SequenceBackbone)]
 AS_IS = Normalization((0.0,) * 3, (1.0,) * 3)  # of images that are shown as they are
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_method_of_a_kind_fits(name: str) -> None:
-    """But for those that merge, beside rotary positions."""
-    kind = SpatialRouting if name in ("swin", "convnext") else TokenReduction
+    """But for those that merge, beside data that cannot be, as rotary positions."""
+    student = students_of(name)["dense"]
+    kind = TokenReduction if isinstance(student, SequenceBackbone) else SpatialRouting
     classes = {method: get_class(node["_target_"]) for method, node in METHODS.items()}
     own = {method for method, made in classes.items() if issubclass(made, kind)}
-    if name == "eva":
+    if not student.geometry(student.backbone).mergeable:
         own -= {m for m, student in students_of("vit").items() if student.method.merges}
         assert "dynamicvit" in own
         assert "tome" not in own

@@ -49,7 +49,7 @@ def test_an_unknown_program_is_named_with_those_that_there_are(word: str) -> Non
     ended = run(word)
     assert ended.returncode == 2
     assert ended.stderr.startswith(f"error: tokenthrift has no program {word}")
-    assert "choose bench, eval, export" in ended.stderr
+    assert f"choose {', '.join(PROGRAMS)}." in ended.stderr
     assert ("(did you mean train?)" in ended.stderr) == (word == "trian")
 
 

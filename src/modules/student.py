@@ -45,7 +45,7 @@ def sparsify(
     """Put a method beside a timm network that you already have; its weights are used as they are.
 
     Args:
-        network: A timm VisionTransformer, Eva, SwinTransformer (V1 or V2) or ConvNeXt, or an LVViT.
+        network: A timm network of a known family, as docs/coverage.md lists them, or an LVViT.
         rho: Base keep ratio in (0, 1], 0.7 by default. At 1 `geometric`, `linear` and `constant`
             keep everything; `arithmetic`, the hierarchical networks', keeps 1, 0.8, 0.6.
         ratios: Explicit keep ratios, one for each location, instead of rho and schedule.

@@ -35,8 +35,9 @@ class SparseBackbone(Described, ABC):
     `networks` are the classes that a family walks, subclasses included unless another family names
     them; a family has to name them in its own body. `example` is the name of such a network in
     timm; `natural_method` and `natural_schedule` name the papers' choice for it; `any_size` are
-    timm's options by which it takes images of any size. `head_is_new` says whether the network has
-    weights but its classifier none that belong to them, so that there is nothing to distill in it.
+    timm's options by which it takes images of any size, None where it takes those of one alone.
+    `head_is_new` says whether the network has weights but its classifier none that belong to them,
+    so that there is nothing to distill in it.
     """
 
     networks: ClassVar[tuple[type[nn.Module], ...]]
@@ -44,7 +45,7 @@ class SparseBackbone(Described, ABC):
     classifies_tokens: ClassVar[bool] = False
     natural_method: ClassVar[str]
     natural_schedule: ClassVar[str]
-    any_size: ClassVar[dict[str, bool]] = {}
+    any_size: ClassVar[dict[str, bool] | None] = {}
     method: Method
     head_is_new: bool = False
 

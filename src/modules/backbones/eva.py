@@ -7,7 +7,7 @@ from typing import cast
 
 import torch
 from timm.layers import AttentionRope, apply_rot_embed_cat
-from timm.models.eva import Eva, EvaAttention, EvaBlock
+from timm.models.eva import Eva, EvaAttention, EvaBlock, EvaBlockPostNorm
 from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import override
@@ -23,7 +23,10 @@ from .vit import attn_output, patch_margin
 ROPE = "rotary positions"
 
 
-class SparseEva(SequenceBackbone[EvaBlock]):
+Blocks = EvaBlock | EvaBlockPostNorm
+
+
+class SparseEva(SequenceBackbone[Blocks]):
     """Walks timm's `Eva` block by block with its own modules.
 
     Modifications: attention reads token sizes, and a patch's rotary embedding stays with it.
@@ -35,7 +38,7 @@ class SparseEva(SequenceBackbone[EvaBlock]):
 
     @staticmethod
     def check(network: nn.Module) -> None:
-        """Check that blocks are pre-norm and share one rotary embedding, as all their heads do."""
+        """Check that blocks are timm's and share one rotary embedding, as all their heads do."""
         assert isinstance(network, Eva)
         check_pooling(network)
         if getattr(network, "rope_mixed", False):
@@ -44,19 +47,15 @@ class SparseEva(SequenceBackbone[EvaBlock]):
                 "take a network with axial ones, as vit_small_patch16_rope_224."
             )
         for block in network.blocks:
-            if type(block) is not EvaBlock:
+            if type(block) not in (EvaBlock, EvaBlockPostNorm):
                 raise InputError(
                     f"Blocks of type {type(block).__name__} cannot be walked: the network must "
-                    "be made of timm's pre-norm EvaBlock."
+                    "be made of timm's EvaBlock or EvaBlockPostNorm."
                 )
             if type(block.attn) not in (EvaAttention, AttentionRope):
                 raise InputError(
                     f"Attention of type {type(block.attn).__name__} cannot be walked: the "
                     "network must use timm's EvaAttention or AttentionRope."
-                )
-            if getattr(block.attn, "num_kv_groups", 1) > 1:
-                raise InputError(
-                    "Grouped-query attention cannot be walked: give num_kv_heads=None."
                 )
 
     @staticmethod
@@ -85,28 +84,35 @@ class SparseEva(SequenceBackbone[EvaBlock]):
         return Tokens(x if norm is None else norm(x), prefix=net.num_prefix_tokens, data=data)
 
     @override
-    def blocks(self) -> Iterable[EvaBlock]:
-        return cast("Iterable[EvaBlock]", self.backbone.blocks)
+    def blocks(self) -> Iterable[Blocks]:
+        return cast("Iterable[Blocks]", self.backbone.blocks)
 
-    def attention(self, block: EvaBlock, tokens: Tokens) -> tuple[Tensor, Attended]:
+    def attention(self, block: Blocks, tokens: Tokens) -> tuple[Tensor, Attended]:
         """Run timm's attention between its norm and its layer scale, reading sizes."""
         attn = block.attn
-        normed = block.norm1(tokens.x)
+        after = isinstance(block, EvaBlockPostNorm)
+        normed = tokens.x if after else block.norm1(tokens.x)
         query, key, value = (
-            part.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2)  # (B, H, P+N, D)
+            part.unflatten(-1, (-1, attn.head_dim)).transpose(1, 2)  # (B, H, P+N, D)
             for part in _query_key_value(attn, normed)
         )
         query = _rotated(attn, attn.q_norm(query), tokens).type_as(value)
         key = _rotated(attn, attn.k_norm(key), tokens).type_as(value)
+        if (shared := query.shape[1] // key.shape[1]) > 1:  # several queries read the same key
+            key, value = (each.repeat_interleave(shared, dim=1) for each in (key, value))
         dropout = attn.attn_drop.p if self.training else 0.0
         mixed = attend(query, key, value, tokens.size, dropout)
         out = attn_output(attn, mixed.transpose(1, 2).flatten(2), normed)
-        if block.gamma_1 is not None:
+        if isinstance(block, EvaBlockPostNorm):
+            out = block.norm1(out)
+        elif block.gamma_1 is not None:
             out = block.gamma_1 * out
         return block.drop_path1(out), Attended(query, key, value, attn.scale, tokens.size)
 
     @override
-    def mlp(self, block: EvaBlock, x: Tensor) -> Tensor:
+    def mlp(self, block: Blocks, x: Tensor) -> Tensor:
+        if isinstance(block, EvaBlockPostNorm):
+            return block.drop_path2(block.norm2(block.mlp(x)))
         out = block.mlp(block.norm2(x))
         if block.gamma_2 is not None:
             out = block.gamma_2 * out

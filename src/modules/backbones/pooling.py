@@ -20,10 +20,11 @@ _POOLINGS = ("token", "avg", "max", "avgmax", "map")
 def check_pooling(network: nn.Module) -> None:
     """Raise an `InputError` if `network` has a head that cannot pool tokens by their sizes."""
     net = cast(PlainTransformer, network)
-    if net.attn_pool is not None:
-        if type(net.attn_pool) is not AttentionPoolLatent or net.attn_pool.pos_embed is not None:
+    pool = _latent_pool(network)
+    if pool is not None:
+        if type(pool) is not AttentionPoolLatent or pool.pos_embed is not None:
             raise InputError(
-                f"Pooling by {type(net.attn_pool).__name__} cannot weigh tokens by size: the "
+                f"Pooling by {type(pool).__name__} cannot weigh tokens by size: the "
                 "network must use timm's AttentionPoolLatent without positions of its own, or "
                 "global_pool='token' or 'avg'."
             )
@@ -38,7 +39,7 @@ def check_pooling(network: nn.Module) -> None:
 def pool_and_classify(network: nn.Module, x: Tensor, tokens: Tokens) -> Tensor:
     """Run the network's own head on `x (B, P+N, C)`; pooling over tokens weighs them by size."""
     net = cast(PlainTransformer, network)
-    pool = net.attn_pool
+    pool = _latent_pool(network)
     if tokens.size is None or (pool is None and net.global_pool in ("token", "")):
         return net.forward_head(x)
     # Timm's Eva, which has no such setting, leaves the prefix out only where it does not attend.
@@ -46,6 +47,11 @@ def pool_and_classify(network: nn.Module, x: Tensor, tokens: Tokens) -> Tensor:
     x, size = x[:, skip:], tokens.size[:, skip:]
     pooled = _attended(pool, x, size) if pool is not None else _pooled(net.global_pool, x, size)
     return net.head(net.head_drop(net.fc_norm(pooled)))
+
+
+def _latent_pool(network: nn.Module) -> AttentionPoolLatent | None:
+    pool: AttentionPoolLatent | None = getattr(network, "attn_pool", None)  # not all can have one
+    return pool
 
 
 def _pooled(pooling: str, x: Tensor, size: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Generic, cast
+from typing import ClassVar, Generic, TypeVar, cast
 
 from torch import Tensor, nn
 from typing_extensions import override
@@ -17,7 +17,9 @@ from ..methods.base import Method, TokenReduction
 from ..schedules import evenly_spaced
 from .base import Level, SparseBackbone, SparseOutput, Step
 from .departures import Departures, Hooks
-from .timm_parts import BlockT, PlainTransformer
+from .timm_parts import PlainTransformer
+
+BlockT = TypeVar("BlockT")
 
 
 class SequenceBackbone(SparseBackbone, Generic[BlockT]):
@@ -26,7 +28,7 @@ class SequenceBackbone(SparseBackbone, Generic[BlockT]):
     method: TokenReduction
     natural_method = "dynamicvit"
     natural_schedule = "geometric"
-    any_size = {"dynamic_img_size": True, "dynamic_img_pad": True}
+    any_size: ClassVar[dict[str, bool] | None] = {"dynamic_img_size": True, "dynamic_img_pad": True}
 
     def __init__(self, backbone: nn.Module, method: Method) -> None:
         """Take both as `SparseBackbone` does; the method must work on sequences."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import partial
-from typing import Generic, cast
+from typing import ClassVar, Generic, cast
 
 from torch import Tensor, nn
 from typing_extensions import override
@@ -20,11 +20,15 @@ ROUTED = 2  # the third resolution stage holds most of the blocks and of the cos
 
 
 class SpatialBackbone(SparseBackbone, Generic[BlockT]):
-    """Walks a network of resolution stages; the map stays whole in all of them."""
+    """Walks a network of resolution stages; the map stays whole in all of them.
+
+    `routed_stage` is the one in which paths part, the third by default.
+    """
 
     method: SpatialRouting
     natural_method = "asymmetric"
     natural_schedule = "arithmetic"
+    routed_stage: ClassVar[int] = ROUTED
 
     def __init__(self, backbone: nn.Module, method: Method) -> None:
         """Take both as `SparseBackbone` does; the method must work on feature maps."""
@@ -86,12 +90,12 @@ class SpatialBackbone(SparseBackbone, Generic[BlockT]):
         for index, stage in enumerate(self.stages()):
             x = stage.downsample(x)
             for layer, block in enumerate(stage.blocks):
-                if index == ROUTED:
+                if index == self.routed_stage:
                     decision = self.method.route(layer, self.positions(x))
                     if decision is not None:
                         decided.append(decision)
                         steps.append(self._step(layer, decision.decision))
-                if index == ROUTED and decided:
+                if index == self.routed_stage and decided:
                     x = self.routed(block, x, decided[-1], partial(self.method.fast, layer))
                 else:
                     x = block(x)

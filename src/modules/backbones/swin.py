@@ -135,7 +135,7 @@ def resolution_of(block: SwinBlock) -> tuple[int, int]:
     return cast("tuple[int, int]", block.input_resolution)
 
 
-def check_third_stage(network: nn.Module, stages: Sequence[Stage[SwinBlock]]) -> None:
+def check_third_stage(network: nn.Module, stages: Sequence[object]) -> None:
     """Raise an `InputError` if there is no third stage to route in."""
     if len(stages) <= ROUTED:
         raise InputError(

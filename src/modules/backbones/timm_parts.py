@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypedDict, TypeVar
 
-from timm.layers import AttentionPoolLatent, PatchEmbed
+from timm.layers import PatchEmbed
 from torch import Tensor, nn
 
-BlockT = TypeVar("BlockT", bound=nn.Module)
 Layer = Callable[[Tensor], Tensor]
+BlockT = TypeVar("BlockT", bound=Layer)
 
 
 class FeatureInfo(TypedDict):
@@ -34,8 +34,10 @@ class PlainTransformer(Network, Protocol):
     """Declares what every plain transformer has."""
 
     patch_embed: PatchEmbed
+    embed_dim: int
+    blocks: Sequence[nn.Module]
+    cls_token: Tensor | None
     norm: Layer
-    attn_pool: AttentionPoolLatent | None
     global_pool: str
     fc_norm: Layer
     head_drop: Layer

@@ -49,7 +49,7 @@ def build_network(
         if any_size:
             with torch.device("meta"):
                 kind = type(timm.create_model(name, num_classes=num_classes, **options))
-            options |= family_of_class(kind).any_size
+            options |= _any_size(kind)
         network: Any = timm.create_model(
             name, pretrained=pretrained, num_classes=num_classes, **options
         )
@@ -68,6 +68,16 @@ def build_network(
             f"The pretrained weights of {name} cannot be downloaded ({type(error).__name__}): give "
             "backbone.weights=FILE, or backbone.pretrained=false to start from random weights."
         ) from error
+
+
+def _any_size(kind: type[nn.Module]) -> dict[str, bool]:
+    options = family_of_class(kind).any_size
+    if options is None:
+        raise InputError(
+            f"{kind.__name__} takes images of one size alone, and this task has images of any: "
+            "choose a backbone whose positions can be resampled, as backbone=deit_s."
+        )
+    return options
 
 
 def _check_margin(network: nn.Module, name: str, size: Any) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from ...errors import InputError
 from ...measure.complexity import copy_to_meta, count_on_meta
 from ..backbones.sequence import SequenceBackbone
+from ..backbones.timm_parts import PlainTransformer
 from ..schedules import KeepSchedule
 
 _CORRECTIONS = 5  # of the estimated cost, at most
@@ -38,7 +39,8 @@ class Plans:
         method = student.method
         self._fixed = method.one_head_per_location
         self._own = method.schedule.locations
-        rows, columns = student.backbone.patch_embed.dynamic_feat_size(image_size)
+        network = cast(PlainTransformer, student.backbone)
+        rows, columns = network.patch_embed.dynamic_feat_size(image_size)
         self.patches = rows * columns
         taken = filter(self._takes, range(method.depth))
         self.places = self._own if self._fixed else tuple(taken)
@@ -67,6 +69,11 @@ class Plans:
             self._shadow.method.schedule = self.schedule(counts)
             self._known[counts] = count_on_meta(self._shadow, self._size)
         return self._known[counts]
+
+    def least(self) -> float:
+        """Return the fewest GMACs in reach: one token from the first place on, or half at each."""
+        halves = [max(1, self.patches >> (i + 1)) for i in range(len(self.places))]
+        return min(map(self.gmacs, ((1,) * len(halves), tuple(halves))))
 
     def _estimate(self, counts: Counts) -> float:
         """Return GMACs of the blocks: n tokens cost n times the weights and 2 n^2 channels."""

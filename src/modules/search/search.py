@@ -76,7 +76,7 @@ class _Search:
     ) -> None:
         height, width = batches[0].shape[-2:]
         self._plans = Plans(student, (height, width))
-        least = self._plans.gmacs((1,) * len(self._plans.places))
+        least = self._plans.least()
         if budget < least:
             raise InputError(
                 f"The budget of {budget:.4g} GMACs is below {least:.4g}, the least that "

@@ -123,6 +123,7 @@ class Plans:
         """
         most = 8 * self.patches
         best = None
+        self._error = 0.0  # one from another family may be far off
         for _ in range(2):  # the second from an error measured close by
             found = self.largest(lambda number: family(number / most), most, budget)
             if found is not None:

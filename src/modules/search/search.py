@@ -84,6 +84,7 @@ class _Search:
             )
         self._walker = Walker(student, batches)
         self._budget = budget
+        self._name = student.method.name
         self._tried: set[Counts] = set()
         self._counts: Counts = ()
         self._walk: Walk | None = None
@@ -97,6 +98,11 @@ class _Search:
             if counts is not None and self.trials < trials:
                 self._try(name, counts)
                 yield self.steps[-1]
+        if not self.steps:
+            raise InputError(
+                f"None of the schedules to begin with meets {self._budget:.4g} GMACs under "
+                f"{self._name}: give a larger budget."
+            )
         order = torch.Generator().manual_seed(seed)
         number = len(self._plans.places)
         start = self.trials

@@ -134,7 +134,8 @@ class Plans:
     def families(self) -> list[tuple[str, Callable[[float], Counts]]]:
         """Return the schedules to begin with, by name; the first is the papers' for such networks.
 
-        Geometric at the student's own locations; all at one place; equal parts from one place on.
+        Geometric at the student's own locations; all at one place; equal parts, or shares of
+        what is left, from one place on.
         """
         passed = [sum(own <= place for own in self._own) for place in self.places]
         number = len(self.places)
@@ -144,7 +145,7 @@ class Plans:
                 self._family(lambda i, s: (1 - s) ** passed[i]),
             )
         ]
-        for start in sorted({number * part // 6 for part in range(5)}):
+        for start in sorted({number * part // 6 for part in range(4)}):
             place, rest = self.places[start], number - start
 
             def at_once(i: int, s: float, start: int = start) -> float:
@@ -153,6 +154,10 @@ class Plans:
             def steadily(i: int, s: float, start: int = start, rest: int = rest) -> float:
                 return 1 - s * max(0, i - start + 1) / rest
 
+            def by_shares(i: int, s: float, start: int = start) -> float:
+                return (1 - s) ** max(0, i - start + 1)
+
+            found.append((f"equal shares from block {place} on", self._family(by_shares)))
             found.append((f"all at block {place}", self._family(at_once)))
             found.append((f"equal parts from block {place} on", self._family(steadily)))
         return found

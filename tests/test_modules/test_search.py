@@ -21,8 +21,10 @@ from src.modules.search.walks import Walker
 from src.modules.student import create_student
 from tests.helpers import ROOT
 
+pytestmark = pytest.mark.slow
+
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-TRIALS = 16
+TRIALS = 14
 
 
 @cache

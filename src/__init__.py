@@ -9,12 +9,15 @@ if TYPE_CHECKING:
     from .modules.methods.base import Method
     from .modules.saving.load import load
     from .modules.schedules import KeepSchedule
+    from .modules.search.found import FoundSchedule
+    from .modules.search.search import search_schedule
     from .modules.student import create_student, sparsify
     from .modules.weights import Loaded, load_weights
 
 __version__ = "0.1.0"
 # Public names and the modules that have them, imported only when they are asked for.
 _HOMES = {
+    "FoundSchedule": ".modules.search.found",
     "InputError": ".errors",
     "KeepSchedule": ".modules.schedules",
     "Loaded": ".modules.weights",
@@ -25,9 +28,11 @@ _HOMES = {
     "create_student": ".modules.student",
     "load": ".modules.saving.load",
     "load_weights": ".modules.weights",
+    "search_schedule": ".modules.search.search",
     "sparsify": ".modules.student",
 }
 __all__ = [
+    "FoundSchedule",
     "InputError",
     "KeepSchedule",
     "Loaded",
@@ -38,6 +43,7 @@ __all__ = [
     "create_student",
     "load",
     "load_weights",
+    "search_schedule",
     "sparsify",
 ]
 

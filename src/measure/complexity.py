@@ -20,9 +20,18 @@ def count_gmacs(network: nn.Module, image_size: int | tuple[int, int]) -> float:
         network: Maps images `(1, 3, H, W)` to anything; it is not changed.
         image_size: Height and width in pixels, or one number for both.
     """
+    return count_on_meta(copy_to_meta(network), image_size)
+
+
+def copy_to_meta(network: nn.Module) -> nn.Module:
+    """Return a copy of `network` on the meta device, in evaluation mode and without values."""
     tensors = [*network.parameters(), *network.buffers()]
     shadow = copy.deepcopy(network, {id(tensor): _shadow(tensor) for tensor in tensors})
-    shadow = shadow.to("meta").eval()
+    return shadow.to("meta").eval()
+
+
+def count_on_meta(shadow: nn.Module, image_size: int | tuple[int, int]) -> float:
+    """Count as `count_gmacs` does what `copy_to_meta` has returned."""
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     images = torch.empty(1, 3, height, width, device="meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():

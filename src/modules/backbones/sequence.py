@@ -111,18 +111,28 @@ class SequenceBackbone(SparseBackbone, Generic[BlockT]):
         assert tokens.grid is not None
         return self._output(tokens, steps, (whole.transpose(1, 2).unflatten(2, tokens.grid),))
 
-    def _walk(self, images: Tensor, method: Hooks) -> tuple[Tokens, tuple[Step, ...]]:
+    def enter(self, images: Tensor) -> Tokens:
+        """Return the tokens of `images (B, 3, H, W)` before the first block, with their grid."""
         height, width = images.shape[-2:]
         grid = self._network.patch_embed.dynamic_feat_size((height, width))
-        tokens = replace(self.embed(images), grid=grid)
+        return replace(self.embed(images), grid=grid)
+
+    def run_block(
+        self, layer: int, block: BlockT, tokens: Tokens, method: Hooks
+    ) -> tuple[Tokens, Tensor]:
+        """Run one block and its hooks up to its MLP; return the tokens and what the MLP added."""
+        tokens = method.before_block(layer, tokens)
+        branch, attended = self.attention(block, tokens)
+        tokens = tokens.with_x(tokens.x + branch)
+        tokens = method.after_attention(layer, tokens, attended)
+        moved = self.mlp(block, tokens.x)
+        return tokens.with_x(tokens.x + moved), moved
+
+    def _walk(self, images: Tensor, method: Hooks) -> tuple[Tokens, tuple[Step, ...]]:
+        tokens = self.enter(images)
         steps: list[Step] = []
         for layer, block in enumerate(self.blocks()):
-            tokens = method.before_block(layer, tokens)
-            branch, attended = self.attention(block, tokens)
-            tokens = tokens.with_x(tokens.x + branch)
-            tokens = method.after_attention(layer, tokens, attended)
-            moved = self.mlp(block, tokens.x)
-            tokens = tokens.with_x(tokens.x + moved)
+            tokens, moved = self.run_block(layer, block, tokens, method)
             number = self.method.number_at(layer)
             if number is not None:
                 ratio = self.method.schedule.ratios[number]

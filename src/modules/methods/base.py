@@ -132,6 +132,8 @@ class TokenReduction(Method):
 
     needs_class_token: bool = False
     merges: bool = False  # fuses or merges tokens
+    # Options under which it acts at the schedule's locations and keeps what that says.
+    schedule_options: ClassVar[Mapping[str, object]] = {}
 
     def _check(self, schedule: KeepSchedule) -> None:
         super()._check(schedule)

@@ -22,8 +22,15 @@ class ToMe(TokenReduction):
     """
 
     merges = True
+    schedule_options = {"r": None, "at_locations": True}
 
-    def __init__(self, schedule: KeepSchedule, geometry: Geometry, r: int | None = None) -> None:
+    def __init__(
+        self,
+        schedule: KeepSchedule,
+        geometry: Geometry,
+        r: int | None = None,
+        at_locations: bool = False,
+    ) -> None:
         """Choose how many tokens merge.
 
         Args:
@@ -31,14 +38,22 @@ class ToMe(TokenReduction):
                 as under a method that drops by this schedule.
             geometry: Of the network.
             r: Tokens merged in each block, the paper's dial.
+            at_locations: Merge at the schedule's locations alone, down to what it keeps there, and
+                at most half of the tokens at a time.
 
         Raises:
-            InputError: If `r` is no whole number from 0.
+            InputError: If `r` is no whole number from 0, or is given with `at_locations`.
         """
         if r is not None and (not isinstance(r, int) or isinstance(r, bool) or r < 0):
             raise InputError(f"method.r={r!r} is not a whole number from 0, as 13, or null.")
+        if r is not None and at_locations:
+            raise InputError(
+                f"method.r={r} merges in every block, method.at_locations=true at "
+                "the schedule's locations: give one of them."
+            )
         super().__init__(schedule, geometry)
         self.r = r
+        self.at_locations = at_locations
 
     @property
     @override
@@ -47,11 +62,8 @@ class ToMe(TokenReduction):
 
     @override
     def after_attention(self, layer: int, tokens: Tokens, attended: Attended) -> Tokens:
-        r = self.r
-        if r is None:
-            r = merges_per_block(self.schedule, self.depth, tokens.num_patches)
         count = tokens.patches.shape[1]
-        r = min(r, count // 2)
+        r = min(self._merges(layer, count, tokens.num_patches), count // 2)
         if r == 0:
             return tokens
         leaving, receiving = alternate(count, tokens.prefix, tokens.x.device)
@@ -60,6 +72,14 @@ class ToMe(TokenReduction):
         group = groups(*bipartite(affinity, min(r, len(leaving))), len(receiving))
         place = torch.cat([leaving, receiving]).argsort()
         return tokens.merge(group[:, place], count - min(r, len(leaving)))
+
+    def _merges(self, layer: int, count: int, patches: int) -> int:
+        """Return how many of `count` tokens block `layer` should merge away."""
+        if not self.at_locations:
+            r = self.r
+            return merges_per_block(self.schedule, self.depth, patches) if r is None else r
+        number = self.number_at(layer)
+        return 0 if number is None else max(0, count - self.schedule.num_keep(number, patches))
 
 
 def merges_per_block(schedule: KeepSchedule, depth: int, patches: int) -> int:

@@ -1,0 +1,1 @@
+"""Searches schedules that agree best with the dense network."""

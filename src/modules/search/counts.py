@@ -1,0 +1,194 @@
+"""Describes a schedule by the tokens kept at each place, and fits it to a budget."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, cast
+
+from ...errors import InputError
+from ...measure.complexity import copy_to_meta, count_on_meta
+from ..backbones.sequence import SequenceBackbone
+from ..backbones.timm_parts import PlainTransformer
+from ..schedules import KeepSchedule
+
+_CORRECTIONS = 5  # of the estimated cost, at most
+Counts = tuple[int, ...]  # tokens kept from each place on, never rising
+
+
+class Plans:
+    """Turns counts into schedules of a student, and says what they cost.
+
+    Attributes:
+        places: Blocks at which tokens may be dropped: all that the method takes, or the student's
+            locations where it has learned something for each of them.
+        patches: Tokens of an image, the largest count.
+    """
+
+    def __init__(self, student: SequenceBackbone[Any], image_size: tuple[int, int]) -> None:
+        """Copy the student to the meta device, where schedules are counted."""
+        self._shadow: Any = copy_to_meta(student)
+        self._size = image_size
+        self._known: dict[Counts, float] = {}
+        self._blocks = [
+            sum(weight.numel() for weight in block.parameters() if weight.ndim > 1)
+            for block in student.blocks()
+        ]
+        self._dim = student.geometry(student.backbone).dim
+        self._error = 0.0  # of the last estimate
+        method = student.method
+        self._fixed = method.one_head_per_location
+        self._own = method.schedule.locations
+        network = cast(PlainTransformer, student.backbone)
+        rows, columns = network.patch_embed.dynamic_feat_size(image_size)
+        self.patches = rows * columns
+        taken = filter(self._takes, range(method.depth))
+        self.places = self._own if self._fixed else tuple(taken)
+
+    def _takes(self, place: int) -> bool:
+        try:
+            self._shadow.method.schedule = KeepSchedule((place,), (1.0,))
+        except InputError:
+            return False
+        return True
+
+    def schedule(self, counts: Counts) -> KeepSchedule:
+        """Return the schedule that keeps `counts`; its locations are the places of a drop."""
+        before = (self.patches, *counts)
+        kept = [
+            # Rounded up, so that `num_keep` gives the count again.
+            (place, min(1.0, math.ceil(count / self.patches * 1e6) / 1e6))
+            for place, count, last in zip(self.places, counts, before, strict=False)
+            if self._fixed or count < last
+        ]
+        return KeepSchedule(tuple(place for place, _ in kept), tuple(ratio for _, ratio in kept))
+
+    def gmacs(self, counts: Counts) -> float:
+        """Count the GMACs of one image at inference."""
+        if counts not in self._known:
+            self._shadow.method.schedule = self.schedule(counts)
+            self._known[counts] = count_on_meta(self._shadow, self._size)
+        return self._known[counts]
+
+    def least(self) -> float:
+        """Return the fewest GMACs in reach: one token from the first place on, or half at each."""
+        halves = [max(1, self.patches >> (i + 1)) for i in range(len(self.places))]
+        return min(map(self.gmacs, ((1,) * len(halves), tuple(halves))))
+
+    def _estimate(self, counts: Counts) -> float:
+        """Return GMACs of the blocks: n tokens cost n times the weights and 2 n^2 channels."""
+        left, total, at = self.patches, 0, dict(zip(self.places, counts, strict=True))
+        for layer, weights in enumerate(self._blocks):
+            left = at.get(layer, left)
+            total += left * weights + 2 * left * left * self._dim
+        return total / 1e9
+
+    def largest(self, family: Callable[[int], Counts], most: int, budget: float) -> Counts | None:
+        """Return a member that nearly spends `budget`, None if `family(most)` is above it.
+
+        Bisects by the estimate, less the error that it had the last time; what is returned has been
+        counted.
+
+        Args:
+            family: Counts by a number from 0, more of which costs less.
+            most: The last number.
+            budget: GMACs, never exceeded.
+        """
+        for _ in range(_CORRECTIONS):
+            low, high = 0, most
+            while low < high:
+                middle = (low + high) // 2
+                if self._estimate(family(middle)) + self._error <= budget:
+                    high = middle
+                else:
+                    low = middle + 1
+            found = family(high)
+            if self.gmacs(found) <= budget:
+                return found
+            if high == most:
+                return None
+            self._error = self.gmacs(found) - self._estimate(found) + 1e-9
+        return None
+
+    def calibrate(self, counts: Counts) -> None:
+        """Take the error of the estimate from schedules near `counts`."""
+        self._error = self.gmacs(counts) - self._estimate(counts)
+
+    def fit(self, family: Callable[[float], Counts], budget: float) -> Counts | None:
+        """Return the member that spends most of `budget`, None if there is none.
+
+        Args:
+            family: Counts by a number in [0, 1], more of which costs less.
+            budget: GMACs.
+        """
+        most = 8 * self.patches
+        best = None
+        self._error = 0.0  # one from another family may be far off
+        for _ in range(2):  # the second from an error measured close by
+            found = self.largest(lambda number: family(number / most), most, budget)
+            if found is not None:
+                self.calibrate(found)
+                best = max(best or found, found, key=self.gmacs)
+        return best
+
+    def families(self) -> list[tuple[str, Callable[[float], Counts]]]:
+        """Return the schedules to begin with, by name; the first is the papers' for such networks.
+
+        Geometric at the student's own locations; all at one place; equal parts, or shares of
+        what is left, from one place on.
+        """
+        passed = [sum(own <= place for own in self._own) for place in self.places]
+        number = len(self.places)
+        found = [
+            (
+                "geometric at the student's locations",
+                self._family(lambda i, s: (1 - s) ** passed[i]),
+            )
+        ]
+        for start in sorted({number * part // 6 for part in range(4)}):
+            place, rest = self.places[start], number - start
+
+            def at_once(i: int, s: float, start: int = start) -> float:
+                return 1.0 if i < start else 1 - s
+
+            def steadily(i: int, s: float, start: int = start, rest: int = rest) -> float:
+                return 1 - s * max(0, i - start + 1) / rest
+
+            def by_shares(i: int, s: float, start: int = start) -> float:
+                return (1 - s) ** max(0, i - start + 1)
+
+            found.append((f"equal shares from block {place} on", self._family(by_shares)))
+            found.append((f"all at block {place}", self._family(at_once)))
+            found.append((f"equal parts from block {place} on", self._family(steadily)))
+        return found
+
+    def _family(self, share: Callable[[int, float], float]) -> Callable[[float], Counts]:
+        def counts(s: float) -> Counts:
+            shares = (share(i, s) for i in range(len(self.places)))
+            return tuple(max(1, round(each * self.patches)) for each in shares)
+
+        return counts
+
+    def exchange(
+        self, counts: Counts, raised: int, lowered: int, by: int, budget: float
+    ) -> Counts | None:
+        """Keep `by` tokens more at one place, and fewer from another on, within `budget`.
+
+        The places before `raised` keep at least as many, those after `lowered` at most as many, and
+        `lowered` loses as few as the budget allows.
+
+        Returns:
+            None if no such schedule differs from `counts`.
+        """
+        more = min(self.patches, counts[raised] + by)
+        up = [max(count, more) if i <= raised else count for i, count in enumerate(counts)]
+
+        def down(less: int) -> Counts:
+            most = max(1, up[lowered] - less)
+            return tuple(min(count, most) if i >= lowered else count for i, count in enumerate(up))
+
+        if tuple(up) == counts:
+            return None
+        self.calibrate(counts)
+        found = self.largest(down, up[lowered] - 1, budget)
+        return None if found == counts else found

@@ -1,0 +1,202 @@
+"""Searches where and how many tokens a student should drop within a budget of MACs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from rich.progress import Progress
+from torch import Tensor
+
+from ...errors import InputError
+from ...measure.complexity import count_gmacs
+from ..backbones.base import SparseBackbone
+from ..backbones.sequence import SequenceBackbone
+from .counts import Counts, Plans
+from .found import FoundSchedule, SearchStep
+from .walks import Walk, Walker
+
+PARTS = (8, 16, 32)  # an exchange moves an eighth of the tokens, then less
+
+
+def search_schedule(
+    student: SparseBackbone,
+    images: Tensor,
+    *,
+    budget: float | None = None,
+    gmacs: float | None = None,
+    trials: int = 300,
+    batch_size: int = 32,
+    seed: int = 0,
+    progress: bool = True,
+) -> FoundSchedule:
+    """Search the schedule under which `student` agrees best with its own dense network.
+
+    Nothing is trained and no label is read. The student is left as it was
+    (`FoundSchedule.apply` gives it the schedule).
+
+    Args:
+        student: A plain transformer under any method that follows its schedule.
+        images: `(B, 3, H, W)`, normalized as for the student; some hundreds.
+        budget: Share of the dense network's MACs, in (0, 1).
+        gmacs: The same in GMACs of one image; one of the two is given.
+        trials: Schedules to run at most.
+        batch_size: Images at a time.
+        seed: Of the order in which exchanges are tried.
+        progress: Show a bar.
+
+    Raises:
+        InputError: If the budget cannot be met, there are no images, or the student's method or
+            network does not follow a schedule of kept tokens.
+    """
+    began = time.perf_counter()
+    _check(student, images, trials, batch_size)
+    assert isinstance(student, SequenceBackbone)
+    with _searchable(student), torch.inference_mode():
+        search = _Search(student, images.split(batch_size), _limit(student, images, budget, gmacs))
+        with Progress(disable=not progress, transient=True) as bar:
+            task = bar.add_task("Searching a schedule", total=trials)
+            for step in search.run(trials, seed):
+                shown = f"KL {step.divergence:.4f}, {step.gmacs:.4g} GMACs"
+                bar.update(task, completed=search.trials, description=shown)
+        best, options = search.steps[-1], dict(student.method.schedule_options)
+    seconds = time.perf_counter() - began
+    reached = (best.schedule, options, best.gmacs, best.divergence, best.agreement)
+    return FoundSchedule(*reached, tuple(search.steps), search.trials, len(images), seconds)
+
+
+class _Search:
+    """Goes from the best of a few simple schedules by exchanges that lower the divergence."""
+
+    def __init__(
+        self, student: SequenceBackbone[Any], batches: tuple[Tensor, ...], budget: float
+    ) -> None:
+        height, width = batches[0].shape[-2:]
+        self._plans = Plans(student, (height, width))
+        least = self._plans.least()
+        if budget < least:
+            raise InputError(
+                f"The budget of {budget:.4g} GMACs is below {least:.4g}, the least that "
+                f"{student.method.name} reaches: give a larger one."
+            )
+        self._walker = Walker(student, batches)
+        self._budget = budget
+        self._name = student.method.name
+        self._tried: set[Counts] = set()
+        self._counts: Counts = ()
+        self._walk: Walk | None = None
+        self.trials = 0
+        self.steps: list[SearchStep] = []
+
+    def run(self, trials: int, seed: int) -> Iterator[SearchStep]:
+        """Search; give the best so far after every trial."""
+        for name, family in self._plans.families():
+            counts = self._plans.fit(family, self._budget)
+            if counts is not None and self.trials < trials:
+                self._try(name, counts)
+                yield self.steps[-1]
+        if not self.steps:
+            raise InputError(
+                f"None of the schedules to begin with meets {self._budget:.4g} GMACs under "
+                f"{self._name}: give a larger budget."
+            )
+        order = torch.Generator().manual_seed(seed)
+        number = len(self._plans.places)
+        start = self.trials
+        for stage, part in enumerate(PARTS, start=1):
+            allowed = start + (trials - start) * stage // len(PARTS)
+            by = max(1, self._plans.patches // part)
+            improved = True
+            while improved and self.trials < allowed:
+                improved = False
+                for pair in torch.randperm(number * number, generator=order).tolist():
+                    raised, lowered = divmod(pair, number)
+                    while self.trials < allowed and self._exchange(raised, lowered, by):
+                        improved = True
+                        yield self.steps[-1]
+                    yield self.steps[-1]
+
+    def _exchange(self, raised: int, lowered: int, by: int) -> bool:
+        counts = self._plans.exchange(self._counts, raised, lowered, by, self._budget)
+        name = f"{by} from block {self._plans.places[lowered]} to {self._plans.places[raised]}"
+        return counts is not None and self._try(name, counts)
+
+    def _try(self, name: str, counts: Counts) -> bool:
+        """Run `counts`; tell whether it is the best so far."""
+        if counts in self._tried:
+            return False
+        self._tried.add(counts)
+        self.trials += 1
+        schedule = self._plans.schedule(counts)
+        changed = next(
+            (i for i, (a, b) in enumerate(zip(counts, self._counts, strict=False)) if a != b), 0
+        )
+        place = self._plans.places[changed]
+        walk = self._walker.run(schedule, self._walk, place, self._walk)
+        if walk is None or (self._walk and walk.mean >= self._walk.mean):
+            return False
+        self._counts, self._walk = counts, walk
+        gmacs = self._plans.gmacs(counts)
+        self.steps.append(SearchStep(name, schedule, gmacs, walk.mean, walk.agreement))
+        return True
+
+
+@contextmanager
+def _searchable(student: SequenceBackbone[Any]) -> Iterator[None]:
+    """Put the student into evaluation mode and under its schedule; put back what it was."""
+    method, training = student.method, student.training
+    before = {name: getattr(method, name) for name in method.schedule_options}
+    schedule = method.schedule
+    try:
+        student.eval()
+        for name, value in method.schedule_options.items():
+            setattr(method, name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(method, name, value)
+        method.schedule = schedule
+        student.train(training)
+
+
+def _check(student: SparseBackbone, images: Tensor, trials: int, batch_size: int) -> None:
+    method = student.method
+    if not isinstance(student, SequenceBackbone):
+        raise InputError(
+            f"{type(student).__name__} keeps its feature map complete: a schedule can be searched "
+            "for plain transformers, as deit_s."
+        )
+    if method.ignores_rho and not student.method.schedule_options:
+        raise InputError(f"A schedule would change nothing here: {method.ignores_rho}.")
+    if images.ndim != 4 or not len(images):
+        raise InputError(
+            f"The images have the shape {tuple(images.shape)}: give some hundreds, (B, 3, H, W)."
+        )
+    for name, value in (("trials", trials), ("batch_size", batch_size)):
+        if value < 1:
+            raise InputError(f"{name}={value} is not a whole number from 1.")
+
+
+def _limit(
+    student: SparseBackbone, images: Tensor, budget: float | None, gmacs: float | None
+) -> float:
+    """Return the budget in GMACs."""
+    height, width = images.shape[-2:]
+    dense = count_gmacs(student.backbone, (height, width))
+    if (budget is None) == (gmacs is None):
+        raise InputError(
+            f"budget={budget} (share of the dense MACs) and gmacs={gmacs}: give one of them."
+        )
+    if budget is not None and not 0 < budget < 1:
+        raise InputError(
+            f"budget={budget} is no share of the dense network's MACs: give a number in (0, 1), as "
+            "0.5, or gmacs."
+        )
+    if gmacs is not None and not 0 < gmacs < dense:
+        raise InputError(
+            f"gmacs={gmacs:g} is no budget: the dense network has {dense:.4g}, give less."
+        )
+    return dense * budget if budget is not None else float(gmacs or 0)

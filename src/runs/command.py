@@ -32,7 +32,7 @@ def start(program: str, main: Callable[[DictConfig], float | None], *defaults: s
     """
     with one_sentence_errors():
         arguments = [*defaults, *sys.argv[1:]]
-        if program == "predict":
+        if program in ("predict", "search"):
             arguments = with_path(arguments, "images")  # which are numbers to other programs
         help_if_asked(program, sys.modules[main.__module__].__doc__ or "", arguments)
         quiet_libraries()

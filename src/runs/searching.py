@@ -1,0 +1,95 @@
+"""Searches a schedule as `conf/search.yaml` asks, and writes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from ..datamodules.loading import cores
+from ..datamodules.preprocessing import Preprocessing
+from ..datamodules.unlabelled import (
+    UnlabelledPhotos,
+    evaluation_transform,
+    find_photographs,
+    load_photographs,
+)
+from ..errors import InputError
+from ..modules.backbones.base import SparseBackbone
+from ..modules.search.search import search_schedule
+from ..ranges import Number
+from ..reports.tables import print_table
+from .predictors import open_predictor
+
+_NUMBERS = {
+    "most": Number(512, least=1, whole=True),
+    "trials": Number(300, least=1, whole=True),
+    "batch_size": Number(32, least=1, whole=True),
+    "num_workers": Number(4, least=0, whole=True, optional=True),
+}
+
+
+def run_search(config: DictConfig) -> None:
+    """Search, write the yaml, and print each better schedule on the way."""
+    for key, number in _NUMBERS.items():
+        if not number.accepts(config[key]):
+            raise InputError(f"{key}={config[key]} must be {number}.")
+    hydra = HydraConfig.get()
+    predictor = open_predictor(config, hydra.overrides.task, hydra.runtime.choices["task"])
+    student = _student(predictor.network, str(config.ckpt_path))
+    images = _images(config, predictor.preprocessing)
+    if torch.cuda.is_available() and predictor.settings["trainer"]["accelerator"] != "cpu":
+        student, images = student.cuda(), images.cuda()
+    found = search_schedule(
+        student,
+        images,
+        budget=None if config.gmacs is not None else config.budget,
+        gmacs=config.gmacs,
+        trials=config.trials,
+        batch_size=config.batch_size,
+        seed=config.seed,
+    )
+    file = Path(config.file)
+    found.save(file)
+    rows: list[dict[str, Any]] = [
+        {
+            "schedule": step.name,
+            "gmacs": round(step.gmacs, 4),
+            "kl": round(step.divergence, 4),
+            "agreement": round(100 * step.agreement, 1),
+        }
+        for step in (found.steps[0], found.steps[-1])
+    ]
+    print_table(rows, list(rows[0]))
+    print(
+        f"{found.trials} schedules on {found.images} photographs in {found.seconds:.0f} s; "
+        f"keeps {', '.join(f'{ratio:.3g}' for ratio in found.schedule.ratios)} before blocks "
+        f"{', '.join(map(str, found.schedule.locations))}"
+    )
+    print(f"Written: {file}")
+
+
+def _student(network: nn.Module, path: str) -> SparseBackbone:
+    student = network if isinstance(network, SparseBackbone) else getattr(network, "student", None)
+    if not isinstance(student, SparseBackbone):
+        raise InputError(f"ckpt_path={path} has its schedule built in: give a checkpoint.")
+    return student.eval()
+
+
+def _images(config: DictConfig, preprocessing: Preprocessing) -> Tensor:
+    """Load at most `most` photographs, spread evenly; what cannot be read is left out."""
+    photographs = find_photographs(config.images)
+    step = max(1, len(photographs) // config.most)
+    taken = photographs[::step][: config.most]
+    workers = cores() if config.num_workers is None else config.num_workers
+    loader = load_photographs(
+        UnlabelledPhotos(taken, evaluation_transform(preprocessing)), config.batch_size, workers
+    )
+    batches = [batch.images for batch in loader if batch.numbers]
+    if not batches:
+        raise InputError(f"None of the {len(taken)} photographs of images can be read.")
+    return torch.cat(batches)

@@ -237,7 +237,7 @@ HOSTILE = [
     ("network", {"num_classes": 500_000}, "misshaped"),
     ("network", {"num_classes": 10**12}, "has the number 10"),
     ("network", {"options": {"embed_dim": 10**9}}, "has the number 10"),
-    ("network", {"options": VIT | {"depth": 10**6}}, "would need many more"),
+    ("network", {"options": VIT | {"depth": 10**4}}, "would need many more"),
     ("network", {"options": VIT | {"embed_dim": 800_000}}, "misshaped"),
     ("network", {"options": VIT | {"img_size": 16_000}}, "misshaped"),
     ("network", {"options": VIT | {"embed_dim": -64}}, "cannot be built"),

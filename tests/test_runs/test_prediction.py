@@ -111,11 +111,12 @@ def test_masks_have_the_size_of_the_photograph(tmp_path):
     for colored in (False, True):
         with MaskFolder(tmp_path, Options(colored=colored)) as masks:
             masks.write([Predicted("in/a.jpg", (16, 8), (8, 8))], output)
-        mask = np.asarray(Image.open(tmp_path / "in/a.png"))
+        with Image.open(tmp_path / "in/a.png") as opened:
+            mask, mode = np.asarray(opened), opened.mode
         assert mask.shape == (8, 16)
         assert (mask[:, :8] == 0).all()
         assert (mask[:, 8:] == 1).all()
-    assert Image.open(tmp_path / "in/a.png").mode == "P"
+    assert mode == "P"
 
 
 def test_names_of_pictures_are_one_image_s_alone():

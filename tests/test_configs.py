@@ -27,7 +27,7 @@ from src.runs.settings import check_config
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
-APPS = ("train", "eval", "export")
+APPS = tuple(sorted(path.stem for path in CONF.glob("*.yaml")))  # a program of Hydra each
 FILES = sorted(CONF.rglob("*.yaml"))
 RECIPES = sorted(p for group in ("experiment", "ablation") for p in (CONF / group).glob("*.yaml"))
 # What a user has to give where an option asks for it.
@@ -100,7 +100,7 @@ def test_targets_exist_and_take_the_settings(path: Path) -> None:
         parameters = inspect.signature(hydra.utils.get_object(target)).parameters
         if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
             continue  # they go on to a base class
-        weight = {"weight"} if path.parent.name in ("loss", "ablation") else set()
+        weight = {"weight"} if path.parent.name in ("loss", "ablation", "experiment") else set()
         settings = {key for key in node if not key.startswith("_")} - weight
         assert settings <= parameters.keys(), node["_target_"]
 
@@ -169,9 +169,9 @@ def test_every_recipe_is_headed_by_its_command(path: Path, monkeypatch: pytest.M
 def test_help_is_light_and_lists_the_choices(app: str) -> None:
     program = (
         "import runpy, sys\n"
-        f"sys.argv = ['{app}.py', '--help']\n"
+        f"sys.argv = ['tokenthrift.py', '{app}', '--help']\n"
         "try:\n"
-        f"    runpy.run_path('{app}.py', run_name='__main__')\n"
+        "    runpy.run_path('tokenthrift.py', run_name='__main__')\n"
         "except SystemExit:\n"
         "    pass\n"
         "heavy = {'torch', 'timm', 'lightning', 'numpy', 'wandb'} & sys.modules.keys()\n"

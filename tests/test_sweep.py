@@ -119,6 +119,20 @@ def test_only_what_is_missing_is_run(sweep: Sweep, measured: list[str], tmp_path
     assert measured == ["ToMe"]
 
 
+def test_a_dense_network_is_measured_once(
+    sweep: Sweep, measured: list[str], tmp_path: Path
+) -> None:
+    assert sweep("method=dense,evit", "rho=0.5,0.7") == 0
+    assert sorted(measured) == ["Dense", "EViT", "EViT"]
+    rows = [row for row in read_rows(tmp_path) if row["method"] == "dense"]
+    assert [row["rho"] for row in rows] == [0.5, 0.7]
+    assert len({row["images_per_s"] for row in rows}) == 1
+    assert rows[0]["maps"] == rows[1]["maps"]
+    measured.clear()
+    assert sweep("method=dense", "rho=0.5,0.6", "datamodule.val_images=6") == 0
+    assert measured == ["Dense"]  # other settings
+
+
 def test_jobs_of_one_process_do_not_touch_each_other(
     sweep: Sweep, measured: list[str], tmp_path: Path
 ) -> None:

@@ -18,6 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from ..checkpoints.checkpoint import RUN, newest_checkpoint
+from ..config import locate
 from ..reports.rows import FAILURE, MAPS, RESULT, SETTINGS, metric_of, read_json, read_row
 from ..shell.program import sentences_of
 from ..shell.stopping import Stopped, stop_wins
@@ -29,16 +30,20 @@ log = logging.getLogger(__name__)
 _PLACES = ("paths", "hydra", "logger", "title")
 
 
-def run_cell(config: DictConfig, work: Callable[[DictConfig], dict[str, Any]]) -> dict[str, Any]:
+def run_cell(
+    config: DictConfig, work: Callable[[DictConfig], dict[str, Any]], only_row: bool = False
+) -> dict[str, Any]:
     """Do the job that `config` describes and write its row, `result.json`.
 
     In a sweep a job that has finished under the same settings is not done again, a training that
     was stopped goes on from its newest checkpoint, and a job that fails leaves `failure.txt` and an
-    empty row instead of an exception.
+    empty row instead of an exception. A job that would leave a row alone takes that of a finished
+    one which differs in rho, where the method ignores rho: a dense network is measured once.
 
     Args:
         config: The job's configuration.
         work: Does it; returns a row of the report, with `maps` if there are any.
+        only_row: Whether that row is all that the job leaves.
 
     Raises:
         InputError: If another sweep is at work on this cell.
@@ -51,11 +56,14 @@ def run_cell(config: DictConfig, work: Callable[[DictConfig], dict[str, Any]]) -
         return _finish(folder, work(config), _settings(config), config.monitor)
     first = getattr(rank_zero_only, "rank", 0) == 0
     with only_cell_in(folder) if first else nullcontext():
-        return _run_once(folder, config, work)
+        return _run_once(folder, config, work, only_row)
 
 
 def _run_once(
-    folder: Path, config: DictConfig, work: Callable[[DictConfig], dict[str, Any]]
+    folder: Path,
+    config: DictConfig,
+    work: Callable[[DictConfig], dict[str, Any]],
+    only_row: bool,
 ) -> dict[str, Any]:
     settings = _settings(config)
     finished = read_row(folder)
@@ -64,6 +72,8 @@ def _run_once(
         return finished
     for name in (RESULT, MAPS, FAILURE):
         (folder / name).unlink(missing_ok=True)
+    if only_row and (row := _row_at_any_rho(folder, settings)):
+        return _finish(folder, row, settings, config.monitor)
     try:
         if config.ckpt_path is None and _stopped_under(settings, folder / "checkpoints"):
             config.ckpt_path = "last"
@@ -77,6 +87,20 @@ def _run_once(
         (folder / FAILURE).write_text(f"{sentence}\n\n{traceback.format_exc()}")
         print(f"error: {sentence} ({folder / FAILURE})", file=sys.stderr)
         return {}
+
+
+def _row_at_any_rho(folder: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the row of a finished cell that differs in rho alone, if the method ignores rho."""
+    reason = getattr(locate(settings["method"]), "ignores_rho", "")
+    if not (isinstance(reason, str) and reason):
+        return None
+    for other in sorted(folder.parent.iterdir()):
+        row = read_row(other) if other != folder and other.is_dir() else None
+        known = read_json(other / SETTINGS) if row else None
+        if row and isinstance(known, dict) and known | {"rho": settings["rho"]} == settings:
+            log.info(f"{reason}, whatever rho is: takes the row of {other.name}")
+            return row | {"rho": settings["rho"], "maps": read_json(other / MAPS)}
+    return None
 
 
 def _stopped_under(settings: dict[str, Any], checkpoints: Path) -> bool:

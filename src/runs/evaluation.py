@@ -29,7 +29,9 @@ _MAPPED = 6  # images in a report's gallery
 
 def run_evaluation(config: DictConfig) -> float | None:
     """Evaluate what `conf/eval.yaml` composes; return the task's metric in percent."""
-    result = run_cell(config, _row)
+    parts = [part for part in config.callbacks.values() if part]
+    written = [part for part in parts if part.get("path") and _acts_at_test(locate(part))]
+    result = run_cell(config, _row, only_row=not written and "wandb" not in config.logger)
     metric = metric_of(result)
     return result[metric] if metric else None
 

@@ -29,11 +29,16 @@ _MAPPED = 6  # images in a report's gallery
 
 def run_evaluation(config: DictConfig) -> float | None:
     """Evaluate what `conf/eval.yaml` composes; return the task's metric in percent."""
-    parts = [part for part in config.callbacks.values() if part]
-    written = [part for part in parts if part.get("path") and _acts_at_test(locate(part))]
-    result = run_cell(config, _row, only_row=not written and "wandb" not in config.logger)
+    result = run_cell(config, _row, only_row=not _writes(config))
     metric = metric_of(result)
     return result[metric] if metric else None
+
+
+def _writes(config: DictConfig) -> bool:
+    """Whether it leaves more than its row: files, a W&B run, what others' callbacks do."""
+    parts = [part for part in config.callbacks.values() if part and _acts_at_test(locate(part))]
+    others = [part for part in parts if not part._target_.startswith(("src.", "lightning."))]
+    return bool(others) or any(part.get("path") for part in parts) or "wandb" in config.logger
 
 
 def _row(config: DictConfig) -> dict[str, Any]:

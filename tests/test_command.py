@@ -73,6 +73,7 @@ def test_the_command_says_which_package_it_lacks() -> None:
     assert "pip install 'tokenthrift[train]'" in ended.stderr
 
 
+@pytest.mark.slow
 def test_the_library_works_without_the_packages_of_the_command() -> None:
     code = (
         WITHOUT

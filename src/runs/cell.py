@@ -63,7 +63,7 @@ def _run_once(
     folder: Path,
     config: DictConfig,
     work: Callable[[DictConfig], dict[str, Any]],
-    only_row: bool,
+    only_row: bool = False,
 ) -> dict[str, Any]:
     settings = _settings(config)
     finished = read_row(folder)

@@ -16,6 +16,8 @@ from src.modules.backbones import SparseBackbone, family_of_class
 from src.modules.methods import asymmetric
 from src.modules.methods.selectors import predictor
 
+pytestmark = pytest.mark.slow
+
 VIT = {"embed_dim": 32, "num_heads": 2, "depth": 4, "img_size": 112, "num_classes": 0}
 SIZES = [(224, 224), (512, 512), (333, 500)]
 

@@ -243,7 +243,9 @@ def test_rho_is_none_where_nothing_follows_from_it(options, words):
 def test_a_methods_options_are_arguments():
     assert sparsify(make_vit(), method="tome", r=3).method.r == 3
     assert sparsify(make_vit(), method=ToMe, r=3).method.r == 3
-    with pytest.raises(InputError, match=r"q=3 is no option of the method tome, which has r, at_locations\."):
+    with pytest.raises(
+        InputError, match=r"q=3 is no option of the method tome, which has r, at_locations\."
+    ):
         sparsify(make_vit(), method="tome", q=3)
     with pytest.raises(InputError, match="neither a name in conf/method nor a Method class"):
         sparsify(make_vit(), method=torch.nn.Linear)

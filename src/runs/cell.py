@@ -72,9 +72,9 @@ def _run_once(
         return finished
     for name in (RESULT, MAPS, FAILURE):
         (folder / name).unlink(missing_ok=True)
-    if only_row and (row := _row_at_any_rho(folder, settings)):
-        return _finish(folder, row, settings, config.monitor)
     try:
+        if only_row and (row := _row_at_any_rho(folder, settings)):
+            return _finish(folder, row, settings, config.monitor)
         if config.ckpt_path is None and _stopped_under(settings, folder / "checkpoints"):
             config.ckpt_path = "last"
         with stop_wins():

@@ -1,37 +1,148 @@
-"""Declares which numbers a setting may have."""
+"""Declares which values a setting may have, beside whatever takes the setting."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from typing_extensions import override
+
+
+class Allowed(ABC):
+    """The values that a setting may have.
+
+    A class declares those of its own settings in `ranges`, by the names of its arguments; a
+    function annotates its arguments with them. A configuration is checked against them before
+    anything is built. `needed` says whether the setting must be there.
+    """
+
+    needed: bool = False
+
+    @abstractmethod
+    def fault(self, key: str, value: Any) -> str:
+        """Return a sentence that refuses `value` for the setting `key`; empty if it is valid."""
 
 
 @dataclass(frozen=True)
-class Number:
-    """The numbers that a setting may have: from `least` or above `above`, up to `most`.
+class Number(Allowed):
+    """The numbers that a setting may have; `example` is a valid one.
 
-    A class declares those of its own settings in `ranges`, by the names of its arguments; a
-    configuration is checked against them before the class is built. `example` is a valid one.
+    They lie from `least` or above `above`, up to `most` or below `below`. `optional` ones may be
+    null.
     """
 
     example: float
     least: float = -math.inf
     above: float = -math.inf
     most: float = math.inf
+    below: float = math.inf
     whole: bool = False
     optional: bool = False
 
     def accepts(self, value: Any) -> bool:
-        """Whether `value` is one of them, or null where that is a choice too."""
+        """Return whether `value` is one of them, or null where that is valid too."""
         if value is None:
             return self.optional
         kind = int if self.whole else (int, float)
         if not isinstance(value, kind) or isinstance(value, bool) or not math.isfinite(value):
             return False
-        return self.least <= value <= self.most and value > self.above
+        return self.least <= value <= self.most and self.above < value < self.below
+
+    @override
+    def fault(self, key: str, value: Any) -> str:
+        if self.accepts(value):
+            return ""
+        return f"{shown(key, value)} must be {self}, as {self.example:g}."
+
+    def bounds(self) -> str:
+        """Return the limits in words, as "above 0 and up to 1"."""
+        limits = {"from": self.least, "above": self.above, "up to": self.most, "below": self.below}
+        given = [f"{word} {limit:.10g}" for word, limit in limits.items() if math.isfinite(limit)]
+        return " and ".join(given)
 
     def __str__(self) -> str:
-        bounds = (("from", self.least), ("above", self.above), ("up to", self.most))
-        given = [f"{word} {bound:.10g}" for word, bound in bounds if math.isfinite(bound)]
-        return f"a {'whole ' * self.whole}number {' and '.join(given)}"
+        return f"a {'whole ' * self.whole}number {self.bounds()}"
+
+
+@dataclass(frozen=True)
+class Listing(Allowed):
+    """A list; `example` is a valid one as typed on the command line."""
+
+    example: str
+
+    @override
+    def fault(self, key: str, value: Any) -> str:
+        valid = isinstance(value, list)
+        return "" if valid else f"{shown(key, value)} must be a list, as {self.example}."
+
+
+@dataclass(frozen=True)
+class Pair(Allowed):
+    """Two numbers that `each` accepts; `example` is valid as typed on the command line."""
+
+    example: str
+    each: Number
+
+    @override
+    def fault(self, key: str, value: Any) -> str:
+        if isinstance(value, list) and list(map(self.each.accepts, value)) == [True, True]:
+            return ""
+        words = f"two numbers {self.each.bounds()}, as {self.example}"
+        return f"{shown(key, value)} must be {words}."
+
+
+@dataclass(frozen=True)
+class Kind(Allowed):
+    """Any value of one type, which must be given; `words` describe it."""
+
+    type: type
+    words: str
+    needed: bool = True
+
+    @override
+    def fault(self, key: str, value: Any) -> str:
+        valid = isinstance(value, self.type)
+        return "" if valid else f"{shown(key, value)} must be {self.words}."
+
+
+@dataclass(frozen=True)
+class ExistingFile(Allowed):
+    """The path of a file that exists, null, or the word `instead`; `words` describe the file."""
+
+    words: str
+    instead: str | None = None
+
+    @override
+    def fault(self, key: str, value: Any) -> str:
+        if value is None or value == self.instead:
+            return ""
+        path = Path(str(value)).expanduser()
+        return (
+            "" if path.is_file() else f"{key}={path} is not a file: give the path of {self.words}."
+        )
+
+
+class Anything(Allowed):
+    """Any value: whatever takes the setting checks it later."""
+
+    @override
+    def fault(self, key: str, value: Any) -> str:
+        return ""
+
+
+class Replaced(NamedTuple):
+    """Says that a setting has no effect while the setting at the full key `by` has a value.
+
+    A class declares those of its own settings in `replaced`, by the names of its arguments.
+    """
+
+    by: str
+    reason: str
+
+
+def shown(key: str, value: Any) -> str:
+    """Return a setting as `key=value`, with null as it is typed."""
+    return f"{key}={'null' if value is None else value}"

@@ -9,6 +9,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import nn
 
 from ..lightning_internals import wrap_again
+from ..modules.backbones.base import SparseBackbone
 from ..modules.base import SparseModule
 from ..ranges import Number
 from .task_callback import TaskCallback
@@ -30,12 +31,18 @@ class FreezeBackbone(TaskCallback):
         """Freeze for the first `epochs` epochs; 0 never freezes."""
         self.epochs = epochs
 
+    @staticmethod
+    def no_effect(student: SparseBackbone) -> str:
+        """Return why freezing changes nothing for this student; empty if it does."""
+        learned = any(True for _ in student.method.parameters())
+        return "" if learned else "this method has no new parameters that must settle"
+
     def setup(self, trainer: L.Trainer, pl_module: SparseModule, stage: str) -> None:
         """Freeze before a strategy as DDP registers the parameters that require gradients."""
         if stage != "fit" or self.epochs == 0:
             return
-        if not any(True for _ in pl_module.student.method.parameters()):
-            self.epochs = 0  # nothing new that has to settle
+        if self.no_effect(pl_module.student):
+            self.epochs = 0
             return
         if self.epochs >= (trainer.max_epochs or 0) > 0:
             log.warning(

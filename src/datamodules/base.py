@@ -29,7 +29,8 @@ class ImageDataModule(L.LightningDataModule, ABC):
 
     Normalization, interpolation and evaluation crop are those of the timm network that is trained.
     `targets` names what tasks can learn from this data; `target_words` explains these names to
-    readers where they need it.
+    readers where they need it. `fetched` names settings whose value may be downloaded, which a
+    checkpoint's record therefore never sets.
     """
 
     ranges = {
@@ -38,6 +39,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
         "repeats": Number(3, least=1, whole=True),
     }
 
+    fetched: ClassVar[tuple[str, ...]] = ("dataset",)
     targets: ClassVar[tuple[str, ...]] = ("label",)
     target_words: ClassVar[dict[str, str]] = {
         "label": "a class for each image",

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from typing_extensions import Unpack, override
 
 from ..errors import InputError
-from ..ranges import Number
+from ..ranges import Number, Replaced
 from .labelled import LabelledImages
 from .mixing import MixingDataModule, MixingSettings
 from .photo_source import PhotoSource as PhotoSource  # sources may import it from here
@@ -47,6 +47,11 @@ class PhotoModule(MixingDataModule, ABC):
     ranges = {
         "hflip": Number(0.5, least=0, most=1),
         "reprob": Number(0.25, least=0, most=1),
+    }
+    replaced = {
+        "color_jitter": Replaced(
+            "datamodule.auto_augment", "datamodule.auto_augment jitters instead"
+        ),
     }
 
     def __init__(

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from ..datamodules.targets import IGNORED
-from ..ranges import Number
+from ..ranges import Number, Replaced
 from .backbones.base import SparseBackbone, SparseOutput
 from .heads.base import DenseOutput, of_student
 
@@ -78,6 +78,9 @@ class Classification(LossTerm):
     ranges = {
         "smoothing": Number(0.1, least=0, most=1),
     }
+    replaced = {
+        "smoothing": Replaced("datamodule.mixup", "mixup makes the labels soft by itself"),
+    }
 
     def __init__(self, smoothing: float = 0.0) -> None:
         """Smooth hard labels by `smoothing`; soft ones are taken as they come."""
@@ -104,6 +107,12 @@ class KeepRatio(LossTerm):
         """Choose between each image's share and the batch's."""
         super().__init__()
         self.batch_mean = batch_mean
+
+    @staticmethod
+    def no_effect(student: SparseBackbone) -> str:
+        """Return why the term changes nothing for this student; empty if it does."""
+        learned = any(True for _ in student.method.parameters())
+        return "" if learned else "this method learns nothing that decides"
 
     @override
     def applies(self, student: SparseBackbone) -> bool:

@@ -6,8 +6,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Annotated
 
 from ..errors import InputError
+from ..ranges import Listing, Number
+
+RHO = Number(0.7, above=0, most=1)  # the base keep ratio
+Locations = Annotated[Sequence[int], Listing("[3,6,9]")]
+Ratios = Annotated[Sequence[float], Listing("[0.7,0.5,0.3]")]
 
 
 @dataclass(frozen=True)
@@ -70,21 +76,21 @@ class KeepSchedule:
         return max(1, math.floor(self.ratios[number] * num_patches + 1e-6))
 
 
-def geometric(rho: float, locations: Sequence[int]) -> KeepSchedule:
+def geometric(rho: float, locations: Locations) -> KeepSchedule:
     """Keep rho, rho^2, rho^3, ... (paper A, section 4)."""
     _check_rho(rho)
     ratios = tuple(rho ** (i + 1) for i in range(len(locations)))
     return KeepSchedule(tuple(locations), ratios, rho, geometric)
 
 
-def arithmetic(rho: float, locations: Sequence[int], step: float = 0.2) -> KeepSchedule:
+def arithmetic(rho: float, locations: Locations, step: float = 0.2) -> KeepSchedule:
     """Keep rho, rho - step, rho - 2 step, ...: the hierarchical networks' schedule (paper B)."""
     _check_rho(rho)
     ratios = tuple(rho - step * i for i in range(len(locations)))
     return KeepSchedule(tuple(locations), ratios, rho, partial(arithmetic, step=step))
 
 
-def linear(rho: float, locations: Sequence[int]) -> KeepSchedule:
+def linear(rho: float, locations: Locations) -> KeepSchedule:
     """Go down from 1 in equal steps; the last location keeps rho."""
     _check_rho(rho)
     count = len(locations)
@@ -92,13 +98,13 @@ def linear(rho: float, locations: Sequence[int]) -> KeepSchedule:
     return KeepSchedule(tuple(locations), ratios, rho, linear)
 
 
-def constant(rho: float, locations: Sequence[int]) -> KeepSchedule:
+def constant(rho: float, locations: Locations) -> KeepSchedule:
     """Keep rho at every location: the first drops the rest, later ones may choose other patches."""
     _check_rho(rho)
     return KeepSchedule(tuple(locations), (float(rho),) * len(locations), rho, constant)
 
 
-def explicit(ratios: Sequence[float], locations: Sequence[int]) -> KeepSchedule:
+def explicit(ratios: Ratios, locations: Locations) -> KeepSchedule:
     """Keep the ratios that are listed."""
     return KeepSchedule(tuple(locations), tuple(ratios))
 
@@ -109,7 +115,7 @@ def evenly_spaced(depth: int, count: int = 3) -> tuple[int, ...]:
 
 
 def _check_rho(rho: float) -> None:
-    if not _is_number(rho) or not 0 < rho <= 1:
+    if not RHO.accepts(rho):
         raise InputError(f"rho={_shown(rho)} is not a keep ratio: give a number in (0, 1], as 0.7.")
 
 

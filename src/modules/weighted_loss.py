@@ -7,9 +7,12 @@ from torch import Tensor, nn
 
 from ..config import Settings, instantiate
 from ..errors import InputError
+from ..ranges import Number
 from .backbones.base import SparseBackbone
 from .heads.base import Output, of_student
 from .losses import LossTerm, TeacherOutput
+
+RANGES = {"weight": Number(0.5, least=0)}  # of each named term, beside its own settings
 
 
 class WeightedLoss(nn.Module):
@@ -80,6 +83,13 @@ class WeightedLoss(nn.Module):
     def holds_ratio(self) -> bool:
         """Return whether any term holds drawn decisions to the schedule."""
         return any(term.holds_ratio for term in self._terms())
+
+    def without_effect(self) -> dict[str, str]:
+        """Return the settings that change nothing in this training, each with the reason."""
+        unused = {f"loss.{name}": "this method does not learn from it" for name in self.left_out}
+        if not self.needs_teacher:
+            unused["task.teacher"] = "no loss term asks the teacher"
+        return unused
 
     def _named_terms(self) -> dict[str, LossTerm]:
         return {n: term for n, term in self.terms.items() if isinstance(term, LossTerm)}

@@ -22,4 +22,4 @@ def main(config: DictConfig) -> None:
 if __name__ == "__main__":
     from ..runs.command import start
 
-    start("predict", main)
+    start("predict", main, paths=("images",))

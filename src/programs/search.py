@@ -20,4 +20,4 @@ def main(config: DictConfig) -> None:
 if __name__ == "__main__":
     from ..runs.command import start
 
-    start("search", main)
+    start("search", main, paths=("images",))

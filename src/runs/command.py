@@ -17,7 +17,12 @@ from ..shell.quiet import quiet_libraries
 from .folders import name_run, name_sweep
 
 
-def start(program: str, main: Callable[[DictConfig], float | None], *defaults: str) -> None:
+def start(
+    program: str,
+    main: Callable[[DictConfig], float | None],
+    *defaults: str,
+    paths: tuple[str, ...] = (),
+) -> None:
     """Run a Hydra application; bad input ends it with one sentence and exit code 2.
 
     In this order: `--help` is answered; all programs but `train` take the choices of the run
@@ -29,11 +34,12 @@ def start(program: str, main: Callable[[DictConfig], float | None], *defaults: s
         main: What is called with the settings, once for each cell of a sweep; the docstring of its
             module is the text of `--help`.
         *defaults: Overrides in front of the command line's.
+        paths: Settings that hold a path to this program, although their name does not say so.
     """
     with one_sentence_errors():
         arguments = [*defaults, *sys.argv[1:]]
-        if program in ("predict", "search"):
-            arguments = with_path(arguments, "images")  # which are numbers to other programs
+        for key in paths:
+            arguments = with_path(arguments, key)
         help_if_asked(program, sys.modules[main.__module__].__doc__ or "", arguments)
         quiet_libraries()
         os.environ.setdefault("TOKENTHRIFT_PACKAGE", PACKAGE)

@@ -105,8 +105,8 @@ def _trainer(settings: dict[str, Any]) -> L.Trainer:
 
 def _check(config: DictConfig) -> None:
     for key, number in _NUMBERS.items():
-        if not number.accepts(config[key]):
-            raise InputError(f"{key}={config[key]} must be {number}.")
+        if fault := number.fault(key, config[key]):
+            raise InputError(fault)
 
 
 class _Prediction(L.LightningModule):

@@ -11,14 +11,18 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..checkpoints.checkpoint import RUN, Checkpoint
 from ..errors import InputError
-from ..modules.networks.create import build_network
+from ..modules.networks.create import BOUNDED_BY_WEIGHTS, build_network
 from ..shell.arguments import for_hydra, parsed, texts
+from .declared import targets
 from .record_checks import check_local, check_sizes, check_values
 from .self_described import describes_itself
 
 # No loss: an evaluation takes none, so that one with a loss of your own asks for nothing more.
 _RECORDED = ("task", "backbone", "method", "schedule", "datamodule")
 _WITH_MAPS = ("head",)  # of tasks that read a network's maps
+_NOT_TAKEN = ("seed", "loss", "optimizer")  # the command line's own, which a record refers to
+# Parts whose numbers the weights must be able to have.
+_BOUNDED = (*(f"backbone.{name}" for name in BOUNDED_BY_WEIGHTS), *_WITH_MAPS)
 # What suits a machine, and not a network.
 _OF_MACHINES = (
     "datamodule.num_workers",
@@ -95,9 +99,9 @@ def with_recorded_run(
             key: _without(record["config"][key], key, {*typed, *_OF_MACHINES, "backbone.weights"})
             for key in ("rho", *_groups(record))
         }
-        check_values(taken, path)
-        check_local(taken, path)
-        check_sizes(taken, list(checkpoint.tensors.values()), path)
+        check_values(taken, _NOT_TAKEN, path)
+        check_local(taken, _fetched(config), path)
+        check_sizes(taken, list(checkpoint.tensors.values()), _BOUNDED, path)
         recorded = OmegaConf.create(taken)
         for key in taken:
             OmegaConf.update(merged, key, recorded[key], merge=False, force_add=True)
@@ -128,6 +132,15 @@ def _check_network(config: DictConfig, checkpoint: Checkpoint) -> None:
             f"{wanted:,} parameters, and the file holds {held:,} numbers: correct "
             "backbone.options on the command line, if the file is yours."
         )
+
+
+def _fetched(config: DictConfig) -> set[str]:
+    """Return the keys of settings that data modules declare as downloaded."""
+    return {
+        f"{key}.{name}"
+        for key, target in targets(config)
+        for name in getattr(target, "fetched", ())
+    }
 
 
 def _typed(overrides: Sequence[str], choices: Mapping[str, Any]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Checks of a checkpoint's record: it is data of anybody's, and may set values only."""
+"""Checks that a checkpoint's record, which anybody may have written, sets plain values only."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import InputError
+from ..modules.networks.create import IMAGE_SIDES
 
-# A whole value that refers to another one; OmegaConf resolves nothing else without a resolver.
+# A value that is one reference to another; OmegaConf resolves nothing else without a resolver.
 _REFERENCE = re.compile(r"\$\{([A-Za-z_]\w*(?:\.\w+|\[\w+\])*)\}")
 # Addresses, commands (`pipe:`), and names by which timm reads from elsewhere (`hf-hub:`).
 _ELSEWHERE = re.compile(r"://|::|^\s*[A-Za-z][\w+.-]+:(?!\s)")
-_ASIDE = ("seed", "loss", "optimizer")  # the command line's own, which a record refers to
 _MOST_NESTED, _MOST_VALUES = 20, 20_000
 _MOST_PIXELS = 4096
-_SIZED = ("backbone.options", "head")  # parts whose numbers the weights must be able to have
 
 
-def check_values(taken: Mapping[str, Any], path: Any) -> None:
+def check_values(taken: Mapping[str, Any], others: Collection[str], path: Any) -> None:
     """Refuse whatever in a record is no plain value or would be resolved into something else.
 
     Nothing is resolved here, and after this nothing can be but a reference from one of the
@@ -29,6 +28,7 @@ def check_values(taken: Mapping[str, Any], path: Any) -> None:
 
     Args:
         taken: The part of the record that is used, as it was read.
+        others: Parts of the command line's own that it may refer to.
         path: The checkpoint, for the sentences.
 
     Raises:
@@ -37,7 +37,7 @@ def check_values(taken: Mapping[str, Any], path: Any) -> None:
     for key, value in _leaves(taken, path):
         if isinstance(value, str) and "${" in value:
             reference = _REFERENCE.fullmatch(value)
-            if not reference or _parts(reference[1])[0] not in {*taken, *_ASIDE}:
+            if not reference or _parts(reference[1])[0] not in {*taken, *others}:
                 raise InputError(
                     f"{path} is refused because its record says {key}={value!r}, which is no plain "
                     "reference to one of its own values: give that setting on the command line, "
@@ -46,25 +46,36 @@ def check_values(taken: Mapping[str, Any], path: Any) -> None:
     _expanded(taken, taken, (), path)
 
 
-def check_local(taken: Mapping[str, Any], path: Any) -> None:
+def check_local(taken: Mapping[str, Any], fetched: Collection[str], path: Any) -> None:
     """Refuse what would have a record fetch from elsewhere than the local file system.
+
+    Args:
+        taken: The part of the record that is used.
+        fetched: Keys of settings that may be downloaded, whatever their value is.
+        path: The checkpoint, for the sentences.
 
     Raises:
         InputError: Naming the setting to give on the command line.
     """
-    data = taken.get("datamodule")
     for key, value in _leaves(taken, path):
         elsewhere = isinstance(value, str) and _ELSEWHERE.search(value)
-        named = isinstance(data, Mapping) and key == "datamodule.dataset" and value
-        if elsewhere or named:
+        if elsewhere or (key in fetched and value):
             raise InputError(
-                f"{path} is refused because its record wants {key}={_shown(value)}, which may be "
+                f"{path} is refused because its record sets {key}={_shown(value)}, which may be "
                 f"read from elsewhere: give {key}=... on the command line, if you want that."
             )
 
 
-def check_sizes(taken: Mapping[str, Any], weights: Collection[Tensor], path: Any) -> None:
+def check_sizes(
+    taken: Mapping[str, Any], weights: Collection[Tensor], bounded: tuple[str, ...], path: Any
+) -> None:
     """Refuse networks that the file's own weights cannot fill, and images of absurd sizes.
+
+    Args:
+        taken: The part of the record that is used.
+        weights: Of the checkpoint.
+        bounded: Parts of the record in which no number exceeds the largest side of the weights.
+        path: The checkpoint, for the sentences.
 
     Raises:
         InputError: Naming key, value and the largest that is possible.
@@ -74,9 +85,9 @@ def check_sizes(taken: Mapping[str, Any], weights: Collection[Tensor], path: Any
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             continue
         limit = math.inf
-        if key.startswith(_SIZED):
+        if key.startswith(bounded):
             limit = most
-        if key.rpartition(".")[2] in ("image_size", "img_size") or ".img_size." in key:
+        if set(key.split(".")[-2:]) & {*IMAGE_SIDES}:
             limit = _MOST_PIXELS
         if not abs(value) <= limit:
             raise InputError(
@@ -87,7 +98,7 @@ def check_sizes(taken: Mapping[str, Any], weights: Collection[Tensor], path: Any
 
 
 def _leaves(value: Any, path: Any, key: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """Every plain value with its key."""
+    """Find every plain value with its key."""
     if depth > _MOST_NESTED:
         raise _refused(path, key, f"nested more than {_MOST_NESTED} deep")
     if isinstance(value, dict):
@@ -104,8 +115,8 @@ def _leaves(value: Any, path: Any, key: str = "", depth: int = 0) -> Iterator[tu
         raise _refused(path, key, f"a {type(value).__name__}, which is no plain value")
 
 
-def _expanded(value: Any, whole: Mapping[str, Any], trail: tuple[str, ...], path: Any) -> int:
-    """How many values there are once references are followed."""
+def _expanded(value: Any, record: Mapping[str, Any], trail: tuple[str, ...], path: Any) -> int:
+    """Count the values that there are once references are followed."""
     if isinstance(value, str):
         reference = _REFERENCE.fullmatch(value)
         if not reference:
@@ -113,28 +124,28 @@ def _expanded(value: Any, whole: Mapping[str, Any], trail: tuple[str, ...], path
         name = reference[1]
         if name in trail or len(trail) > _MOST_NESTED:
             raise _refused(path, trail[0] if trail else name, f"a reference {value} in a circle")
-        return _expanded(_found(whole, name), whole, (*trail, name), path)
+        return _expanded(_found(record, name), record, (*trail, name), path)
     inner = list(value.values()) if isinstance(value, dict) else value
     if not isinstance(inner, (list, tuple)):
         return 1
     count = 1
     for one in inner:
-        count += _expanded(one, whole, trail, path)
+        count += _expanded(one, record, trail, path)
         if count > _MOST_VALUES:
             raise _refused(path, "", f"of more than {_MOST_VALUES:,} values")
     return count
 
 
-def _found(whole: Any, name: str) -> Any:
-    """What a reference leads to in the record; None where the command line has the value."""
+def _found(node: Any, name: str) -> Any:
+    """Return what a reference leads to; None where the command line has the value."""
     for part in _parts(name):
-        if isinstance(whole, dict):
-            whole = whole.get(part)
-        elif isinstance(whole, (list, tuple)) and part.isdecimal() and int(part) < len(whole):
-            whole = whole[int(part)]
+        if isinstance(node, dict):
+            node = node.get(part)
+        elif isinstance(node, (list, tuple)) and part.isdecimal() and int(part) < len(node):
+            node = node[int(part)]
         else:
             return None
-    return whole
+    return node
 
 
 def _parts(name: str) -> list[str]:
@@ -149,7 +160,7 @@ def _refused(path: Any, key: str, what: str) -> InputError:
 
 
 def _shown(value: Any) -> str:
-    """A plain value, cut; of others their kind alone, for they may be endless."""
+    """Return a plain value, cut short; of others the type alone, for they may be endless."""
     if value is None or isinstance(value, (str, int, float, bool)):
         return repr(value)[:200]
     return f"a {type(value).__name__}"

@@ -36,8 +36,8 @@ _NUMBERS = {
 def run_search(config: DictConfig) -> None:
     """Search, write the yaml, and print each better schedule on the way."""
     for key, number in _NUMBERS.items():
-        if not number.accepts(config[key]):
-            raise InputError(f"{key}={config[key]} must be {number}.")
+        if fault := number.fault(key, config[key]):
+            raise InputError(fault)
     hydra = HydraConfig.get()
     predictor = open_predictor(config, hydra.overrides.task, hydra.runtime.choices["task"])
     student = _student(predictor.network, str(config.ckpt_path))

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
+from operator import itemgetter
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from ..modules.base import SparseModule
+from .declared import replaced_settings, targets
 
 
 def unused_settings(config: DictConfig, module: SparseModule, typed: list[str]) -> list[str]:
     """Return one sentence for each override that has no effect beside the others.
 
     Args:
-        config: The composed configuration.
+        config: The composed configuration. A class in it may say in a static method
+            `no_effect(student)` why it changes nothing, and in `replaced` which of its settings
+            others replace.
         module: Built from it.
         typed: The command line's overrides.
     """
@@ -29,32 +32,27 @@ def unused_settings(config: DictConfig, module: SparseModule, typed: list[str]) 
 
 
 def _unused(config: DictConfig, module: SparseModule) -> Iterator[tuple[str, str]]:
-    """Groups or keys without effect, and why."""
-    setting = partial(OmegaConf.select, config)
-    learned = any(True for _ in module.student.method.parameters())
+    """Find groups or keys without effect, each with the reason."""
     if not _matters(config, "rho"):
-        listed = setting("schedule.rho") is None
+        listed = OmegaConf.select(config, "schedule.rho") is None
         yield "rho", "the schedule lists its own ratios" if listed else "schedule.rho is given too"
     if reason := module.student.method.ignores_rho:
         yield "rho", reason
         yield "schedule.rho", reason
-    for name in module.loss.left_out:
-        yield f"loss.{name}", "this method does not learn from it"
-    if not learned:
-        yield "callbacks.freeze_backbone", "this method has no new parameters that must settle"
-        yield "loss.keep_ratio", "this method learns nothing that decides"
-    if not module.loss.needs_teacher:
-        yield "task.teacher", "no loss term asks the teacher"
-    if setting("datamodule.mixup"):
-        yield "loss.classification.smoothing", "mixup makes the labels soft by itself"
-    if setting("backbone.weights"):
-        yield "backbone.pretrained", "backbone.weights is loaded instead"
-    if setting("datamodule.auto_augment") and setting("datamodule.color_jitter"):
-        yield "datamodule.color_jitter", "datamodule.auto_augment jitters instead"
+    yield from module.loss.without_effect().items()
+    for key, target in sorted(targets(config), key=itemgetter(0)):
+        no_effect = getattr(target, "no_effect", None)
+        if no_effect and (reason := no_effect(module.student)):
+            yield key, reason
+    for key, (by, reason) in replaced_settings(config).items():
+        value = OmegaConf.select(config, key)
+        switched_off = value is None or (value == 0 and value is not False)
+        if OmegaConf.select(config, by) and not switched_off:
+            yield key, reason
 
 
 def _matters(config: DictConfig, key: str) -> bool:
-    """Whether any other setting refers to this one."""
+    """Return whether any other setting refers to this one."""
     changed = config.copy()
     OmegaConf.update(changed, key, None)
     resolved: list[Any] = [OmegaConf.to_container(c, resolve=True) for c in (config, changed)]

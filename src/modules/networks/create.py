@@ -11,10 +11,23 @@ import torch
 from torch import nn
 
 from ...errors import InputError, one_sentence
+from ...ranges import Allowed, Anything, ExistingFile, Kind, Number, Replaced
 from ..backbones import family_of_class
 
 log = logging.getLogger(__name__)
 
+# All settings of `conf/backbone`, which are read one by one, so that others would go unnoticed.
+SETTINGS: Mapping[str, Allowed] = {
+    "network": Kind(str, "a name that timm knows, as deit_small_patch16_224.fb_in1k"),
+    "locations": Anything(),
+    "image_size": Number(224, least=1, whole=True),
+    "pretrained": Kind(bool, "true or false"),
+    "weights": ExistingFile("a checkpoint"),
+    "options": Anything(),
+}
+REPLACED = {"pretrained": Replaced("backbone.weights", "backbone.weights is loaded instead")}
+BOUNDED_BY_WEIGHTS = ("options",)  # no size in them exceeds the largest side of the weights
+IMAGE_SIDES = ("image_size", "img_size")  # settings in pixels, wherever they stand
 # Through these timm would read weights by itself.
 _READING = {"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"}
 

@@ -52,7 +52,7 @@ class FreezeBackbone(TaskCallback):
         pl_module.student.backbone.requires_grad_(False)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
-        """Freeze or release in a run that is resumed within an epoch, which has no epoch start."""
+        """Freeze or release when training resumes within an epoch, without an epoch start."""
         self._freeze_or_release(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: SparseModule) -> None:

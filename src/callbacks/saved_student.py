@@ -1,4 +1,4 @@
-"""Save the student when training ends, as a file that describes itself."""
+"""Saves the student when training ends, as a file that describes itself."""
 
 from __future__ import annotations
 

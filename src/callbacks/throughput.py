@@ -30,11 +30,11 @@ class ThroughputLogger(TaskCallback):
         self._images = 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
-        """Start anew in a run that is resumed within an epoch, which has no epoch start."""
+        """Reset the count when training resumes within an epoch, without an epoch start."""
         self._start = None
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
-        """Start anew."""
+        """Reset the count of images and seconds."""
         self._start = None
 
     def on_train_batch_end(

@@ -1,4 +1,4 @@
-"""Whether a zip archive is exactly what `torch.save` writes, for every reader alike."""
+"""Checks that a zip archive is exactly what `torch.save` writes, for every reader alike."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def check_archive(path: Path, file: IO[bytes]) -> None:
             elsewhere than `torch.save` puts it.
     """
     size = path.stat().st_size
-    strange = InputError(
+    misplaced = InputError(
         f"{path} is not a whole weights file, for its parts do not stand where torch.save puts "
         "them: save it again by torch.save."
     )
     parts = _parts_declared(file, size)
     if parts is None or parts > _MOST_PARTS:
-        raise strange
+        raise misplaced
     with zipfile.ZipFile(file) as archive:
         infos = archive.infolist()
         declared = sum(info.file_size for info in infos)
@@ -53,9 +53,9 @@ def check_archive(path: Path, file: IO[bytes]) -> None:
             for info in infos
         )
         if not plain or not len(infos) == len(names) == parts or len(folders) != 1:
-            raise strange
+            raise misplaced
         if min(info.header_offset for info in infos) != 0:
-            raise strange
+            raise misplaced
         broken = archive.testzip()
     if broken:
         raise InputError(
@@ -65,7 +65,7 @@ def check_archive(path: Path, file: IO[bytes]) -> None:
 
 
 def _parts_declared(file: IO[bytes], size: int) -> int | None:
-    """How many parts the directory has, if it stands right before the end and is said to."""
+    """Return how many parts the directory declares; None if it is not right before the end."""
     end_at = size - _END.size
     if end_at < 0:
         return None

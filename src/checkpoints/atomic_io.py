@@ -14,7 +14,7 @@ from .checkpoint import taken
 
 @final
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the place and renames, so that a full disk or a kill leaves the file before.
+    """Writes to a temporary file and renames it, so that a kill leaves the former checkpoint.
 
     Lightning's own writes to the temporary folder and moves: between file systems that is a copy,
     which may end in the middle.
@@ -35,5 +35,5 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             torch.save(checkpoint, file)
 
     def load_checkpoint(self, path: Any, *_: Any, **__: Any) -> dict[str, Any]:
-        """Return what was checked: the file is not read again, or else by our own reader."""
+        """Return what the check before has read, or read the file by our own reader."""
         return dict(taken(path).content)

@@ -1,4 +1,4 @@
-"""A checkpoint as a value: its file is read once, and every part of the program shares it."""
+"""Reads a checkpoint once, as a value that every part of the program shares."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RUN = "run"  # of a checkpoint: the configuration and choices that it was traine
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The content of a file of weights: our own `.ckpt`, a released one, or bare weights.
+    """Holds the content of a file of weights: our own `.ckpt`, a released one, or bare weights.
 
     Attributes:
         path: The file.
@@ -57,12 +57,12 @@ class Checkpoint:
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
-        """Every tensor that lies where the weights are, by its name in the file."""
+        """Return every tensor that lies where the weights are, by its name in the file."""
         return {k: v for k, v in self.weights().all.items() if isinstance(v, Tensor)}
 
     @cached_property
     def num_classes(self) -> int | None:
-        """Outputs of the classifier, or None if the file has none that is known by name."""
+        """Return the outputs of the classifier; None if the file has none of a known name."""
         weights = self.weights().network
         heads = [weights[name] for name in ("head.weight", "head.fc.weight") if name in weights]
         # Only one that has values in both dimensions bounds its classes by the size of its file.
@@ -70,7 +70,7 @@ class Checkpoint:
 
     @cached_property
     def head(self) -> dict[str, Tensor]:
-        """The head on a network's maps that lies beside a student, by the head's own names."""
+        """Return the weights of the head beside a student, by the head's own names."""
         found = self.weights()
         if found.outer is None:
             return {}
@@ -79,7 +79,7 @@ class Checkpoint:
 
     @cached_property
     def class_names(self) -> tuple[str, ...] | None:
-        """The name of each output's class, or None where the file has none.
+        """Return the name of each output's class; None where the file has none.
 
         Raises:
             InputError: If they are no list of different texts.
@@ -97,7 +97,7 @@ class Checkpoint:
 
     @property
     def progress(self) -> tuple[int, int]:
-        """Optimizer steps and epochs of its training; -1 where the file does not say."""
+        """Return optimizer steps and epochs of its training; -1 where the file does not say."""
         return progress_of(self.content)
 
     def hand_over(self) -> None:
@@ -109,7 +109,7 @@ _handed_over: dict[Path, tuple[tuple[int, int], Checkpoint]] = {}
 
 
 def _state(path: Path) -> tuple[int, int]:
-    """What changes when a file is written anew."""
+    """Return time and size of a file, which change when it is written anew."""
     stat = path.stat()
     return stat.st_mtime_ns, stat.st_size
 
@@ -130,7 +130,7 @@ def taken(path: str | Path) -> Checkpoint:
 
 
 def newest_checkpoint(folder: Path) -> Checkpoint | None:
-    """Find the whole checkpoint in `folder` that has trained longest; None where there is none.
+    """Find the undamaged checkpoint in `folder` that has trained longest; None without any.
 
     Files' times decide between equals only: copies and clocks change them.
     """

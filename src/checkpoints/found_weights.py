@@ -1,4 +1,4 @@
-"""Which of a file's tensors are the weights of one network, whatever they were saved in."""
+"""Finds the weights of one network in a file, however they were wrapped and saved."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ENOUGH = 0.9  # share of the largest network's names that another one needs to 
 
 
 class _Place(NamedTuple):
-    """A network in a file: the keys of the mapping that holds it, and what its names begin with."""
+    """Says where a network is in a file: keys of its mapping, and the prefix of its names."""
 
     keys: tuple[str, ...]
     prefix: str
@@ -36,7 +36,7 @@ class _Place(NamedTuple):
 
     @property
     def rank(self) -> tuple[Any, ...]:
-        """Averages first, as timm does, then a student, and a teacher last."""
+        """Rank averages first, as timm does, then a student, and a teacher last."""
         words = set(re.split(r"[._]", f"{'.'.join(self.keys)}.{self.prefix}".lower()))
         kinds = ({"ema", "averaged"}, {"student"})
         kind = next((number for number, kind in enumerate(kinds) if words & kind), 2)
@@ -47,14 +47,14 @@ class _Place(NamedTuple):
 
 @dataclass(frozen=True)
 class FoundWeights:
-    """The weights of one network in a file.
+    """Holds the weights of one network in a file.
 
     Attributes:
         network: By the network's names, as timm has them or its authors.
         method: By the names below `method`, if the file is a student's.
         all: Every tensor that lies beside these too, by its name in the file.
         notes: Where they were and what was left there, as parts of a sentence.
-        outer: What the names of the whole that holds a student begin with; None without one.
+        outer: Prefix of the names of what contains the student; None without one.
     """
 
     network: dict[str, Tensor]
@@ -115,7 +115,7 @@ def find_weights(
 def _mappings(
     content: Mapping[str, Any], keys: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
-    """The mappings in a file, down to the third level, with the keys that lead there."""
+    """Find the mappings in a file, down to the third level, with the keys that lead there."""
     yield keys, content
     for key, value in content.items():
         if isinstance(key, str) and isinstance(value, Mapping) and len(keys) < 2:
@@ -131,7 +131,7 @@ def _tensors(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _networks(content: Mapping[str, Any], own: frozenset[str]) -> dict[str, int]:
-    """By what their names begin with: how many tensors each network has."""
+    """Count the tensors of each network, by the prefix of its names."""
     counts: dict[str, int] = defaultdict(int)
     kinds: dict[str, set[bool]] = defaultdict(set)
     for key in _tensors(content):
@@ -150,13 +150,13 @@ def _networks(content: Mapping[str, Any], own: frozenset[str]) -> dict[str, int]
 
 
 def _fallback(mappings: Mapping[tuple[str, ...], Any]) -> tuple[str, ...]:
-    """Where weights of unknown names are, by the names of what holds them, or else the most."""
+    """Return the keys of the mapping with weights of unknown names: a known one or the largest."""
     known = [(key,) for key in _CONTAINERS if (key,) in mappings]
     return known[0] if known else max(mappings, key=lambda keys: len(_tensors(mappings[keys])))
 
 
 def _method(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """What a student has beside the network whose names begin with `prefix`."""
+    """Return the method's weights beside the network whose names begin with `prefix`."""
     parts = prefix.split(".")
     if "backbone" not in parts:
         return {}
@@ -165,7 +165,7 @@ def _method(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _check_plain(tensors: Mapping[str, Any], path: str | Path) -> None:
-    """Every tensor must have been made: none larger than its file or without plain values."""
+    """Refuse tensors that were not made, as larger than the file or without plain values."""
     for name, value in tensors.items():
         if isinstance(value, UnreadTensor):
             raise InputError(

@@ -54,13 +54,13 @@ _UNREAD_TENSORS = re.compile(
 
 @dataclass(frozen=True, eq=False)
 class Maker:
-    """A function of this file that stands for one that a pickle calls."""
+    """Calls a function of this file in place of one that a pickle names."""
 
     make: Callable[..., object]
 
 
 class Rebuild(Enum):
-    """PyTorch's functions that make a tensor, which the unpickler does itself."""
+    """Lists PyTorch's functions that make a tensor, in whose place the unpickler does."""
 
     TENSOR = "of a storage"
     TYPED = "of a storage, with attributes"

@@ -68,7 +68,7 @@ def _pair(storage: object) -> tuple[StorageKind, torch.UntypedStorage]:
 
 
 def _numbers(values: object) -> tuple[int, ...]:
-    """Return `values` as whole numbers from 0, of which no other type will do."""
+    """Return `values` as whole numbers from 0; refuse other types."""
     if not isinstance(values, (tuple, list)) or any(type(n) is not int or n < 0 for n in values):
         raise pickle.UnpicklingError
     return tuple(values)

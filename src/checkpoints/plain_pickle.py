@@ -37,7 +37,7 @@ _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 class _Mark:
-    """Where a pickle starts to collect."""
+    """Marks where a pickle starts to collect."""
 
 
 class PlainUnpickler:
@@ -55,7 +55,7 @@ class PlainUnpickler:
         Args:
             storage: Gives the storage of a kind, by its key and count of numbers, after a check
                 that the file has as many.
-            file_size: Bytes of the whole file, which no tensor may exceed.
+            file_size: Bytes of the file, which no tensor may exceed.
         """
         self._storage, self._size, self._left = storage, file_size, _MEMORY
         self._stack: list[object] = []
@@ -146,7 +146,7 @@ class PlainUnpickler:
         return values
 
     def _marked(self) -> list[object]:
-        """What was collected since the last mark."""
+        """Return what was collected since the last mark."""
         start = len(self._stack) - 1
         while self._stack[start] is not _Mark:
             start -= 1

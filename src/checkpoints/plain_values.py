@@ -16,7 +16,7 @@ class Refusal(ValueError):
 
 
 class StorageKind(NamedTuple):
-    """A kind of storage, as a pickle names it."""
+    """Names a kind of storage as a pickle does."""
 
     dtype: torch.dtype
 

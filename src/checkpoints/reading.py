@@ -1,4 +1,4 @@
-"""Files of tensors and plain values, read without running code or trusting their own sizes.
+"""Reads files of tensors and plain values without running code or trusting their sizes.
 
 What `torch.save` writes is read by ourselves: PyTorch's reader looks up parts of an archive in its
 own way, believes the sizes that a file declares, and refuses harmless values. Relied on is the
@@ -116,15 +116,15 @@ def _from_archive(path: Path, file: IO[bytes]) -> Any:
 
 
 def _from_older_format(path: Path, file: IO[bytes]) -> Any:
-    """Five pickles (magic, protocol, system, content, keys), then the storages in keys' order."""
+    """Read five pickles (magic, protocol, system, content, keys), then storages in that order."""
     size = path.stat().st_size
     storages: dict[str, tuple[StorageKind, int, torch.UntypedStorage]] = {}
 
     def storage(kind: StorageKind, key: str, count: int) -> torch.UntypedStorage:
         if key not in storages:
-            whole = count * kind.itemsize + sum(made.nbytes() for _, _, made in storages.values())
-            if whole > size:
-                raise Refusal(f"it declares {whole:,} bytes of tensors, and is of {size:,} itself")
+            total = count * kind.itemsize + sum(made.nbytes() for _, _, made in storages.values())
+            if total > size:
+                raise Refusal(f"it declares {total:,} bytes of tensors, and is of {size:,} itself")
             storages[key] = kind, count, torch.UntypedStorage(count * kind.itemsize)
         known, numbers, made = storages[key]
         if (known, numbers) != (kind, count):

@@ -1,4 +1,4 @@
-"""What a checkpoint says of its training, checked before Lightning goes on from it."""
+"""Checks what a checkpoint says of its training before Lightning resumes from it."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _MOST = 2**53  # steps and epochs; a larger number is none
 
 
 def progress_of(content: Mapping[str, Any]) -> tuple[int, int]:
-    """Optimizer steps and epochs of the training behind a checkpoint; -1 where it does not say."""
+    """Return optimizer steps and epochs behind a checkpoint; -1 where it does not say."""
     return _counted(content.get("global_step")), _counted(content.get("epoch"))
 
 
 def check_states(content: Mapping[str, Any], path: str | Path) -> int:
-    """See that optimizers, schedules and counters are those of a training; return its epochs.
+    """Check that optimizers, schedules and counters are a training's; return its epochs.
 
     Raises:
         InputError: Naming what is missing, no number, or of another shape.
@@ -41,10 +41,10 @@ def check_states(content: Mapping[str, Any], path: str | Path) -> int:
             f"ckpt_path={path} holds no state of a training to resume: give a .ckpt that train.py "
             "wrote, or start from its weights with backbone.weights instead of ckpt_path."
         )
-    strange = next((key for key, value in content.items() if _has_opaque(value)), None)
-    if strange is not None:
+    opaque = next((key for key, value in content.items() if _has_opaque(value)), None)
+    if opaque is not None:
         raise InputError(
-            f"ckpt_path={path} holds objects in {strange} that train.py does not write: start from "
+            f"ckpt_path={path} holds objects in {opaque} that train.py does not write: start from "
             "its weights with backbone.weights instead."
         )
     if "pytorch-lightning_version" in content or "lr_schedulers" in content:
@@ -64,7 +64,7 @@ def check_states(content: Mapping[str, Any], path: str | Path) -> int:
 
 
 def check_complete(content: Mapping[str, Any], path: str | Path) -> None:
-    """See that all is there that Lightning writes and reads beside weights and optimizers.
+    """Check that all is there that Lightning reads beside weights and optimizers.
 
     Raises:
         InputError: Naming what is missing or of another kind.
@@ -109,7 +109,7 @@ def _check_schedules(states: list[Any], path: str | Path) -> None:
 
 
 def _check_optimizers(content: Mapping[str, Any], path: str | Path) -> None:
-    """Moments must be finite; each is of a parameter's shape and those of one parameter alike."""
+    """Refuse moments that are not finite, or not all of the shape of one parameter."""
     weights, optimizers = content.get("state_dict"), content["optimizer_states"]
     if not isinstance(weights, Mapping) or not isinstance(optimizers, list):
         raise _no_state(path, "has no list of optimizers or no weights")
@@ -137,9 +137,9 @@ def _tensors(entries: Any) -> Iterator[tuple[str, Tensor]]:
 
 
 def _check_places(content: Mapping[str, Any], path: str | Path) -> None:
-    """Lightning deletes what a checkpoint calls its predecessors, if they lie in the run's folder.
+    """Refuse names of former checkpoints that lead out of the run's folder.
 
-    It goes by their names alone, and so would follow `..` or an address.
+    Lightning deletes these files by their names alone, and so would follow `..` or an address.
     """
     callbacks = content.get("callbacks")
     states = callbacks.values() if isinstance(callbacks, Mapping) else ()

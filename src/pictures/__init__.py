@@ -1,4 +1,4 @@
-"""Pictures that show what a method does."""
+"""Draws what a method keeps, and what networks predict."""
 
 from ..datamodules.normalization import Normalization
 from .positions import draw_class_maps, draw_position_map

@@ -52,7 +52,7 @@ def draw_dense(
 
 
 def color_of(label: int) -> tuple[int, int, int]:
-    """The same color for a class everywhere; neighbors differ. 0 is black."""
+    """Return the color of a class, the same in every picture; class 0 is black."""
     if label == 0:
         return (0, 0, 0)
     red, green, blue = colorsys.hsv_to_rgb(label * 0.618 % 1, 0.9, 1.0)
@@ -60,7 +60,7 @@ def color_of(label: int) -> tuple[int, int, int]:
 
 
 def _tinted(pixels: Tensor, masks: Tensor) -> Tensor:
-    """`pixels (B, 3, S, S)` in the colors of `masks (B, S, S)`; class 0 only darkens."""
+    """Tint `pixels (B, 3, S, S)` in the colors of `masks (B, S, S)`; class 0 only darkens."""
     colors = torch.tensor([color_of(label) for label in range(IGNORED + 1)]) / 255
     tint = colors[masks].permute(0, 3, 1, 2)
     known = (masks != IGNORED).unsqueeze(1)

@@ -1,4 +1,4 @@
-"""Heat maps of how much of each position survives, over many images."""
+"""Draws heat maps of how much of each position survives, over many images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..files import atomic_file
 
 
 def draw_position_map(shares: Sequence[Tensor], locations: Sequence[int], path: Path) -> None:
-    """One heat map for each location (paper A, Figure 6).
+    """Draw one heat map for each location (paper A, Figure 6).
 
     Args:
         shares: For each location `(rows, columns)`, mean shares in 0..1.
@@ -24,7 +24,7 @@ def draw_position_map(shares: Sequence[Tensor], locations: Sequence[int], path: 
 def draw_class_maps(
     shares: Sequence[Sequence[Tensor]], names: Sequence[str], locations: Sequence[int], path: Path
 ) -> None:
-    """One row of heat maps for each class.
+    """Draw one row of heat maps for each class.
 
     Args:
         shares: For each class, for each location `(rows, columns)`, mean shares in 0..1.

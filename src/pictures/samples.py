@@ -16,7 +16,7 @@ from ..modules.backbones.base import SparseBackbone, SparseOutput
 
 @torch.inference_mode()
 def inspect(student: SparseBackbone, images: Tensor) -> SparseOutput:
-    """The student's output at inference, whatever mode it is in."""
+    """Run a student as at inference, whatever mode it is in."""
     training = student.training
     output: SparseOutput = student.eval()(images)
     student.train(training)
@@ -65,8 +65,8 @@ def numbered_images(data: Any, numbers: Sequence[int] | None) -> Tensor:
     dataset = data.val_dataset()
     if numbers is None:
         return spread_images(dataset, 8)
-    whole = isinstance(numbers, Sequence) and all(isinstance(n, int) for n in numbers)
-    if not whole or not numbers or not all(0 <= n < len(dataset) for n in numbers):
+    valid = isinstance(numbers, Sequence) and all(isinstance(n, int) for n in numbers)
+    if not valid or not numbers or not all(0 <= n < len(dataset) for n in numbers):
         raise InputError(
             f"images={numbers} must be a list of numbers from 0 to {len(dataset) - 1}, as [0,5]."
         )

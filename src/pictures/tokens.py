@@ -91,9 +91,9 @@ def draw_disagreement(
     pixels = normalization.undo(images)
     columns, titles = [pixels], [f"blue {names[0]}, orange {names[1]}"]
     for one, other, location in zip(first, second, locations, strict=True):
-        mine, theirs = (enlarged(share, pixels) for share in (one, other))
-        shown = pixels.lerp(torch.ones_like(pixels), (1 - mine.maximum(theirs)) * (1 - _FADE))
-        for color, more in ((_FIRST, mine - theirs), (_SECOND, theirs - mine)):
+        first, second = (enlarged(share, pixels) for share in (one, other))
+        shown = pixels.lerp(torch.ones_like(pixels), (1 - first.maximum(second)) * (1 - _FADE))
+        for color, more in ((_FIRST, first - second), (_SECOND, second - first)):
             tint = pixels.new_tensor(color)[:, None, None].expand_as(pixels)
             shown = shown.lerp(tint, 0.55 * more.clamp(min=0))
         columns.append(shown)
@@ -103,7 +103,7 @@ def draw_disagreement(
 
 
 def overlaps(first: Tensor, second: Tensor) -> Tensor:
-    """How much of what either method keeps both keep, `(B,)` in 0..1.
+    """Return the share of what either method keeps that both keep, `(B,)` in 0..1.
 
     Args:
         first: Shares `(B, patches)` of one method.
@@ -114,7 +114,7 @@ def overlaps(first: Tensor, second: Tensor) -> Tensor:
 
 
 def seen(images: Tensor, output: SparseOutput) -> Tensor:
-    """The part of `images (B, 3, S, S)` that the patches of `output` cover."""
+    """Crop `images (B, 3, S, S)` to what the patches of `output` cover."""
     if output.covered is None:
         return images
     height, width = output.covered
@@ -122,7 +122,10 @@ def seen(images: Tensor, output: SparseOutput) -> Tensor:
 
 
 def grid(columns: Sequence[Tensor], titles: Sequence[str]) -> Image.Image:
-    """Columns of images `(B, 3, S, S)` in 0..1, a title above each, in lines no wider than it."""
+    """Draw columns of images `(B, 3, S, S)` in 0..1 with a title above each.
+
+    A title wider than its column is broken into lines.
+    """
     side = max(_TILE, columns[0].shape[-1])
     wrapped = [_wrapped(title, side) for title in titles]
     header = _HEADER + _LINE * (max(map(len, wrapped)) - 1)
@@ -156,13 +159,13 @@ def _wrapped(title: str, width: int) -> list[str]:
 
 
 def faded(pixels: Tensor, decision: Tensor) -> Tensor:
-    """`pixels (B, 3, S, S)`, nearly white where `decision (B, patches)` is 0."""
+    """Return `pixels (B, 3, S, S)`, nearly white where `decision (B, patches)` is 0."""
     kept = enlarged(decision, pixels)
     return torch.where(kept > 0.5, pixels, _FADE * pixels + (1 - _FADE))
 
 
 def _merged(pixels: Tensor, source: Tensor, share: Tensor) -> Tensor:
-    """Patches that share a token, in the mean color of all of them; the others as they are."""
+    """Fill patches that share a token with their mean color; keep the others as they are."""
     side = math.isqrt(source.shape[1])
     colors = F.adaptive_avg_pool2d(pixels, side).flatten(2)  # (B, 3, patches)
     index = source.clamp(min=0).unsqueeze(1).expand_as(colors)
@@ -173,7 +176,7 @@ def _merged(pixels: Tensor, source: Tensor, share: Tensor) -> Tensor:
 
 
 def enlarged(values: Tensor, pixels: Tensor) -> Tensor:
-    """Values for each patch, `(B, patches)` or `(B, C, rows, columns)`, at the pixels' size."""
+    """Enlarge values `(B, patches)` or `(B, C, rows, columns)` to the pixels' size."""
     if values.dim() == 2:
         side = math.isqrt(values.shape[1])  # images are square
         values = values.view(-1, 1, side, side)

@@ -1,4 +1,4 @@
-"""Write the report over finished runs anew: `python -m src.reports FOLDER`."""
+"""Writes the report over finished runs anew: `python -m src.reports FOLDER`."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def _note_rho(panel: Axes, point: Row, cost: str, points: Sequence[Row]) -> None
 
 
 def _plain(point: Row) -> str:
-    """Return the marker of a point whose shape tells nothing else."""
+    """Return the marker of a point whose shape has no meaning."""
     return "*" if point["method"] == DENSE else "o"
 
 

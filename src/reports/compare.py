@@ -1,4 +1,6 @@
-"""Compare two networks on the same images by McNemar's exact test: `python -m src.reports.compare`.
+"""Compares two networks on the same images: `python -m src.reports.compare`.
+
+McNemar's exact test says whether their accuracies differ by more than chance.
 
 Networks that are tested on the same images are not two independent samples: what tells them apart
 are the images that only one of them gets right (Dietterich 1998, "Approximate Statistical Tests
@@ -27,7 +29,7 @@ _REMEDY = "write them by eval.py predictions=FILE.csv"
 
 @dataclass(frozen=True)
 class Comparison:
-    """Counts of images that two networks got right: both, only the first, only the second, none."""
+    """Counts the images that both networks, only the first, only the second or none got right."""
 
     both: int
     only_a: int
@@ -156,13 +158,13 @@ def _read(path: Path) -> list[tuple[str, str, str]]:
             f"{path} has no column {' and no column '.join(missing)}, so it is no csv of "
             f"predictions: {_REMEDY}."
         )
-    whole = [(image, label, guess) for image, label, guess in lines if image and label and guess]
-    if not whole or len(whole) < len(lines):
+    complete = [(image, label, guess) for image, label, guess in lines if image and label and guess]
+    if len(complete) < max(len(lines), 1):
         raise InputError(
-            f"{path} has {len(lines) - len(whole)} lines without an image, a label or a "
-            f"prediction, and {len(whole)} others: {_REMEDY}."
+            f"{path} has {len(lines) - len(complete)} lines without an image, a label or a "
+            f"prediction, and {len(complete)} others: {_REMEDY}."
         )
-    return sorted(whole, key=lambda line: line[0])
+    return sorted(complete, key=lambda line: line[0])
 
 
 def compare_pairs(pairs: Sequence[tuple[Path, Path]]) -> list[Comparison]:

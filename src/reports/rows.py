@@ -34,7 +34,7 @@ def is_number(value: object) -> TypeGuard[float]:
 
 
 def number(row: Row, name: str) -> float:
-    """Return what a row says under `name`, which `read_row` has found to be a number."""
+    """Return the number `name` of a row that `read_row` has checked."""
     value = row[name]
     assert is_number(value), name
     return value
@@ -97,7 +97,7 @@ def read_maps(folder: Path) -> dict[str, object] | None:
 
 
 def read_json(path: Path) -> object:
-    """Return what a json file holds, or None where there is no whole one."""
+    """Return what a json file holds, or None where it is missing or damaged."""
     try:
         content: object = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError):  # none, half of one, or none of ours

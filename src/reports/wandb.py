@@ -24,7 +24,7 @@ def log_row(
         row: What `result.json` says.
         metrics: Its numbers, by the names that a training logs.
         images: From `masked_images`.
-        settings: The whole configuration, resolved; `logger.wandb` says where to.
+        settings: The configuration, resolved; `logger.wandb` says where to.
     """
     import wandb
 

@@ -1,4 +1,4 @@
-"""Set up a W&B workspace or report of accuracy against cost: `python -m src.reports.workspace`.
+"""Sets up a W&B workspace or report of accuracy against cost: `python -m src.reports.workspace`.
 
 Needs `pip install wandb-workspaces` and a W&B login.
 """

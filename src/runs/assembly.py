@@ -1,4 +1,4 @@
-"""A training run's parts, checked together before the first step."""
+"""Builds the parts of a training and checks them together before the first step."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ANY_CLASSES = 1000  # of a student that is only tried, because its data cannot 
 
 
 class Run(NamedTuple):
-    """What a training needs; `checkpoint` is where it goes on, None for a new one."""
+    """Holds what a training needs; `checkpoint` is what it resumes from, None for a new one."""
 
     trainer: L.Trainer
     module: SparseModule
@@ -47,7 +47,7 @@ class _Faults:
 
     @contextmanager
     def of(self, *groups: str) -> Iterator[None]:
-        """Note what the block says of these groups, unless they are known to be faulty."""
+        """Collect the errors of a block about these groups, unless their settings are faulty."""
         known = self.groups.intersection(groups)
         try:
             yield

@@ -1,4 +1,4 @@
-"""One job of a sweep: run once, remembered, and kept from stopping the others."""
+"""Runs one job of a sweep once, and keeps its failure from stopping the other jobs."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _row_at_any_rho(folder: Path, settings: dict[str, Any]) -> dict[str, Any] | 
 
 
 def _stopped_under(settings: dict[str, Any], checkpoints: Path) -> bool:
-    """Whether the newest checkpoint is of a training under these very settings."""
+    """Return whether the newest checkpoint is of a training with exactly these settings."""
     if not checkpoints.is_dir():
         return False
     newest = newest_checkpoint(checkpoints)
@@ -147,7 +147,7 @@ def _save(folder: Path, row: dict[str, Any], settings: dict[str, Any]) -> None:
 
 
 def _settings(config: DictConfig) -> dict[str, Any]:
-    """What the job does, without where it does it, as json holds it."""
+    """Return the settings that decide the results, without places, as json holds them."""
     kept = {key: config._get_node(key) for key in config if key not in _PLACES}
     container = OmegaConf.to_container(OmegaConf.create(kept), resolve=False)
     settings: dict[str, Any] = json.loads(json.dumps(container))

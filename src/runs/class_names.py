@@ -53,7 +53,7 @@ def match_classes(data: Any, checkpoint: Checkpoint) -> None:
 
 
 def check_same_classes(data: Any, checkpoint: Checkpoint) -> None:
-    """See that a training goes on with the classes that it began with.
+    """Check that a resumed training has the classes that it started with.
 
     Raises:
         InputError: If a checkpoint names other ones, or in another order.
@@ -68,7 +68,7 @@ def check_same_classes(data: Any, checkpoint: Checkpoint) -> None:
 
 
 def warn_of_other_classes(data: Any, checkpoint: Checkpoint) -> None:
-    """Say so if a training starts from a head that was trained for other classes."""
+    """Warn if a training starts from a head that was trained for other classes."""
     path, stored = checkpoint.path, checkpoint.class_names
     known = data.class_names
     if stored and known and len(stored) == len(known) and stored != tuple(known):
@@ -95,7 +95,7 @@ def _check_known(names: Sequence[str], stored: Sequence[str], path: Path) -> Non
 
 
 def _differing(stored: Sequence[str], known: Sequence[str]) -> str:
-    """Where two lists of classes differ first, in words."""
+    """Describe where two lists of classes differ first."""
     if len(stored) != len(known):
         return f"{len(stored)} classes ({some(stored)}), and the data has {len(known)}"
     output = next(i for i, (one, two) in enumerate(zip(stored, known, strict=True)) if one != two)

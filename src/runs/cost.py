@@ -1,4 +1,4 @@
-"""Cost and speed of students beside their dense networks, as columns of a row."""
+"""Measures cost and speed of students and of their dense networks, as columns of a row."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LOGGED = {
 
 
 def cost_of(module: Any, image_size: int, batch_size: int) -> dict[str, Any]:
-    """`cost_and_speed` of a module's student, and of the whole network where it has a head."""
+    """Measure a module's student, and the student with its head where there is one."""
     row = cost_and_speed(module.student, image_size, batch_size)
     if isinstance(module, DenseModule):
         whole = module.whole.eval()
@@ -34,7 +34,7 @@ def cost_of(module: Any, image_size: int, batch_size: int) -> dict[str, Any]:
 
 
 def cost_and_speed(student: SparseBackbone, image_size: int, batch_size: int) -> dict[str, Any]:
-    """GMACs, parameters and images a second beside the dense network's, timed in turns.
+    """Measure GMACs, parameters and speed of a student beside its dense network, in turns.
 
     `speedup` is the median over turns of the ratio within a turn, which noise moves less than the
     quotient of `images_per_s` and `images_per_s_dense`, each a median by itself.

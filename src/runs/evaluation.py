@@ -1,4 +1,4 @@
-"""Accuracy, cost and speed of a student in one row."""
+"""Measures accuracy, cost and speed of a student as one row."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def run_evaluation(config: DictConfig) -> float | None:
 
 
 def _writes(config: DictConfig) -> bool:
-    """Whether it leaves more than its row: files, a W&B run, what others' callbacks do."""
+    """Return whether an evaluation writes more than its row: files, or a W&B run."""
     parts = [part for part in config.callbacks.values() if part and _acts_at_test(locate(part))]
     others = [part for part in parts if not part._target_.startswith(("src.", "lightning."))]
     return bool(others) or any(part.get("path") for part in parts) or "wandb" in config.logger
 
 
 def _row(config: DictConfig) -> dict[str, Any]:
-    """Evaluate one student; what `result.json` will say."""
+    """Evaluate one student; return the content of `result.json`."""
     hydra = HydraConfig.get()
     checkpoint = taken(config.ckpt_path) if config.ckpt_path else None
     config = with_recorded_run(config, hydra.overrides.task, checkpoint)
@@ -111,7 +111,7 @@ def evaluate(
 
 
 def _callbacks(settings: dict[str, Any]) -> list[L.Callback]:
-    """The callbacks that act at test; an output whose `path` is null is not one of them."""
+    """Build the callbacks that act at test, without outputs whose `path` is null."""
     parts = [part for part in settings.get("callbacks", {}).values() if part]
     parts = [part for part in parts if part.get("path", "") is not None]
     made = [instantiate(part) for part in parts if _acts_at_test(locate(part))]
@@ -125,7 +125,7 @@ def _acts_at_test(kind: Any) -> bool:
 
 
 def trained_row(settings: dict[str, Any], trainer: L.Trainer, module: Any, data: Any) -> dict:
-    """What `evaluate` says of a student, of one that has just been trained and validated."""
+    """Return the row of `evaluate` for a student that has just been trained and validated."""
     student = module.student.to(trainer.strategy.root_device).eval()
     validated = {
         name.removeprefix("val/"): round(float(value), 2)
@@ -143,13 +143,13 @@ def trained_row(settings: dict[str, Any], trainer: L.Trainer, module: Any, data:
 
 
 def maps_of(student: SparseBackbone, data: Any) -> dict[str, Any]:
-    """What is left of a few validation images, for a sweep's report."""
+    """Return what a student keeps of a few validation images, for a sweep's report."""
     images = spread_images(data.val_dataset(), _MAPPED)
     images = images.to(next(student.parameters()).device)
     return survivor_maps(student, images, data.normalization)
 
 
 def test_accuracy(trainer: L.Trainer, module: L.LightningModule, data: Any) -> dict[str, float]:
-    """Accuracies in percent, by their logged names without the split."""
+    """Test a module; return its metrics in percent by their logged names without the split."""
     (metrics,) = trainer.test(module, data, verbose=False)
     return {name.removeprefix("test/"): round(value, 2) for name, value in metrics.items()}

@@ -1,4 +1,4 @@
-"""Name the folders of runs, sweeps and their cells, for Hydra. Imported before it; light."""
+"""Names the folders of runs, sweeps and their cells, with few imports, before Hydra starts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def name_run() -> None:
 
 
 def name_sweep(arguments: list[str]) -> list[str]:
-    """Name the sweep that a command line asks for by its choices; no sweep, no name.
+    """Name the sweep that a command line asks for by its choices; do nothing for one job.
 
     Returns:
         The command line with the flag in front: Hydra refuses it between overrides.
@@ -61,14 +61,14 @@ def name_sweep(arguments: list[str]) -> list[str]:
 
 
 def sweep_name(arguments: list[str]) -> str:
-    """The overrides as a folder's name, shortened by a digest where they are long."""
+    """Make a folder's name of the overrides, shortened by a digest where they are long."""
     how = ("-", "hydra", "+hydra", "logger", "callbacks.progress", "title=")  # changes no results
     overrides = [argument for argument in arguments if not argument.startswith(how)]
-    whole = "_".join(overrides)
-    name = _safe(whole) or "defaults"
-    if len(name.encode()) <= _LONGEST and name == whole:
+    joined = "_".join(overrides)
+    name = _safe(joined) or "defaults"
+    if len(name.encode()) <= _LONGEST and name == joined:
         return name
-    return f"{beginning(name, _GROUP - 9)}-{digest(whole)}"
+    return f"{beginning(name, _GROUP - 9)}-{digest(joined)}"
 
 
 def cell_name() -> str:
@@ -92,7 +92,7 @@ def cell_name() -> str:
 
 
 def _label(override: str) -> str:
-    """An override as part of a folder's name; a path by its last parts."""
+    """Return an override as part of a folder's name; a path by its last parts."""
     key, equals, value = override.partition("=")
     read = parsed(override)
     text = value

@@ -1,4 +1,4 @@
-"""Keep a folder to one training, and a sweep's cell to one sweep."""
+"""Locks the folder of a training, and the cell of a sweep, against a second process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PATIENCE = 30.0  # seconds; loader processes of a killed training live on for a
 
 @contextmanager
 def only_training_in(folder: Path, patience: float = _PATIENCE) -> Iterator[None]:
-    """Keep other trainings out of `folder`, whose checkpoints and logs two would mix.
+    """Lock `folder` for one training, because two would mix their checkpoints and logs.
 
     The system lets go of it however the process ends.
 
@@ -41,7 +41,7 @@ def only_training_in(folder: Path, patience: float = _PATIENCE) -> Iterator[None
 
 @contextmanager
 def only_cell_in(folder: Path, patience: float = _PATIENCE) -> Iterator[None]:
-    """Keep other sweeps from the same cell, whose results two would mix.
+    """Lock a cell for one sweep, because two would mix their results.
 
     Raises:
         InputError: If another sweep has not ended with it within `patience` seconds.

@@ -1,4 +1,4 @@
-"""Keep the cells of a sweep from writing to one file."""
+"""Checks that no two cells of a sweep write to the same file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SUBDIR = "hydra.sweep.subdir"
 
 
 def check_outputs(overrides: Sequence[Override], swept: set[str]) -> None:
-    """Check that each path that a sweep writes to is another one in each of its cells.
+    """Check that each path that a sweep writes to differs between its cells.
 
     Args:
         overrides: The command line's.
@@ -39,7 +39,7 @@ def check_outputs(overrides: Sequence[Override], swept: set[str]) -> None:
 
 
 def _differs(path: str, swept: set[str]) -> bool:
-    """Whether a path has the cell's folder in it, or the value of everything that is swept."""
+    """Return whether a path contains its cell's folder, or the value of all swept settings."""
     if _OWN.search(path):
         return True
     found = re.findall(r"\$\{(?:hydra:runtime\.choices\.)?([\w./@]+)\}", path)

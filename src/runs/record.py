@@ -75,7 +75,7 @@ def add_recorded_choices(arguments: list[str]) -> list[str]:
 def with_recorded_run(
     config: DictConfig, overrides: Sequence[str], checkpoint: Checkpoint | None
 ) -> DictConfig:
-    """`config` as the checkpoint's run had it, changed by the command line.
+    """Return `config` as the checkpoint's run had it, changed by the command line.
 
     Anybody may have written the record: it sets plain values, names nothing that is not on this
     machine, and cannot choose which classes are built.
@@ -86,7 +86,7 @@ def with_recorded_run(
         checkpoint: The file at `ckpt_path`, which may hold bare weights; None without one.
 
     Raises:
-        InputError: If the record wants more than that, naming key and value.
+        InputError: If the record asks for more than that, naming key and value.
     """
     if checkpoint is None:
         return config
@@ -120,16 +120,16 @@ def with_recorded_run(
 
 
 def _check_network(config: DictConfig, checkpoint: Checkpoint) -> None:
-    """A network is built in full only if the file has weights for about as many parameters."""
+    """Refuse a network that has many more parameters than the file has weights."""
     backbone: Any = OmegaConf.to_container(config.backbone, resolve=True)
     with torch.device("meta"):
         network = build_network(backbone, 0, pretrained=False)
-    wanted = sum(parameter.numel() for parameter in network.parameters())
+    needed = sum(parameter.numel() for parameter in network.parameters())
     held = sum(tensor.numel() for tensor in checkpoint.tensors.values())
-    if wanted > _ROOM * held:
+    if needed > _ROOM * held:
         raise InputError(
             f"{checkpoint.path} is refused because its record describes a network of "
-            f"{wanted:,} parameters, and the file holds {held:,} numbers: correct "
+            f"{needed:,} parameters, and the file holds {held:,} numbers: correct "
             "backbone.options on the command line, if the file is yours."
         )
 
@@ -144,7 +144,7 @@ def _fetched(config: DictConfig) -> set[str]:
 
 
 def _typed(overrides: Sequence[str], choices: Mapping[str, Any]) -> Iterator[str]:
-    """The keys on the command line, without the run's own choices, which bring its settings."""
+    """Find the keys on the command line, without repetitions of the run's own choices."""
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
         if choices.get(key) != value:
@@ -152,7 +152,7 @@ def _typed(overrides: Sequence[str], choices: Mapping[str, Any]) -> Iterator[str
 
 
 def _without(value: Any, key: str, left_out: set[str]) -> Any:
-    """A record's value without the settings that come from elsewhere."""
+    """Return a record's value without the settings that come from elsewhere."""
     if key in left_out:
         return None
     if not isinstance(value, dict) or not any(name.startswith(f"{key}.") for name in left_out):
@@ -165,32 +165,32 @@ def _without(value: Any, key: str, left_out: set[str]) -> Any:
 
 
 def _check_choices(config: DictConfig, merged: DictConfig, path: str) -> None:
-    """A record sets values; which network and classes are built the command line says."""
-    known, wanted = (
+    """Refuse a record with another network or `_target_` than the command line selects."""
+    known, recorded = (
         dict(_chosen(OmegaConf.to_container(settings, resolve=True)))
         for settings in (config, merged)
     )
-    for key, target in wanted.items():
+    for key, target in recorded.items():
         if known.get(key) != target:
             raise InputError(
-                f"{path} is refused because its record wants {key}={target}, which this command "
+                f"{path} is refused because its record sets {key}={target}, which this command "
                 "line does not choose: repeat what you trained with, if the file is yours."
             )
 
 
 def _record(checkpoint: Checkpoint) -> dict[str, Any] | None:
-    """What a checkpoint says of its run, or None of bare weights. Anybody may have written it."""
+    """Return a checkpoint's record of its run, which may be forged; None for bare weights."""
     path, record = checkpoint.path, checkpoint.content.get(RUN)
     if record is None:
         return None
-    whole = record if isinstance(record, Mapping) else {}
-    config, choices = (whole.get(key) for key in ("config", "choices"))
+    entries = record if isinstance(record, Mapping) else {}
+    config, choices = (entries.get(key) for key in ("config", "choices"))
     if not isinstance(config, Mapping) or not isinstance(choices, Mapping):
-        raise InputError(f"{path} holds a record of its run that is none: it is damaged.")
+        raise InputError(f"{path} holds a damaged record of its run.")
     for key in ("rho", "optimizer", *_RECORDED):
         if key not in config:
             raise InputError(f"{path} holds a record of its run without {key}: it is damaged.")
-    for group in _groups(whole):
+    for group in _groups(entries):
         name = choices.get(group)
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             shown = name if isinstance(name, str) else f"a {type(name).__name__}"
@@ -206,7 +206,7 @@ def _groups(record: Mapping[str, Any]) -> list[str]:
 
 
 def _chosen(settings: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """The network and every `_target_` in plain settings, by their keys."""
+    """Find the network and every `_target_` in plain settings, by their keys."""
     if isinstance(settings, dict):
         for name, value in settings.items():
             inner = f"{key}.{name}".lstrip(".")

@@ -33,7 +33,7 @@ _ABSENT = object()
 
 
 def check_resumable(student: SparseBackbone, checkpoint: Checkpoint, max_epochs: int) -> None:
-    """See that training can go on from a checkpoint, before Lightning opens it.
+    """Check that training can go on from a checkpoint, before Lightning opens it.
 
     Raises:
         InputError: If it holds weights alone, those of another student, a state that no training

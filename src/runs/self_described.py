@@ -1,4 +1,4 @@
-"""Tells files that say by themselves what they are from checkpoints and bare weights."""
+"""Recognizes saved students, ONNX files and hub names among the values of `ckpt_path`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ ONNX = ".onnx"
 
 
 def describes_itself(path: str) -> bool:
-    """Tell whether `path` is a file that `student.save` or export wrote, or is on the hub."""
+    """Return whether `path` is a file that `student.save` or export wrote, or is on the hub."""
     if is_address(path) or Path(path).suffix == ONNX:
         return True
     return Path(path).suffix == ".safetensors" and "method" in _header(path)
 
 
 def _header(path: str) -> dict[str, str]:
-    """Return the metadata of a `.safetensors` file; nothing of a file that is none."""
+    """Return the metadata of a `.safetensors` file; nothing for another file."""
     from safetensors import safe_open  # late, for the sake of `--help`
 
     try:

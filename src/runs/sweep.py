@@ -1,4 +1,4 @@
-"""What happens when a sweep ends."""
+"""Writes the report of a sweep when it ends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class SweepReport(Callback):
     """
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Report; of several processes the first one."""
+        """Write the report, in the first of several processes."""
         from lightning.pytorch.utilities import rank_zero_only
 
         rank_zero_only(_report)(config)

@@ -31,7 +31,7 @@ def train(config: DictConfig) -> float | None:
 
 
 def _row(config: DictConfig) -> dict[str, Any]:
-    """Train one student; in a sweep also measure it, as its report wants."""
+    """Train one student; in a sweep also measure it, for the report."""
     trainer, module, data, _ = fit(config)
     sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
     if sweeping and config.monitor not in trainer.callback_metrics:
@@ -47,7 +47,7 @@ def _row(config: DictConfig) -> dict[str, Any]:
 
 
 def fit(config: DictConfig) -> Run:
-    """Check, build and fit; in a folder in which no other training is at work."""
+    """Check, build and fit, with a lock on the run's folder."""
     folder = Path(config.paths.run)
     first = getattr(rank_zero_only, "rank", 0) == 0
     with only_training_in(folder) if first else nullcontext():
@@ -88,7 +88,7 @@ def _fit(config: DictConfig) -> Run:
 
 
 def _started_from_outside(trainer: L.Trainer) -> bool:
-    """Whether torchrun, SLURM or the like started all processes, and not Lightning."""
+    """Return whether torchrun, SLURM or the like started all processes, not Lightning."""
     environment: Any = trainer.strategy.cluster_environment  # type: ignore[attr-defined]
     started: bool = environment.creates_processes_externally
     return started

@@ -1,9 +1,9 @@
-"""What stands between the shell and Hydra: paths and words are taken as people type them.
+"""Rewrites command lines for Hydra, so that paths and words arrive as people type them.
 
 Hydra's grammar takes `=`, `,`, `(`, `~`, quotes and every letter beyond ASCII for syntax or for an
 error. Here the value of a key that holds a path is quoted for Hydra, so that it arrives as it was
 typed. The last part of a key tells whether it holds a path, as in `datamodule.root` and
-`callbacks.mine.folder`: what is added later needs no entry here, only a name that says what it is.
+`callbacks.maps.folder`: a later setting needs no entry here, only a name that says what it is.
 """
 
 from __future__ import annotations
@@ -86,27 +86,27 @@ def flags_first(arguments: list[str]) -> list[str]:
 
 
 def is_sweep(arguments: list[str]) -> bool:
-    """Whether the command line asks for several jobs."""
+    """Return whether the command line asks for several jobs."""
     return any(map(is_sweep_flag, arguments)) or "hydra.mode=MULTIRUN" in arguments
 
 
 def is_sweep_flag(argument: str) -> bool:
-    """Whether an argument is `-m` or `--multirun`, of which argparse takes any beginning."""
+    """Return whether an argument is `-m` or a beginning of `--multirun`, as for argparse."""
     return argument == "-m" or (len(argument) > 2 and "--multirun".startswith(argument))
 
 
 def is_path(key: str) -> bool:
-    """Whether a setting of this name holds a path."""
+    """Return whether a setting of this name holds a path."""
     return is_written(key) or key.rpartition(".")[2] in _READ or key == "hydra.sweep.subdir"
 
 
 def is_written(key: str) -> bool:
-    """Whether a setting of this name holds the path of something that a run writes."""
+    """Return whether a setting of this name holds a path that a run writes to."""
     return key in _WRITTEN_WHOLE or key.rpartition(".")[2] in _WRITTEN
 
 
 def parsed(argument: str) -> Override | None:
-    """Hydra's reading of an argument, or None of a flag or of what it cannot read."""
+    """Parse an argument as Hydra does; return None for a flag or what it cannot read."""
     if argument.startswith("-"):
         return None
     try:
@@ -116,7 +116,7 @@ def parsed(argument: str) -> Override | None:
 
 
 def texts(override: Override) -> list[str]:
-    """The values of an override as plain text, without nulls, and without what Hydra must list."""
+    """Return an override's values as plain text, without nulls and what only Hydra can list."""
     values = [override.value()]
     if override.is_sweep_override():
         listed = override.value_type in (ValueType.CHOICE_SWEEP, ValueType.SIMPLE_CHOICE_SWEEP)
@@ -154,7 +154,7 @@ def _quoted(argument: str, sweeping: bool) -> str:
 
 
 def _paths(key: str, value: str, sweeping: bool) -> list[str]:
-    """The words of Hydra's grammar for the path or, of a sweep, the paths in `value`."""
+    """Return words of Hydra's grammar for the path or, in a sweep, the paths in `value`."""
     if value.lower() == "null" or (sweeping and _FUNCTION.fullmatch(value)):
         return [value]
     parts = [value]
@@ -166,7 +166,7 @@ def _paths(key: str, value: str, sweeping: bool) -> list[str]:
 
 
 def _split(value: str) -> Iterator[str]:
-    """The parts of a list, whose commas stand outside of quotes, escapes and `${...}`."""
+    """Split a list at commas outside of quotes, escapes and `${...}`."""
     token = re.compile(
         r"""(?:\A|(?<=,))(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")(?=,|\Z)|\$\{[^}]*\}|\\.|.""",
         re.DOTALL,
@@ -182,7 +182,7 @@ def _split(value: str) -> Iterator[str]:
 
 
 def _joined(parts: list[str]) -> list[str]:
-    """Put together again what is one path, as in the folder of a sweep `rho=0.5,0.7`."""
+    """Join parts that form one existing path, as in the folder of a sweep `rho=0.5,0.7`."""
     joined = []
     while parts:
         ends = range(len(parts), 1, -1)
@@ -193,14 +193,14 @@ def _joined(parts: list[str]) -> list[str]:
 
 
 def _exists(path: str) -> bool:
-    """Whether there is such a file or folder, or for a new file the folder with its commas."""
+    """Return whether the path exists, or for a new file the folder that has the commas."""
     path = os.path.expanduser(path)
     folder, name = os.path.split(path)
     return os.path.lexists(path) or ("," in folder and "," not in name and os.path.isdir(folder))
 
 
 def _meant(value: str) -> str:
-    """The path that a word means, without the quotes and escapes of Hydra's grammar."""
+    """Return the path that a word means, without quotes and escapes of Hydra's grammar."""
     override = parsed(f"path={value}") if value[0] in "'\"" else None
     if override is not None and isinstance(override._value, QuotedString):
         value = override._value.text

@@ -1,4 +1,4 @@
-"""What to say when a machine has run out of something: the setting that asks for less of it."""
+"""Explains errors of an exhausted machine by the setting that asks for less."""
 
 from __future__ import annotations
 

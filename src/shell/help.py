@@ -1,4 +1,4 @@
-"""Prints `--help`. Hydra's own takes three times as long to look up the options."""
+"""Prints `--help`, in a third of the time that Hydra takes to look up the options."""
 
 from __future__ import annotations
 

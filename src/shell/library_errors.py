@@ -1,4 +1,4 @@
-"""Libraries' own ways to say that the input is wrong, as sentences."""
+"""Turns libraries' errors about wrong input into sentences."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _PLACE = {
     errno.EISDIR,
     errno.ENAMETOOLONG,
 }
-# How gloo and NCCL say that they wait in vain.
+# What gloo and NCCL report when another process has ended.
 _PEER_IS_GONE = "gloo/transport.*(peer|[Tt]imed out|[Tt]imeout)|ncclRemoteError"
 
 
@@ -45,8 +45,8 @@ def library_sentence(error: Exception) -> str | None:
         return "A group on the command line is null: choose one of its options, or [] for none."
     if str(error).startswith("DataLoader worker (pid"):  # PyTorch's bare RuntimeError
         return (
-            f"{one_sentence(str(error)).rstrip('.')}: the system may have wanted its memory, so "
-            "try a smaller datamodule.num_workers or datamodule.batch_size."
+            f"{one_sentence(str(error)).rstrip('.')}: the system may have ended it because "
+            "memory was short, so try a smaller datamodule.num_workers or datamodule.batch_size."
         )
     if isinstance(error, RuntimeError) and re.search(_PEER_IS_GONE, str(error)):
         return (
@@ -63,7 +63,7 @@ def library_sentence(error: Exception) -> str | None:
 
 
 def _unknown_option(error: Any) -> str | None:
-    """For `backbone=resnet`: what else the group offers."""
+    """Return a sentence with a group's options, for an error as of `backbone=resnet`."""
     path = getattr(error, "missing_cfg_file", None)
     if not path:
         return None
@@ -74,7 +74,7 @@ def _unknown_option(error: Any) -> str | None:
 
 
 def _unknown_key(error: Any) -> str | None:
-    """For `trainer.epochs=3`: what the key may have been meant to be."""
+    """Return a sentence with a similar key, for an error as of `trainer.epochs=3`."""
     key, parent = getattr(error, "full_key", None), getattr(error, "parent_node", None)
     if "is not in struct" not in str(error) or key is None:
         return None

@@ -48,7 +48,7 @@ def command(program: str) -> str:
 
 
 def sentences_of(error: Exception) -> list[str]:
-    """What is wrong with the input, or nothing if the program is at fault."""
+    """Return what is wrong with the input; nothing if the program is at fault."""
     if isinstance(error, InputError):
         return error.sentences
     sentence = library_sentence(error)
@@ -59,5 +59,5 @@ class PrintableFormatter(logging.Formatter):
     """Formats log lines that a terminal shows and does not obey."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The lines of a record."""
+        """Return the lines of a record, with control characters escaped."""
         return "\n".join(map(printable, super().format(record).split("\n")))

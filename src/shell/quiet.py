@@ -9,7 +9,7 @@ _NOT_FOR_US = ("Tip:", "TPU available", "HPU available")
 
 
 def quiet_libraries() -> None:
-    """Leave out advertisements, devices that nobody asked for, and libraries' own deprecations."""
+    """Silence advertisements, notes on unused devices and libraries' own deprecations."""
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # CUDA_HOME, on CPUs
     for package in ("pytorch", "fabric"):
         logging.getLogger(f"lightning.{package}.utilities.rank_zero").addFilter(_concerns_the_run)

@@ -1,4 +1,4 @@
-"""The signals that ask a process to end: Ctrl-C, SIGTERM, a closed terminal."""
+"""Handles the signals that ask a process to end: Ctrl-C, SIGTERM, a closed terminal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ECHO = 1.0  # seconds; shells and `timeout` send one request as two signals
 
 
 class Stopped(SystemExit):
-    """A signal has asked this process to end; the exit code is the one that shells give it."""
+    """Ends this process because of a signal, with the exit code that shells give it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
@@ -29,7 +29,7 @@ class Stopped(SystemExit):
 
     @property
     def sentence(self) -> str:
-        """Which signal it was."""
+        """Return a sentence that names the signal."""
         return f"Stopped by {name_of(self.number)}."
 
 
@@ -71,7 +71,7 @@ def note(number: int, _: Any = None) -> bool:
 
 
 def remember(number: int) -> None:
-    """Keep the signal that another process of this run has got."""
+    """Store the signal that another process of this run has received."""
     _request.number = _request.number or number
 
 
@@ -88,7 +88,7 @@ def raise_if_asked() -> None:
 
 @contextmanager
 def stop_wins() -> Iterator[None]:
-    """Raise `Stopped` at the block's ends if a signal has come, instead of what came of it."""
+    """Raise `Stopped` around the block if a signal has come, instead of errors that it caused."""
     raise_if_asked()
     try:
         yield
@@ -101,7 +101,7 @@ def stop_wins() -> Iterator[None]:
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Let a signal end the block by `Stopped`, as code that has nothing to save wants it."""
+    """Let a signal end the block by `Stopped`, for code that has nothing to save."""
     global _request
     before = {number: signal.getsignal(number) for number in SIGNALS}
     _request = _Request()
@@ -144,7 +144,7 @@ def end_silently_while_importing() -> None:
 
 
 def follow_parent_alone(_: int) -> None:
-    """Leave the signals of a terminal or a scheduler to the process that started this one.
+    """Ignore the signals of a terminal or a scheduler, which the parent process handles.
 
     They reach all processes of a group at once, and a loader process that ended by one would end
     the training before it has saved.
@@ -171,7 +171,7 @@ def how_to_resume(folder: str | Path) -> str:
 
 
 def _record(number: int) -> bool:
-    """Whether a signal is a request of its own rather than another's echo."""
+    """Record a signal; return whether it is a new request and not the echo of another."""
     now = time.monotonic()
     new = not _request.number or now - _request.time > _ECHO
     _request.number, _request.time = _request.number or int(number), now
@@ -184,7 +184,7 @@ def _raise(number: int) -> None:
 
 
 def _leave(terminals: list[int]) -> None:
-    """Write nothing more to a terminal that is gone, which would fail."""
+    """Redirect output from a closed terminal, to which writing would fail."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for descriptor in terminals:
         os.dup2(nowhere, descriptor)

@@ -1,58 +1,27 @@
-"""Photographs that csv files list, each with any number of classes.
-
-A header says in which of two ways a file is written:
-
-    path,labels              path,cat,dog
-    a.jpg,cat|dog            a.jpg,1,1
-    sub/b.jpg,dog            sub/b.jpg,0,1
-    c.jpg,                   c.jpg,,0
-
-On the left the names of an image's classes, separated by `|` or `;`; it has none of the others. On
-the right a column for each class with 1, 0, or nothing (or -1) where nobody knows.
-"""
+"""Loads photographs that csv files list, each with any number of classes."""
 
 from __future__ import annotations
 
-import csv
 import os
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
 from typing_extensions import override
 
-from ..errors import InputError, one_sentence, some
-from .label_sets import LABELS, TARGET_WORDS, UNKNOWN
+from ..errors import InputError, some
+from .label_lists import HEADERS, Listing, read_listing
+from .label_sets import LABELS, TARGET_WORDS
 from .labelled import LabelledImages, PhotoFiles, check_headers
 from .photos import PhotoModule, PhotoSource
 
-_HEADERS = "path,labels, or path and the name of a class for each other column"
-_CELLS = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0, "": UNKNOWN, "-1": UNKNOWN, "-1.0": UNKNOWN}
-
-
-class Listing(NamedTuple):
-    """What a csv file says.
-
-    Attributes:
-        classes: That it names, sorted.
-        paths: Of the photographs, as they are written.
-        labels: Of each photograph, by class.
-        absent: The label of a class that a photograph's labels do not name.
-    """
-
-    classes: tuple[str, ...]
-    paths: list[str]
-    labels: list[dict[str, float]]
-    absent: float
-
 
 class LabelSets(LabelledImages):
-    """Photographs with a row of labels each."""
+    """Loads photographs with a row of labels each."""
 
     def __init__(
         self, reader: PhotoFiles, transform: Callable[[Image.Image], Tensor], labels: Tensor
@@ -62,13 +31,13 @@ class LabelSets(LabelledImages):
         self.labels = labels
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        """The image `(3, S, S)` and its labels `(classes,)`."""
+        """Return the image `(3, S, S)` and its labels `(classes,)`."""
         image, row = super().__getitem__(index)
         return image, self.labels[row]
 
 
 class CsvPhotos(PhotoSource):
-    """The photographs of a list for training and another for validation.
+    """Provides the photographs of a list for training and another for validation.
 
     Classes are those of the training list, where there is one, else of the other, sorted. The
     validation list may lack some of them.
@@ -159,7 +128,7 @@ class CsvPhotos(PhotoSource):
                 setting = f"datamodule.{'train' if training else 'val'}_csv"
                 raise InputError(
                     f"{setting}={self._names[training]} is not a file in {self.root}: give a csv "
-                    f"file with the header {_HEADERS}."
+                    f"file with the header {HEADERS}."
                 )
             self._listings[training] = read_listing(file)
         return self._listings[training]
@@ -169,7 +138,7 @@ class CsvPhotos(PhotoSource):
         return PhotoFiles(self._folder, [(path, row) for row, path in enumerate(paths)])
 
     def _check_photographs(self, training: bool) -> None:
-        """Every photograph is there, and the first one of every class has an image's header."""
+        """Check that photographs exist, and the header of the first one of every class."""
         paths = [path for path, _ in self._reader(training).samples]
         missing = [] if self._skip else [path for path in paths if not os.path.isfile(path)]
         if missing:
@@ -185,70 +154,8 @@ class CsvPhotos(PhotoSource):
         check_headers(sorted(set(first.values())), skip=self._skip)
 
 
-def read_listing(file: Path) -> Listing:
-    """Read a list of photographs; see this file's head for its format.
-
-    Raises:
-        InputError: One sentence on what is wrong, with the line.
-    """
-    lines = _lines(file)
-    _, header = next(lines, (0, []))
-    names = header[1:]
-    if header[:1] != ["path"] or not names or not all(names) or len(set(names)) < len(names):
-        raise InputError(f"{file} has the header {','.join(header)[:200]!r}: write {_HEADERS}.")
-    by_name = names == ["labels"]
-    paths, labels = [], []
-    for number, fields in lines:
-        where = f"Line {number} of {file}"
-        if not any(fields):
-            raise InputError(f"{where} is empty: remove it, or write a photograph's path.")
-        if len(fields) != len(header) or not fields[0]:
-            raise InputError(
-                f"{where} is {','.join(fields)[:200]!r}: write a path and {len(names)} more "
-                f"field{'s' if len(names) > 1 else ''}, as the header has them."
-            )
-        paths.append(fields[0])
-        labels.append(_named(fields[1], where) if by_name else _marked(names, fields[1:], where))
-    classes = tuple(sorted({name for given in labels for name in given} if by_name else names))
-    if not paths or not classes:
-        missing = "a class" if paths else "a photograph"
-        raise InputError(f"{file} does not name {missing}: it must list one at least.")
-    return Listing(classes, paths, labels, 0.0 if by_name else UNKNOWN)
-
-
-def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:
-    """The number and the fields of each line, without space around them."""
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as opened:
-            reader = csv.reader(opened, strict=True)
-            for fields in reader:
-                yield reader.line_num, [field.strip() for field in fields]
-    except (csv.Error, UnicodeError, OSError) as error:
-        raise InputError(
-            f"{file} cannot be read as csv in UTF-8: {one_sentence(str(error))}"
-        ) from error
-
-
-def _named(cell: str, where: str) -> dict[str, float]:
-    names = [name.strip() for name in re.split(r"[|;]", cell)] if cell else []
-    if not all(names):
-        raise InputError(
-            f"{where} has the labels {cell[:200]!r}: write names with one | or ; between them."
-        )
-    return dict.fromkeys(names, 1.0)
-
-
-def _marked(names: Sequence[str], cells: Sequence[str], where: str) -> dict[str, float]:
-    for name, cell in zip(names, cells, strict=True):
-        if cell not in _CELLS:
-            raise InputError(
-                f"{where} has {cell[:80]!r} for {name}: write 1, 0, or nothing where it is unknown."
-            )
-    return {name: _CELLS[cell] for name, cell in zip(names, cells, strict=True)}
-
-
 class LabelsCsv(PhotoModule):
-    """Photographs that `root/<train_csv>` and `root/<val_csv>` list with their classes."""
+    """Loads photographs that `root/<train_csv>` and `root/<val_csv>` list with their classes."""
 
     targets = (LABELS,)
     target_words = TARGET_WORDS
@@ -267,5 +174,5 @@ class LabelsCsv(PhotoModule):
 
     @cached_property
     def source(self) -> CsvPhotos:
-        """The two lists."""
+        """Return the photographs of the two lists."""
         return CsvPhotos(*self._parts, skip=self.skip)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from .digits import Digits, DrawnScenes, blend, enlarge, ink_on
+from .digit_sources import blend, enlarge, ink_on
+from .digits import Digits, DrawnScenes
 from .preprocessing import FRAME, Preprocessing
 from .targets import Target, collate
 

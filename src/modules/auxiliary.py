@@ -11,7 +11,8 @@ from typing_extensions import override
 
 from ..errors import InputError
 from .backbones.base import SparseBackbone, SparseOutput
-from .losses import LossTerm, TeacherOutput, kl_divergence
+from .distances import kl_divergence
+from .losses import LossTerm, TeacherOutput
 
 
 class AuxiliaryHead(nn.Module):

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import override
@@ -15,6 +14,7 @@ from typing_extensions import override
 from ..datamodules.targets import IGNORED
 from ..ranges import Number, Replaced
 from .backbones.base import SparseBackbone, SparseOutput
+from .distances import by_token, kept_mean, kl_divergence, mean_of_processes
 from .heads.base import DenseOutput, of_student
 
 
@@ -215,47 +215,3 @@ class Detection(LossTerm):
     @override
     def forward(self, output: DenseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
         return torch.stack(list(output.losses.values())).sum()
-
-
-def by_token(output: SparseOutput, values: Tensor) -> tuple[Tensor, Tensor]:
-    """Average the teacher's `values (B, patches, C)` over the patches of each student token.
-
-    For each token the mean over its patches `(B, N, C)`; and which tokens count `(B, N)`, 1 where
-    one is alive and stands for any.
-    """
-    alive = (output.size.detach() > 0).float()
-    if output.source is None:
-        return values, alive
-    stands = (output.source >= 0).to(values.dtype).unsqueeze(-1)
-    index = output.source.clamp(min=0).unsqueeze(-1)
-    total = values.new_zeros(*alive.shape, values.shape[-1])
-    total = total.scatter_add(1, index.expand_as(values), stands * values)
-    patches = values.new_zeros(*alive.shape, 1).scatter_add(1, index, stands)
-    return total / patches.clamp(min=1), alive * (patches.squeeze(-1) > 0)
-
-
-def kept_mean(values: Tensor, kept: Tensor) -> Tensor:
-    """Return the mean of `values (B, N)` where `kept` is 1; 0 if nothing is kept.
-
-    Over the images of all processes: the average of their gradients, which DDP takes, is then the
-    gradient of one process that has all the images.
-    """
-    return (values * kept).sum() / mean_of_processes(kept.sum()).clamp(min=1)
-
-
-def mean_of_processes(value: Tensor) -> Tensor:
-    """Return the mean of a value without gradients over the processes of a training."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return value
-    total = value.clone()
-    dist.all_reduce(total)
-    return total / dist.get_world_size()
-
-
-def kl_divergence(teacher: Tensor, student: Tensor) -> Tensor:
-    """Return KL(teacher || student) over the last dimension of logits `(..., classes)`, in fp32."""
-    log_p = teacher.float().log_softmax(-1)
-    distance = log_p - student.float().log_softmax(-1)
-    # sum(p * distance) loses its digits where the two nearly agree; sum(p - q) = 0 added to it
-    # makes every summand small and positive.
-    return (log_p.exp() * (distance + torch.expm1(-distance))).sum(-1)

@@ -13,7 +13,8 @@ from typing_extensions import override
 
 from .auxiliary import AuxiliaryClassifiers
 from .backbones.base import SparseOutput
-from .losses import LossTerm, TeacherOutput, kept_mean, kl_divergence
+from .distances import kept_mean, kl_divergence
+from .losses import LossTerm, TeacherOutput
 
 
 class BinaryClassification(LossTerm):

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
+PATHS = ("images",)  # settings that hold a path, although their name does not say so
+
 
 def main(config: DictConfig) -> None:
     """Predict, write, say where."""
@@ -22,4 +24,4 @@ def main(config: DictConfig) -> None:
 if __name__ == "__main__":
     from ..runs.command import start
 
-    start("predict", main, paths=("images",))
+    start("predict", main)

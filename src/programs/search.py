@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
+PATHS = ("images",)  # settings that hold a path, although their name does not say so
+
 
 def main(config: DictConfig) -> None:
     """Search, write, say what was found."""
@@ -20,4 +22,4 @@ def main(config: DictConfig) -> None:
 if __name__ == "__main__":
     from ..runs.command import start
 
-    start("search", main, paths=("images",))
+    start("search", main)

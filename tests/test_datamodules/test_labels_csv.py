@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from src.config import compose_config
-from src.datamodules.labels_csv import LabelsCsv, read_listing
+from src.datamodules.label_lists import read_listing
+from src.datamodules.labels_csv import LabelsCsv
 from src.errors import InputError
 from src.modules.multilabel_losses import is_known
 

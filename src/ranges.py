@@ -12,7 +12,7 @@ from typing_extensions import override
 
 
 class Allowed(ABC):
-    """The values that a setting may have.
+    """Defines the values that a setting may have.
 
     A class declares those of its own settings in `ranges`, by the names of its arguments; a
     function annotates its arguments with them. A configuration is checked against them before
@@ -28,7 +28,7 @@ class Allowed(ABC):
 
 @dataclass(frozen=True)
 class Number(Allowed):
-    """The numbers that a setting may have; `example` is a valid one.
+    """Accepts numbers within bounds; `example` is a valid one.
 
     They lie from `least` or above `above`, up to `most` or below `below`. `optional` ones may be
     null.
@@ -69,7 +69,7 @@ class Number(Allowed):
 
 @dataclass(frozen=True)
 class Listing(Allowed):
-    """A list; `example` is a valid one as typed on the command line."""
+    """Accepts any list; `example` is one as typed on the command line."""
 
     example: str
 
@@ -81,7 +81,7 @@ class Listing(Allowed):
 
 @dataclass(frozen=True)
 class Pair(Allowed):
-    """Two numbers that `each` accepts; `example` is valid as typed on the command line."""
+    """Accepts two numbers that suit `each`; `example` is valid as typed on the command line."""
 
     example: str
     each: Number
@@ -96,7 +96,7 @@ class Pair(Allowed):
 
 @dataclass(frozen=True)
 class Kind(Allowed):
-    """Any value of one type, which must be given; `words` describe it."""
+    """Accepts any value of one type, which must be given; `words` describe it."""
 
     type: type
     words: str
@@ -110,7 +110,7 @@ class Kind(Allowed):
 
 @dataclass(frozen=True)
 class ExistingFile(Allowed):
-    """The path of a file that exists, null, or the word `instead`; `words` describe the file."""
+    """Accepts a file that exists, null, or the word `instead`; `words` describe the file."""
 
     words: str
     instead: str | None = None
@@ -126,7 +126,7 @@ class ExistingFile(Allowed):
 
 
 class Anything(Allowed):
-    """Any value: whatever takes the setting checks it later."""
+    """Accepts any value: whatever takes the setting checks it later."""
 
     @override
     def fault(self, key: str, value: Any) -> str:

@@ -60,7 +60,7 @@ class Maker:
 
 
 class Rebuild(Enum):
-    """Lists PyTorch's functions that make a tensor, in whose place the unpickler does."""
+    """Lists PyTorch's functions that make a tensor; the unpickler makes it in their place."""
 
     TENSOR = "of a storage"
     TYPED = "of a storage, with attributes"

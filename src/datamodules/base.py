@@ -83,7 +83,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """How validation images are prepared."""
+        """Return how validation images are prepared."""
         return Preprocessing.of(asdict(self.input_config))
 
     @property

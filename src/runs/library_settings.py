@@ -11,7 +11,7 @@ from ..ranges import Allowed, Number, Pair
 
 
 class Precision(Allowed):
-    """Any precision of Lightning's that keeps the weights in 32 bits."""
+    """Accepts any precision of Lightning's that keeps the weights in 32 bits."""
 
     @override
     def fault(self, key: str, value: Any) -> str:
@@ -24,7 +24,7 @@ class Precision(Allowed):
 
 
 class Accelerator(Allowed):
-    """Any accelerator of Lightning's that PyTorch finds on this machine."""
+    """Accepts any accelerator of Lightning's that PyTorch finds on this machine."""
 
     @override
     def fault(self, key: str, value: Any) -> str:

@@ -56,7 +56,7 @@ def sentences_of(error: Exception) -> list[str]:
 
 
 class PrintableFormatter(logging.Formatter):
-    """Formats log lines that a terminal shows and does not obey."""
+    """Formats log lines so that a terminal shows control characters and does not obey them."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the lines of a record, with control characters escaped."""

@@ -91,9 +91,9 @@ def draw_disagreement(
     pixels = normalization.undo(images)
     columns, titles = [pixels], [f"blue {names[0]}, orange {names[1]}"]
     for one, other, location in zip(first, second, locations, strict=True):
-        first, second = (enlarged(share, pixels) for share in (one, other))
-        shown = pixels.lerp(torch.ones_like(pixels), (1 - first.maximum(second)) * (1 - _FADE))
-        for color, more in ((_FIRST, first - second), (_SECOND, second - first)):
+        blue, orange = (enlarged(share, pixels) for share in (one, other))
+        shown = pixels.lerp(torch.ones_like(pixels), (1 - blue.maximum(orange)) * (1 - _FADE))
+        for color, more in ((_FIRST, blue - orange), (_SECOND, orange - blue)):
             tint = pixels.new_tensor(color)[:, None, None].expand_as(pixels)
             shown = shown.lerp(tint, 0.55 * more.clamp(min=0))
         columns.append(shown)

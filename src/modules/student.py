@@ -97,7 +97,7 @@ def create_student(
         locations: As `sparsify`; the backbone's own by default.
         schedule: As `sparsify`.
         method: As `sparsify`.
-        num_classes: Outputs; the network's own number by default.
+        num_classes: Outputs, 0 for the pooled embedding; the network's own number by default.
         image_size: Side of the input in pixels; the network's own by default.
         pretrained: Download timm's weights of the dense network.
         weights: A file for `load_weights`.
@@ -118,7 +118,8 @@ def create_student(
         if isinstance(chosen, str):
             option(group, chosen)  # a wrong name is refused before anything is built
     sparsified = partial(sparsify, method=method, **plan, **options)
-    return _with_weights(backbone, sparsified, num_classes or own_classes(backbone["network"]))
+    outputs = own_classes(backbone["network"]) if num_classes is None else num_classes
+    return _with_weights(backbone, sparsified, outputs)
 
 
 def build_student(

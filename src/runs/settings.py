@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from ..config import locate
+from ..datamodules.targets import IMAGE
 from ..errors import InputError
 from ..ranges import Number
 
@@ -173,7 +174,7 @@ def check_target(module: Any, data: Any) -> None:
     Raises:
         InputError: If the task does not find it.
     """
-    if module.target not in data.targets:
+    if module.target not in (IMAGE, *data.targets):
         wanted = module.target_words.get(module.target, module.target)
         given = " and ".join(data.target_words.get(name, name) for name in data.targets)
         raise InputError(

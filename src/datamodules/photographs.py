@@ -31,7 +31,9 @@ class Photographs(PhotoModule):
     targets = (IMAGE,)
     target_words = {IMAGE: "images without labels"}
 
-    def __init__(self, *, root: str | None, val_every: int, **photos: Unpack[PhotoSettings]) -> None:
+    def __init__(
+        self, *, root: str | None, val_every: int, **photos: Unpack[PhotoSettings]
+    ) -> None:
         """Keep the settings; nothing is read before `check`.
 
         Args:

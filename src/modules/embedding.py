@@ -101,7 +101,9 @@ class SparseEmbedder(SparseModule):
     @override
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         assert self.dense is not None
-        checkpoint[DENSE] = self.dense.student.backbone.state_dict()
+        network = self.dense.student
+        assert isinstance(network, SparseBackbone)
+        checkpoint[DENSE] = network.backbone.state_dict()
 
     @override
     def images_and_target(self, batch: Batch) -> Batch:
@@ -135,7 +137,8 @@ class SparseEmbedder(SparseModule):
         self.dense.follow(self.student)
         if not self.has_labels:
             return
-        metrics, dense = self.metrics[f"{split}_split"], self._dense_bank
+        metrics: Any = self.metrics[f"{split}_split"]
+        dense = self._dense_bank
         known = bool(dense)
         loader = data_of(self.trainer).bank_dataloader(self.bank_images)
         with torch.no_grad(), precision:

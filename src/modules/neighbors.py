@@ -52,9 +52,7 @@ class NearestNeighbors(TorchMetric):
     def compute(self) -> Tensor:
         bank, bank_labels = dim_zero_cat(self.bank), dim_zero_cat(self.bank_labels)
         queries, labels = dim_zero_cat(self.queries), dim_zero_cat(self.labels)
-        voted = [
-            nearest_class(part, bank, bank_labels, self.k) for part in queries.split(_QUERIES)
-        ]
+        voted = [nearest_class(part, bank, bank_labels, self.k) for part in queries.split(_QUERIES)]
         return (torch.cat(voted) == labels).float().mean()
 
 

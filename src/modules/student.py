@@ -24,6 +24,7 @@ from .choices import (
     listed,
     schedule_name,
 )
+from .huggingface.twin import is_of_transformers, timm_twin
 from .methods.base import Method
 from .networks.create import build_network, own_classes, warn_of_margin
 from .schedules import KeepSchedule
@@ -45,7 +46,8 @@ def sparsify(
     """Put a method beside a timm network that you already have; its weights are used as they are.
 
     Args:
-        network: A timm network of a known family, as docs/coverage.md lists them, or an LVViT.
+        network: A timm network of a known family, as docs/coverage.md lists them, or an LVViT. Of a
+            transformers model that `timm_twin` knows, its twin is taken, with copied weights.
         rho: Base keep ratio in (0, 1], 0.7 by default. At 1 `geometric`, `linear` and `constant`
             keep everything; `arithmetic`, the hierarchical networks', keeps 1, 0.8, 0.6.
         ratios: Explicit keep ratios, one for each location, instead of rho and schedule.
@@ -60,6 +62,8 @@ def sparsify(
     Raises:
         InputError: One sentence on what does not fit.
     """
+    if is_of_transformers(network):
+        network = timm_twin(network)
     family = family_of(network)
     if not isinstance(schedule, KeepSchedule):
         name = schedule_name(rho, ratios, schedule) or family.natural_schedule

@@ -49,6 +49,7 @@ class SparseEmbedder(SparseModule):
     target = IMAGE
     target_words = {IMAGE: "images alone"}
     natural_loss = "features"
+    predictions = "src.predictions.embeddings.EmbeddingTable"
     outputs_are_classes = False
     judged_by = Metric("knn1", "kNN top-1 (%)")
 

@@ -145,6 +145,7 @@ def test_others_are_refused() -> None:
     assert not is_of_transformers(timm.create_model("vit_tiny_patch16_224", depth=1))
 
 
+@pytest.mark.slow
 def test_nothing_imports_transformers() -> None:
     code = "import sys, src.modules.huggingface.twin as t; t._makers(); "
     code += "assert 'transformers' not in sys.modules"

@@ -6,6 +6,7 @@ if TYPE_CHECKING:
     from .errors import InputError
     from .modules.backbones.base import SparseBackbone, SparseOutput
     from .modules.compiled import compile_for_inference
+    from .modules.huggingface.twin import timm_twin
     from .modules.methods.base import Method
     from .modules.saving.load import load
     from .modules.schedules import KeepSchedule
@@ -30,6 +31,7 @@ _HOMES = {
     "load_weights": ".modules.weights",
     "search_schedule": ".modules.search.search",
     "sparsify": ".modules.student",
+    "timm_twin": ".modules.huggingface.twin",
 }
 __all__ = [
     "FoundSchedule",
@@ -45,6 +47,7 @@ __all__ = [
     "load_weights",
     "search_schedule",
     "sparsify",
+    "timm_twin",
 ]
 
 

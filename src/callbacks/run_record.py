@@ -35,7 +35,8 @@ class RunRecord(L.Callback):
         """Add the record, and the names of the classes where the data knows them."""
         checkpoint[RUN] = self.record
         data = data_of(trainer)
-        names = data.class_names if data is not None else None
+        named = data is not None and getattr(pl_module, "outputs_are_classes", True)
+        names = data.class_names if named else None
         if names is not None:
             checkpoint[CLASS_NAMES] = list(names)
         if isinstance(data, ImageDataModule):

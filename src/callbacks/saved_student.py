@@ -32,7 +32,8 @@ class SavedStudent(L.Callback):
             return
         student, data = pl_module.student, trainer.datamodule  # type: ignore[attr-defined]
         if isinstance(data, ImageDataModule):
-            student.class_names, student.preprocessing = data.class_names, data.preprocessing
+            student.preprocessing = data.preprocessing
+            student.class_names = data.class_names if pl_module.outputs_are_classes else None
         logged, names = trainer.callback_metrics, pl_module.validation_metrics()
         student.metrics = {
             name.removeprefix("val/"): float(logged[name]) for name in names if name in logged

@@ -146,6 +146,13 @@ class ImageDataModule(L.LightningDataModule, ABC):
     def val_dataset(self) -> Dataset[Sample]:
         """Return the validation images, the same at every call."""
 
+    def bank_dataset(self) -> Dataset[Sample]:
+        """Return the training images as evaluation prepares them, in order.
+
+        Data that augments its training images overrides it.
+        """
+        return self.train_dataset()
+
     def val_filenames(self) -> Iterable[str] | None:
         """Return the validation images' files in their order; None where they have none."""
         return None
@@ -183,6 +190,15 @@ class ImageDataModule(L.LightningDataModule, ABC):
     def test_dataloader(self) -> DataLoader[Sample]:
         """Load the validation images: the data sets in use have no labelled test part."""
         return self.val_dataloader()
+
+    def bank_dataloader(self, images: int) -> DataLoader[Sample]:
+        """Load about `images` training images, spread evenly, as evaluation prepares them.
+
+        Raises:
+            InputError: If the data comes as a stream or a file cannot be read.
+        """
+        with file_errors_named():
+            return self._loaders.spread(self.bank_dataset(), images)
 
     @property
     def _loaders(self) -> Loaders:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 from typing_extensions import NotRequired
 
+from ..errors import InputError
 from ..shell.stopping import follow_parent_alone
 from .resumable import EpochDraws, EpochSampler, ResumableLoader, ShareSampler
 from .targets import Sample
@@ -78,6 +79,21 @@ class Loaders:
             return self._loader(dataset, own)
         return self._loader(dataset, own, ShareSampler(dataset, self.rank, self.processes))
 
+    def spread(self, dataset: Dataset[Sample], images: int) -> DataLoader[Sample]:
+        """Load `images` of a data set or all it has, spread evenly, each on one process.
+
+        Raises:
+            InputError: If it is a stream.
+        """
+        if isinstance(dataset, IterableDataset) or not isinstance(dataset, Sized):
+            raise InputError(
+                "Neighbors cannot be looked up in data that comes as a stream: give folders, or "
+                "task.bank_images=0 for the cosine alone."
+            )
+        count = min(images, len(dataset))
+        chosen = [number * len(dataset) // count for number in range(count)]
+        return self._loader(dataset, _own_class(dataset), chosen[self.rank :: self.processes])
+
     def _resumable(
         self, dataset: Dataset[Sample], start: Mapping[str, int], *, shuffle: bool, repeats: int
     ) -> DataLoader[Sample]:
@@ -92,7 +108,7 @@ class Loaders:
         self,
         dataset: Dataset[Sample],
         kind: type[DataLoader[Sample]],
-        sampler: Sampler[int] | None = None,
+        sampler: Sampler[int] | Sequence[int] | None = None,
         *,
         drop_last: bool = False,
     ) -> DataLoader[Sample]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+IMAGE = "image"  # the target of tasks that learn from images alone, which all data has
 IGNORED = 255  # index of pixels whose class nobody knows
 # `mask (S, S)`, the class of each pixel; or, of each object, `boxes (D, 4)` as left, top, right,
 # bottom in pixels, `labels (D,)` from 1, `iscrowd (D,)` and `masks (D, S, S)` of 0 and 1.

@@ -82,7 +82,7 @@ def find_photographs(images: str | int | float | Sequence[str] | None) -> list[P
 def _found(image: str) -> dict[Path, Path]:
     path = Path(image).expanduser()
     if path.is_dir():
-        return dict.fromkeys(_walk(path), path)
+        return dict.fromkeys(photographs_in(path), path)
     if path.suffix.lower() in _LISTS and path.is_file():
         return {file: file.parent for file in _listed(path)}
     if path.exists():
@@ -102,7 +102,7 @@ def _found(image: str) -> dict[Path, Path]:
     return dict.fromkeys((file for file in files if file.is_file()), Path(*fixed))
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def photographs_in(folder: Path) -> Iterator[Path]:
     """Yield the images of a folder at any depth, in the order of their paths; links count once."""
     found, seen = [], set()
     for place, folders, names in os.walk(folder, followlinks=True):

@@ -43,17 +43,19 @@ class SparseModule(L.LightningModule, ABC):
     what that is, where the name does not. `predictions` names the class that writes what the task
     predicts, as a `_target_`; None if nothing does. `judged_by` is the metric by which reports
     compare students. `natural_loss` is the option of `conf/loss` that has all of the task's terms.
+    `outputs_are_classes` says whether the data's classes must be those of a checkpoint.
 
     Validation and test log `val/<name>` and `test/<name>` for each of `metric_names`. All arguments
     but the checkpoint are plain, so that a checkpoint describes itself.
     """
 
-    judged_by: ClassVar[Metric]
+    judged_by: Metric
 
     target: ClassVar[str] = "label"
     target_words: ClassVar[dict[str, str]] = {"label": "a class for each image"}
     natural_loss: ClassVar[str] = "dynamicvit"
     predictions: ClassVar[str | None] = None
+    outputs_are_classes: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -24,6 +24,7 @@ from .choices import (
     listed,
     schedule_name,
 )
+from .huggingface.twin import is_of_transformers, timm_twin
 from .methods.base import Method
 from .networks.create import build_network, own_classes, warn_of_margin
 from .schedules import KeepSchedule
@@ -45,7 +46,8 @@ def sparsify(
     """Put a method beside a timm network that you already have; its weights are used as they are.
 
     Args:
-        network: A timm network of a known family, as docs/coverage.md lists them, or an LVViT.
+        network: A timm network of a known family, as docs/coverage.md lists them, or an LVViT. Of a
+            transformers model that `timm_twin` knows, its twin is taken, with copied weights.
         rho: Base keep ratio in (0, 1], 0.7 by default. At 1 `geometric`, `linear` and `constant`
             keep everything; `arithmetic`, the hierarchical networks', keeps 1, 0.8, 0.6.
         ratios: Explicit keep ratios, one for each location, instead of rho and schedule.
@@ -60,6 +62,8 @@ def sparsify(
     Raises:
         InputError: One sentence on what does not fit.
     """
+    if is_of_transformers(network):
+        network = timm_twin(network)
     family = family_of(network)
     if not isinstance(schedule, KeepSchedule):
         name = schedule_name(rho, ratios, schedule) or family.natural_schedule
@@ -97,7 +101,7 @@ def create_student(
         locations: As `sparsify`; the backbone's own by default.
         schedule: As `sparsify`.
         method: As `sparsify`.
-        num_classes: Outputs; the network's own number by default.
+        num_classes: Outputs, 0 for the pooled embedding; the network's own number by default.
         image_size: Side of the input in pixels; the network's own by default.
         pretrained: Download timm's weights of the dense network.
         weights: A file for `load_weights`.
@@ -118,7 +122,8 @@ def create_student(
         if isinstance(chosen, str):
             option(group, chosen)  # a wrong name is refused before anything is built
     sparsified = partial(sparsify, method=method, **plan, **options)
-    return _with_weights(backbone, sparsified, num_classes or own_classes(backbone["network"]))
+    outputs = own_classes(backbone["network"]) if num_classes is None else num_classes
+    return _with_weights(backbone, sparsified, outputs)
 
 
 def build_student(

@@ -110,7 +110,7 @@ def assemble(config: DictConfig, choices: dict[str, str], typed: list[str]) -> R
         with faults.of("ckpt_path", "trainer"):
             checkpoint = _checkpoint(settings, module, data, OmegaConf.to_container(config))
     faults.report()
-    if data and weights and not checkpoint:
+    if data and weights and not checkpoint and module.outputs_are_classes:
         warn_of_other_classes(data, weights)
     for warning in unused_settings(config, module, typed):
         log.warning(warning)
@@ -150,7 +150,7 @@ def _checkpoint(
     if checkpoint is None:
         return None
     check_resumable(module.student, checkpoint, settings["trainer"]["max_epochs"])
-    if data:
+    if data and module.outputs_are_classes:
         check_same_classes(data, checkpoint)
     if differing := differing_settings(checkpoint, record):
         log.warning(f"{checkpoint.path} goes on with other settings: {'; '.join(differing)}.")

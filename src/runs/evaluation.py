@@ -73,7 +73,7 @@ def evaluate(
     datamodule.check("test")
     if checkpoint is None and settings["backbone"]["weights"]:
         checkpoint = Checkpoint.read(settings["backbone"]["weights"])
-    if checkpoint:
+    if checkpoint and locate(settings["task"]).outputs_are_classes:
         match_classes(datamodule, checkpoint)
     module = instantiate(
         settings["task"],

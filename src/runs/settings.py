@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from ..datamodules.base import ImageDataModule
+from ..datamodules.targets import IMAGE
 from ..errors import InputError
 from ..modules.base import SparseModule
 from ..ranges import shown
@@ -102,7 +103,7 @@ def check_target(
     Raises:
         InputError: If the task does not find it.
     """
-    if module.target not in data.targets:
+    if module.target not in (IMAGE, *data.targets):
         needed = module.target_words.get(module.target, module.target)
         given = " and ".join(data.target_words.get(name, name) for name in data.targets)
         raise InputError(

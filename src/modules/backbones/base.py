@@ -110,6 +110,11 @@ class SparseBackbone(Described, ABC):
         return int(self._network.num_classes)
 
     @property
+    def embedding_dim(self) -> int:
+        """Return how many numbers `predict` gives of an image without a classifier's classes."""
+        return self.num_classes or int(self._network.head_hidden_size)
+
+    @property
     def pretrained_cfg(self) -> dict[str, Any]:
         """Return what timm says of the network and its weights, preprocessing included."""
         return dict(self._network.pretrained_cfg)
@@ -130,7 +135,10 @@ class SparseBackbone(Described, ABC):
         return output.features
 
     def predict(self, images: Tensor) -> Tensor:
-        """Return logits `(B, classes)` of `images (B, 3, H, W)` at inference, without gradients."""
+        """Return logits `(B, classes)` of `images (B, 3, H, W)` at inference, without gradients.
+
+        A network without a classifier (`num_classes` 0) returns its pooled embedding `(B, D)`.
+        """
         training = self.training
         try:
             with torch.inference_mode():

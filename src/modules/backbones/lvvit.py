@@ -43,7 +43,7 @@ class SparseLVViT(TimmViT):
         patches = x[:, tokens.prefix :]
         token_logits = net.aux_head(patches)  # (B, N, classes)
         logits = VisionTransformer.forward_head(net, x)
-        if self.training or not self.auxiliary_weight:
+        if self.training or not self.auxiliary_weight or not net.num_classes:
             return logits, patches, token_logits
         left = token_logits
         if tokens.patch_size is not None:

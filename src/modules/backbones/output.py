@@ -45,7 +45,7 @@ class SparseOutput:
     """Holds what a student returns, in one shape in every mode; N patches are left of all.
 
     Attributes:
-        logits: `(B, classes)`.
+        logits: `(B, classes)`; of a network without a classifier its pooled embedding `(B, D)`.
         features: `(B, N, C)`, normed patch features after the last block.
         size: `(B, N)`, patches that each feature stands for; 0 is pruned.
         steps: One for each location.

@@ -23,6 +23,7 @@ class Network(Protocol):
     """Declares what every network has."""
 
     num_classes: int
+    head_hidden_size: int
     pretrained_cfg: dict[str, Any]
     feature_info: Sequence[FeatureInfo]
 

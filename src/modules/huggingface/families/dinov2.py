@@ -1,0 +1,53 @@
+"""DINOv2 (Oquab et al., 2023), and with registers (Darcet et al., 2023)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..carrying import Maker, activation, carry, positions, renamed
+
+_NAMES = (
+    (r"^embeddings\.cls_token$", "cls_token"),
+    (r"^embeddings\.position_embeddings$", "pos_embed"),
+    (r"^embeddings\.register_tokens$", "reg_token"),
+    (r"^embeddings\.patch_embeddings\.projection", "patch_embed.proj"),
+    (r"^encoder\.layer\.(\d+)\.", r"blocks.\1."),
+    (r"\.attention\.([qkv])_proj", r".attn.\1"),
+    (r"\.attention\.o_proj", ".attn.proj"),
+    (r"\.layer_scale([12])\.lambda1$", r".ls\1.gamma"),
+    (r"\.mlp\.down_proj", ".mlp.fc2"),
+    (r"^layernorm", "norm"),
+)
+
+
+def _tower(model: Any, image_size: int | None) -> nn.Module:
+    config = model.config
+    weights = renamed(model.state_dict(), _NAMES, r"embeddings\.mask_token")
+    place = positions(model, weights["pos_embed"], 1, image_size)
+    options: dict[str, object] = {}
+    if "reg_token" in weights:  # timm adds no position to prefix tokens then
+        weights["cls_token"] = weights["cls_token"] + place[:, :1]
+        place = place[:, 1:]
+        options = {"reg_tokens": config.num_register_tokens, "no_embed_class": True}
+    weights["pos_embed"] = place
+    if config.use_swiglu_ffn:
+        name, hidden = "vit_giant_patch14_dinov2", 0
+        for layer in range(config.num_hidden_layers):
+            for kind in ("weight", "bias"):
+                start = f"blocks.{layer}.mlp"
+                gated = [weights.pop(f"{start}.{half}_proj.{kind}") for half in ("gate", "up")]
+                weights[f"{start}.fc1.{kind}"] = torch.cat(gated)
+                hidden = len(weights[f"{start}.fc1.{kind}"])
+        options["mlp_ratio"] = (hidden + 0.5) / config.hidden_size
+    else:
+        name = "vit_base_patch14_dinov2"
+        options |= {"mlp_ratio": config.mlp_ratio, "act_layer": activation(config.hidden_act)}
+    return carry(
+        name, config, weights, image_size, num_classes=0, qkv_bias=config.qkv_bias, **options
+    )
+
+
+TWINS: dict[str, Maker] = {"Dinov2Model": _tower, "Dinov2WithRegistersModel": _tower}

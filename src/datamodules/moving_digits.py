@@ -103,7 +103,7 @@ class MovingScenes(DrawnScenes):
 
 
 class MovingDigits(Digits):
-    """Loads clips of fifteen classes, three digits, each at rest or moving in one of four directions.
+    """Loads clips of fifteen classes: three digits, at rest or moving in one of four directions.
 
     Training batches are clips `(B, 3, T, S, S)`, validation batches views `(B, 1, 3, T, S, S)`;
     splits and seeds are those of `Digits`.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .video_decoding import Span, Times
+from .video_frames import Span, Times
 
 KINDS = ("stride", "segments")
 

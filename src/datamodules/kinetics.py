@@ -12,7 +12,7 @@ from typing_extensions import Unpack, override
 
 from ..errors import InputError, some
 from .clip_files import ClipFiles
-from .video_decoding import SUFFIXES
+from .video_frames import SUFFIXES
 from .videos import VideoModule, VideoSettings
 from .walking import class_folders, is_left_by_systems, natural_key
 

@@ -54,8 +54,8 @@ def find_listed(
         )
     if flattened:
         log.warning(
-            f"{source} lists {len(flattened)} {kind}s in subfolders that {folder} does not have, as "
-            f"{shown(flattened[0])}: files of the same names in that folder itself are taken."
+            f"{source} lists {len(flattened)} {kind}s in subfolders that {folder} does not have, "
+            f"as {shown(flattened[0])}: files of the same names in that folder itself are taken."
         )
     if len(names) > len(counts):
         log.warning(f"{source} lists {len(names) - len(counts)} {kind}s more than once.")
@@ -66,8 +66,8 @@ def _inside(name: str, source: Path, kind: str) -> PurePosixPath:
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or re.match("[A-Za-z]:", name) or not path.name:
         raise InputError(
-            f"{source} lists the {kind} {shown(name)}, which is outside of the {kind}s' folder: its "
-            "name must be relative to that folder."
+            f"{source} lists the {kind} {shown(name)}, which is outside of the {kind}s' folder: "
+            "its name must be relative to that folder."
         )
     return path
 
@@ -94,6 +94,6 @@ def _check_all_there(
     ]
     hint = f" ({path.name} is written {alike[0]} there)" if alike else ""
     raise InputError(
-        f"{len(missing)} of the {len(names)} {kind}s that {source} lists are not in {folder}{hint}: "
-        f"{some([shown(name) for name in missing])}."
+        f"{len(missing)} of the {len(names)} {kind}s that {source} lists are not in "
+        f"{folder}{hint}: {some([shown(name) for name in missing])}."
     )

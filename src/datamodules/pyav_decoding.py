@@ -15,7 +15,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from torch import Tensor
 
-from .video_decoding import Choose, Frames, Span, check_file, check_length, check_size
+from .video_frames import Choose, Frames, Span, check_file, check_length, check_size
 
 _MICROSECONDS = 1_000_000  # of a container's times
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torchcodec.decoders import VideoDecoder
 
-from .video_decoding import Choose, Frames, Span, check_file, check_length, check_size
+from .video_frames import Choose, Frames, Span, check_file, check_length, check_size
 
 
 def check_loads() -> None:

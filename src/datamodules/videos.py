@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -23,8 +22,8 @@ from .clip_transforms import Crops, augmented
 from .labelled_clips import LabelledClips, ReadClip
 from .labelled_module import LabelledModule
 from .loading import LoadingSettings
-from .preprocessing import Preprocessing
-from .video_decoding import Decode, decoder_of
+from .video_decoding import decoder_of
+from .video_frames import Decode
 
 
 class VideoSettings(LoadingSettings):
@@ -142,7 +141,7 @@ class VideoModule(LabelledModule, ABC):
         self._sampling = sampling_of(sampling, frames=num_frames, stride=stride, rate=rate)
         self._clips, self._crops = views["clips"], views["crops"]
         self._decoder = decoder
-        self._augmentation = {"scale": scale, "ratio": ratio, "hflip": hflip}
+        self._transform = augmented(self.input_config, scale=scale, ratio=ratio, hflip=hflip)
         self.input_config = replace(self.input_config, crop_pct=1.0, crop_mode="center")
 
     @property
@@ -169,10 +168,8 @@ class VideoModule(LabelledModule, ABC):
 
     @override
     def train_dataset(self) -> Dataset[tuple[Tensor, int]]:
-        transform = augmented(self.input_config, **self._augmentation)
-        return self._dataset(
-            True, TrainingClip(decoder_of(self._decoder), self._sampling, transform)
-        )
+        decode = decoder_of(self._decoder)
+        return self._dataset(True, TrainingClip(decode, self._sampling, self._transform))
 
     @override
     def val_dataset(self) -> Dataset[tuple[Tensor, int]]:

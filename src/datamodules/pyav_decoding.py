@@ -37,9 +37,20 @@ def decode(path: str, choose: Choose) -> Frames:
 
     Raises:
         OSError: If there is no such file.
-        ValueError: If it holds no video that can be decoded; libraries' errors are among them.
+        ValueError: If it holds no video that can be decoded.
     """
     check_file(path)
+    try:
+        return _decode(path, choose)
+    except av.EOFError as error:
+        raise ValueError("it ends within its header") from error
+    except av.InvalidDataError as error:
+        raise ValueError("it is damaged, or no video that FFmpeg knows") from error
+    except av.FFmpegError as error:
+        raise ValueError(error.strerror or type(error).__name__) from error
+
+
+def _decode(path: str, choose: Choose) -> Frames:
     with av.open(path, metadata_errors="ignore") as container:
         stream = _stream(container)
         table = _table(container, stream)
@@ -59,8 +70,9 @@ def _stream(container: InputContainer) -> VideoStream:
     """Return the first stream of moving pictures; a cover of a song is none."""
     videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not videos:
-        kinds = sorted({stream.type for stream in container.streams})
-        raise ValueError(f"it holds no video but {' and '.join(kinds) or 'nothing'}")
+        if container.streams.audio:
+            raise ValueError("it holds audio and no video")
+        raise ValueError("it holds no video, or is damaged")
     stream = videos[0]
     if stream.codec_context is None:
         raise ValueError("nothing here decodes its codec")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 from torchcodec.decoders import VideoDecoder
 
@@ -30,10 +32,20 @@ def decode(path: str, choose: Choose) -> Frames:
 
     Raises:
         OSError: If there is no such file.
-        RuntimeError: If torchcodec cannot read it.
-        ValueError: If it is empty, truncated, or holds frames of no size.
+        ValueError: If it holds no video that can be decoded.
     """
     check_file(path)
+    try:
+        return _decode(path, choose)
+    except (
+        RuntimeError,
+        ValueError,
+    ) as error:  # "function, file.cpp:line, what is wrong", and advice
+        said = str(error).splitlines()[0].partition(". ")[0]
+        raise ValueError(re.sub(r"^\w+, .*\.cpp:\d+, ", "", said)) from error
+
+
+def _decode(path: str, choose: Choose) -> Frames:
     video = VideoDecoder(path)
     facts = video.metadata
     if facts.begin_stream_seconds is None or facts.end_stream_seconds is None or not len(video):

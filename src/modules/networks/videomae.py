@@ -69,7 +69,7 @@ class TubeletEmbed(nn.Module):
         self.num_frames, self.tubelet = num_frames, tubelet
         if not isinstance(num_frames, int) or num_frames < 1 or num_frames % tubelet:
             raise InputError(
-                f"backbone.options.num_frames={num_frames} is not a multiple of the {tubelet} "
+                f"backbone.num_frames={num_frames} is not a multiple of the {tubelet} "
                 f"frames of a tubelet: choose one, as {tubelet * 8}."
             )
         self.grid_size = self.dynamic_feat_size(self.img_size)

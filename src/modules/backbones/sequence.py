@@ -161,6 +161,7 @@ class SequenceBackbone(SparseBackbone, Generic[BlockT]):
             token_logits=token_logits,
             maps=maps,
             covered=self._covered(),
+            grid=tokens.grid,
             summaries=tokens.summaries,
         )
 

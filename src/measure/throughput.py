@@ -40,7 +40,8 @@ def compare_speed(
 
     Args:
         networks: By name; put into evaluation mode for the measurement.
-        batches: Inputs `(B, 3, S, S)` or `(B, 3, T, S, S)` on the device of the networks, taken one after the other.
+        batches: Inputs `(B, 3, S, S)` or `(B, 3, T, S, S)` on the device of the networks, taken one
+            after the other.
         repeats: Turns.
         seconds: Duration of one network's turn.
     """

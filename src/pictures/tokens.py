@@ -125,12 +125,15 @@ def seen(images: Tensor, output: SparseOutput) -> Tensor:
     return images[..., :height, :width]
 
 
-def in_a_row(images: Tensor, output: SparseOutput) -> tuple[Tensor, SparseOutput]:
+def in_a_row(
+    images: Tensor, output: SparseOutput, middle: bool = False
+) -> tuple[Tensor, SparseOutput]:
     """Lay the frames of clips side by side, and what is said of their patches likewise.
 
     Args:
         images: `(B, 3, T, H, W)`; what is no clip stays as it is.
         output: Of them.
+        middle: Take the tubelets in the middle of the clip alone.
 
     Returns:
         `(B, 3, H, t W)`, the first frame of each tubelet, and the output of such images.
@@ -138,10 +141,11 @@ def in_a_row(images: Tensor, output: SparseOutput) -> tuple[Tensor, SparseOutput
     if images.ndim != 5 or output.grid is None:
         return images, output
     shape = output.grid
-    frames = images[:, :, :: images.shape[2] // shape[0]]
+    taken = slice(shape[0] // 2, shape[0] // 2 + 1) if middle else slice(None)
+    frames = images[:, :, :: images.shape[2] // shape[0]][:, :, taken]
 
     def placed(patches: Tensor) -> Tensor:
-        return patches.unflatten(1, shape).transpose(1, 2).flatten(1)  # rows come first
+        return patches.unflatten(1, shape)[:, taken].transpose(1, 2).flatten(1)  # rows come first
 
     steps = tuple(
         replace(
@@ -152,7 +156,7 @@ def in_a_row(images: Tensor, output: SparseOutput) -> tuple[Tensor, SparseOutput
         for step in output.steps
     )
     strips = frames.transpose(2, 3).flatten(3)  # (B, 3, H, t W)
-    return strips, replace(output, steps=steps, grid=(shape[1], shape[0] * shape[2]))
+    return strips, replace(output, steps=steps, grid=(shape[1], frames.shape[2] * shape[2]))
 
 
 def grid(columns: Sequence[Tensor], titles: Sequence[str]) -> Image.Image:

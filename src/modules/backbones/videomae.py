@@ -14,8 +14,7 @@ from .vit import SparseViT
 
 
 class SparseVideoMAE(SparseViT):
-    """Walks VideoMAE on clips `(B, 3, T, H, W)`; its patches are tubelets, which time comes first.
-    """
+    """Walks VideoMAE on clips `(B, 3, T, H, W)`: its patches are tubelets, in the order of time."""
 
     networks = (VideoMAE,)
     example = "videomae_small_patch16_224"

@@ -149,8 +149,7 @@ class TokenReduction(Method):
                 )
 
     def after_embedding(self, images: Float[Tensor, "B ..."], tokens: Tokens) -> Tokens:
-        """Return the tokens that enter the network, of `images (B, 3, H, W)` or `(B, 3, T, H, W)`.
-        """
+        """Return the tokens that enter the network, of `images (B, 3, H, W)` or clips."""
         return tokens
 
     def before_block(self, layer: int, tokens: Tokens) -> Tokens:

@@ -141,7 +141,9 @@ def checkpoint_filter_fn(weights: dict[str, Tensor], network: nn.Module) -> dict
         for key, value in weights.items()
         if not key.startswith(_OF_PRETRAINING)
     }
-    for place in [key.removesuffix("query.weight") for key in named if key.endswith("query.weight")]:
+    for place in [
+        key.removesuffix("query.weight") for key in named if key.endswith("query.weight")
+    ]:
         parts = [named.pop(f"{place}{part}.weight") for part in ("query", "key", "value")]
         named[f"{place}qkv.weight"] = torch.cat(parts)
     for place in [key.removesuffix("q_bias") for key in named if key.endswith("q_bias")]:

@@ -22,6 +22,7 @@ _NUMBERS = {
     "seed": Number(42, least=0, most=2**32 - 1, whole=True),
     "throughput_batch": Number(32, least=1, whole=True),
     "backbone.image_size": Number(224, least=1, whole=True),
+    "backbone.num_frames": Number(16, least=1, whole=True),
     "trainer.max_epochs": Number(30, least=1, whole=True),
     "trainer.accumulate_grad_batches": Number(1, least=1, whole=True),
     "callbacks.ema.decay": Number(0.9999, least=0, most=1),
@@ -39,7 +40,9 @@ _FILES = ("ckpt_path", "backbone.weights")
 _PARTS = ("loss", "callbacks", "logger")  # groups of named parts
 _NEEDED = ("task", "method", "schedule", "loss", "datamodule", "backbone", "optimizer", "trainer")
 # Read key by key, so that others would go unnoticed.
-_OF_BACKBONE = {"network", "locations", "image_size", "pretrained", "weights", "options"}
+_OF_BACKBONE = {
+    *("network", "locations", "image_size", "num_frames", "pretrained", "weights", "options")
+}
 
 
 def check_config(config: DictConfig) -> None:

@@ -108,7 +108,8 @@ def test_targets_exist_and_take_the_settings(path: Path) -> None:
 def suits(backbone: str, method: str) -> bool:
     kind = SpatialRouting if backbone.startswith(("swin", "convnext")) else TokenReduction
     target = OmegaConf.load(CONF / "method" / f"{method}.yaml")._target_
-    return issubclass(hydra.utils.get_object(target), kind)
+    made = hydra.utils.get_object(target)
+    return issubclass(made, kind) and not getattr(made, "needs_clips", False)
 
 
 def learns_by_summaries(method: str) -> bool:

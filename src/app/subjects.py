@@ -60,7 +60,7 @@ class Subject:
     @cached_property
     def dense_gmacs(self) -> float:
         """Count the dense network's multiply-accumulates of one image, divided by 1e9."""
-        return count_gmacs(self.network.backbone, self.network.image_size)
+        return count_gmacs(self.network.backbone, self.network.input_sides())
 
     def student(self, method: str) -> SparseBackbone:
         """Return the student of a method in evaluation mode, always the same one.

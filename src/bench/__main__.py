@@ -59,7 +59,8 @@ def measure(
     """
     size = image_size or native_size(backbone)
     student = create_student(backbone, rho=rho, method=method, image_size=size).eval()
-    gmacs, gmacs_dense = count_gmacs(student, size), count_gmacs(student.backbone, size)
+    sides = student.input_sides(size)
+    gmacs, gmacs_dense = count_gmacs(student, sides), count_gmacs(student.backbone, sides)
     place, dtype = torch.device(device), PRECISIONS[precision]
     layout = torch.channels_last if channels_last else torch.contiguous_format
     student = student.to(place, dtype).to(memory_format=layout)
@@ -69,7 +70,7 @@ def measure(
         networks = {name: compile_for_inference(network) for name, network in networks.items()}
         networks["timm"] = student.backbone
     for batch_size in batch_sizes:
-        shape = (batch_size, 3, size, size)
+        shape = (batch_size, 3, *sides)
         batches = [
             torch.randn(shape, device=place, dtype=dtype).to(memory_format=layout)
             for _ in range(_INPUTS)

@@ -89,7 +89,7 @@ def refusal_of(network: nn.Module, ran: set[object]) -> str:
         student = sparsify(network, rho=0.7)
         if (kind := _kind(network)) in ran:
             return ""
-        images = torch.zeros(_SAMPLE, 3, *student.image_size, device="meta")
+        images = torch.zeros(_SAMPLE, 3, *student.input_sides(), device="meta")
         student.train()(images)
         with torch.no_grad():
             student.eval()(images)

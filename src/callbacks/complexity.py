@@ -19,8 +19,9 @@ class ComplexityLogger(TaskCallback):
         if not trainer.is_global_zero:
             return
         size = data_of(trainer).image_size
-        sparse = count_gmacs(pl_module.student, size)
-        dense = count_gmacs(pl_module.student.backbone, size)
+        sides = pl_module.student.input_sides(size)
+        sparse = count_gmacs(pl_module.student, sides)
+        dense = count_gmacs(pl_module.student.backbone, sides)
         params = count_params_m(pl_module.student)
         rank_zero_info(
             f"{sparse:.2f} GMACs at {size} px, {100 * sparse / dense:.0f} % of dense "

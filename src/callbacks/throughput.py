@@ -64,9 +64,9 @@ class ThroughputLogger(TaskCallback):
         if not trainer.is_global_zero or trainer.interrupted:
             return
         data = data_of(trainer)
-        shape = (data.batch_size, 3, data.image_size, data.image_size)
-        images = torch.randn(shape, device=pl_module.device)
         student = pl_module.student
+        shape = (data.batch_size, 3, *student.input_sides(data.image_size))
+        images = torch.randn(shape, device=pl_module.device)
         networks = {"sparse": student, "dense": student.backbone}
         speed = compare_speed(networks, [images], repeats=3, seconds=0.2)
         for logger in trainer.loggers:

@@ -67,24 +67,27 @@ def read_json(path: Path) -> Json:
     return content
 
 
-def check_fields(one: Json, kinds: Mapping[str, Kind], where: str) -> dict[str, Any]:
+def check_fields(
+    one: Json, kinds: Mapping[str, Kind], where: str, form: str = "COCO's format"
+) -> dict[str, Any]:
     """Return an object whose fields are checked: all of `kinds`, each of its kind.
 
     Args:
         one: As json gives it.
         kinds: By field.
         where: Names the object in an error.
+        form: Names what asks for the fields.
 
     Raises:
         InputError: For the first field that is missing or wrong.
     """
     if not isinstance(one, dict):
         raise InputError(
-            f"{where} is {shown(one)}: COCO's format has an object with {', '.join(kinds)} there."
+            f"{where} is {shown(one)}: {form} has an object with {', '.join(kinds)} there."
         )
     for key, kind in kinds.items():
         if key not in one:
-            raise InputError(f"{where} has no {key}: COCO's format has {', '.join(kinds)} there.")
+            raise InputError(f"{where} has no {key}: {form} has {', '.join(kinds)} there.")
         if not kind.accepts(one[key]):
             raise InputError(f"{where} has {key}={shown(one[key])}: it must be {kind.required}.")
     return one

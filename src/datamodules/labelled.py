@@ -44,6 +44,8 @@ class PhotoReader(Protocol):
 class LabelledImages(Dataset[tuple[Tensor, int]]):
     """Decodes a reader's images to RGB; names one that cannot be read, which timm would skip."""
 
+    kind = "images"
+
     def __init__(
         self,
         reader: PhotoReader,

@@ -1,4 +1,4 @@
-"""Defines where photographs with a class each come from."""
+"""Defines where photographs, and other samples, with a class each come from."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch.utils.data import Dataset
 Transform = Callable[[Image.Image], Tensor]
 
 
-class PhotoSource(Protocol):
-    """Provides the photographs of a training and a validation part.
+class LabelledSource(Protocol):
+    """Knows the samples of a training and a validation part, and their classes.
 
-    A class that derives from it has defaults: all its classes occur, and the images are no files.
-    A `PhotoModule` turns an `OSError` of these methods into an `InputError` that names the file,
+    A class that derives from it has defaults: all its classes occur, and the samples are no files.
+    A `LabelledModule` turns an `OSError` of these methods into an `InputError` that names the file,
     and works out which classes occur once those of a network are adopted.
     """
 
@@ -28,7 +28,7 @@ class PhotoSource(Protocol):
 
     @property
     def num_classes(self) -> int:
-        """Return how many outputs a network for these photographs has."""
+        """Return how many outputs a network for these samples has."""
         return len(self.class_names or ())
 
     @property
@@ -42,7 +42,7 @@ class PhotoSource(Protocol):
 
     @abstractmethod
     def adopt_classes(self, names: Sequence[str]) -> None:
-        """Label images by the outputs of a network; its classes `names` include all of these."""
+        """Label samples by the outputs of a network; its classes `names` include all of these."""
 
     @abstractmethod
     def check(self, training: bool) -> None:
@@ -54,7 +54,19 @@ class PhotoSource(Protocol):
 
     @abstractmethod
     def num_train_images(self) -> int:
-        """Return how many training images there are."""
+        """Return how many training samples there are."""
+
+    def val_filenames(self) -> Sequence[str] | None:
+        """Return the file of each validation sample in order; None where samples are no files."""
+        return None
+
+    def left_out(self) -> list[str]:
+        """Return sentences on samples that the source itself has left out as unreadable."""
+        return []
+
+
+class PhotoSource(LabelledSource, Protocol):
+    """Provides the photographs of a training and a validation part."""
 
     @abstractmethod
     def dataset(self, training: bool, transform: Transform) -> Dataset[tuple[Tensor, int]]:
@@ -67,11 +79,3 @@ class PhotoSource(Protocol):
             training: Which part.
             transform: Makes the input `(3, S, S)` of a decoded RGB image.
         """
-
-    def val_filenames(self) -> Sequence[str] | None:
-        """Return the file of each validation image in order; None where images are no files."""
-        return None
-
-    def left_out(self) -> list[str]:
-        """Return sentences on images that the source itself has left out as unreadable."""
-        return []

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -16,13 +15,10 @@ from typing_extensions import Unpack, override
 from ..errors import InputError
 from ..ranges import Number, Replaced
 from .labelled import LabelledImages
+from .labelled_module import LabelledModule
 from .mixing import MixingDataModule, MixingSettings
 from .photo_source import PhotoSource as PhotoSource  # sources may import it from here
 from .photo_source import Transform
-from .readable import ReadableImages, Unreadable
-from .reading import file_errors_named
-
-log = logging.getLogger(__name__)
 
 
 class PhotoSettings(MixingSettings):
@@ -37,7 +33,7 @@ class PhotoSettings(MixingSettings):
     reprob: float
 
 
-class PhotoModule(MixingDataModule, ABC):
+class PhotoModule(LabelledModule, MixingDataModule, ABC):
     """Loads the photographs of a `PhotoSource`, augmented and prepared by timm.
 
     Photographs are decoded by `decoding.decode_rgb`; their EXIF orientation is not applied, as in
@@ -79,12 +75,7 @@ class PhotoModule(MixingDataModule, ABC):
             reprob: Probability of erasing a rectangle.
             common: Arguments of `MixingDataModule`.
         """
-        super().__init__(**common)
-        if on_bad_image not in ("error", "skip"):
-            raise InputError(f"datamodule.on_bad_image={on_bad_image} must be error or skip.")
-        self.skip = on_bad_image == "skip"
-        self._unreadable: dict[bool, Unreadable] = {}
-        self._own_names: tuple[str, ...] | None = None  # before others were adopted
+        super().__init__(on_bad_image=on_bad_image, **common)
         if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
             raise InputError(
                 f"datamodule.scale={list(scale)} is not a range of areas: "
@@ -110,46 +101,8 @@ class PhotoModule(MixingDataModule, ABC):
     def source(self) -> PhotoSource:
         """Return the source of both parts: the same object at every call."""
 
-    @property
     @override
-    def num_classes(self) -> int:
-        return self.source.num_classes
-
-    @property
-    @override
-    def present_classes(self) -> tuple[int, ...] | None:
-        """Return the outputs that occur: as the source says, else those of its own classes."""
-        present, own, names = self.source.present_classes, self._own_names, self.source.class_names
-        if present is not None or not own or names is None or len(own) == len(names):
-            return present
-        return tuple(sorted(map(names.index, own)))
-
-    @property
-    @override
-    def class_names(self) -> tuple[str, ...] | None:
-        return self.source.class_names
-
-    @override
-    def adopt_classes(self, names: Sequence[str]) -> None:
-        with file_errors_named():
-            if self._own_names is None:
-                named, present = self.source.class_names or (), self.source.present_classes
-                self._own_names = named if present is None else tuple(named[i] for i in present)
-            self.source.adopt_classes(names)
-
-    @override
-    def class_name(self, label: int) -> str:
-        return self.source.class_name(label)
-
-    @override
-    def check(self, stage: str = "fit", processes: int = 1) -> None:
-        with file_errors_named():
-            self.source.check(training=stage == "fit")
-            if stage == "fit":
-                self._check_augmentation()
-                self.check_batches(self.source.num_train_images(), processes)
-
-    def _check_augmentation(self) -> None:
+    def check_training(self) -> None:
         try:
             self._train_transform()
         except (AssertionError, KeyError, ValueError) as error:
@@ -170,32 +123,11 @@ class PhotoModule(MixingDataModule, ABC):
     def bank_dataset(self) -> Dataset[tuple[Tensor, int]]:
         return self._dataset(True, create_transform(**asdict(self.input_config)))
 
-    @override
-    def val_filenames(self) -> Iterable[str] | None:
-        """Return the file of each validation image in order; None where images are no files.
-
-        Those that are left out as unreadable are passed over, when the evaluation has come so far.
-        """
-        names, images = self.source.val_filenames(), self.val_dataset()
-        if names is None or not isinstance(images, ReadableImages):
-            return names
-        return images.unreadable.others(names)
-
-    def teardown(self, stage: str) -> None:
-        """Warn of the images that were left out."""
-        for unreadable in self._unreadable.values():
-            if summary := unreadable.summary():
-                log.warning(summary)
-        for sentence in self.source.left_out():
-            log.warning(sentence)
-
     def _dataset(self, training: bool, transform: Transform) -> Dataset[tuple[Tensor, int]]:
         images = self.source.dataset(training, transform)
         if not self.skip or not isinstance(images, LabelledImages):
             return images
-        if training not in self._unreadable:
-            self._unreadable[training] = Unreadable(images)
-        return ReadableImages(images, self._unreadable[training])
+        return self.readable(training, images)
 
     def _train_transform(self) -> Transform:
         return create_transform(**asdict(self.input_config), **self._augmentation, is_training=True)

@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from ..errors import InputError, some
-from .labelled import ImageInputError, LabelledImages
+from .labelled import ImageInputError
 from .targets import Sample
 
 _MOST = 0.1  # share of a split, above which something else is wrong: a disk, a format
 
 
+class LabelledSamples(Protocol):
+    """Reads samples with a label each, by number; raises `ImageInputError` where one is damaged."""
+
+    kind: str  # what to call several of them in a message
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> tuple[Tensor, int]: ...
+
+    def name(self, index: int) -> str:
+        """Return a sample's file, or its number where samples are no files."""
+
+
 class Unreadable:
     """Notes which images of a split cannot be read, as all its loader processes find out."""
 
-    def __init__(self, images: LabelledImages) -> None:
+    def __init__(self, images: LabelledSamples) -> None:
         """Start with none."""
         self.images = images
         self.flags = torch.zeros(len(images), dtype=torch.bool).share_memory_()
@@ -33,8 +47,9 @@ class Unreadable:
         count = int(self.flags.sum())
         if count == len(self.flags) or count > max(1, _MOST * len(self.flags)):
             raise InputError(
-                f"{count} of {len(self.flags)} images cannot be read, as {self.images.name(index)}:"
-                f" datamodule.on_bad_image=skip leaves out up to {_MOST:.0%} of them."
+                f"{count} of {len(self.flags)} {self.images.kind} cannot be read, as "
+                f"{self.images.name(index)}: datamodule.on_bad_image=skip leaves out up "
+                f"to {_MOST:.0%} of them."
             )
 
     def summary(self) -> str | None:
@@ -43,7 +58,7 @@ class Unreadable:
         if not names:
             return None
         count = f"{len(names)} of {len(self.flags)}"
-        return f"{count} images cannot be read and are left out: {some(names)}."
+        return f"{count} {self.images.kind} cannot be read and are left out: {some(names)}."
 
     def others(self, names: Iterable[str]) -> Iterator[str]:
         """Yield those of `names (N)` whose images can be read; known once their batch is loaded."""
@@ -58,7 +73,7 @@ class ReadableLoader(DataLoader[Sample]):
 
 
 def collate(samples: list[tuple[Tensor, int]]) -> list[Tensor] | None:
-    """Stack images `(B, 3, S, S)` and labels `(B,)`; None of no samples."""
+    """Stack images `(B, 3, S, S)`, or clips, and labels `(B,)`; None of no samples."""
     if not samples:
         return None
     batch: list[Tensor] = default_collate(samples)
@@ -66,7 +81,7 @@ def collate(samples: list[tuple[Tensor, int]]) -> list[Tensor] | None:
 
 
 class ReadableImages(Dataset[tuple[Tensor, int]]):
-    """Provides `LabelledImages` without those that cannot be read.
+    """Provides labelled samples without those that cannot be read.
 
     Where one image is asked for (training, pictures), the next that can be read takes its place, so
     that a place gives the same image in every run. Where a batch is asked for at once (evaluation),
@@ -76,7 +91,7 @@ class ReadableImages(Dataset[tuple[Tensor, int]]):
     loader_class = ReadableLoader
     collate = staticmethod(collate)
 
-    def __init__(self, images: LabelledImages, unreadable: Unreadable) -> None:
+    def __init__(self, images: LabelledSamples, unreadable: Unreadable) -> None:
         self.images = images
         self.unreadable = unreadable
 

@@ -25,8 +25,12 @@ def natural_key(name: str) -> tuple[list[int | str], str]:
     return [int(part) if part.isdecimal() else part for part in parts], name
 
 
-def class_folders(split: Path) -> list[str]:
+def class_folders(split: Path, kind: str = "images") -> list[str]:
     """Return the names of the class folders in `split`, in timm's order.
+
+    Args:
+        split: The folder.
+        kind: What to call their files in a message.
 
     Raises:
         InputError: If there are none.
@@ -38,7 +42,7 @@ def class_folders(split: Path) -> list[str]:
     if not names:
         raise InputError(
             f"{split} holds {len(entries)} files but no class folders: "
-            "sort the images into one folder per class."
+            f"sort the {kind} into one folder per class."
         )
     return names
 

@@ -64,7 +64,7 @@ def export_and_check(settings: dict[str, Any]) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         dense = Path(folder) / f"dense{path.suffix}"
         export(student.dense_copy(), dense, size)
-        images = torch.randn(batch, 3, size, size)
+        images = torch.randn(batch, 3, *student.input_sides(size))
         calls: dict[str, Callable[[], Any]] = {
             "dense": _bound(load(dense), images),
             "sparse": _bound(run, images),

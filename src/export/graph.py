@@ -64,7 +64,7 @@ def export(
     if survivors and not student.method.schedule.locations:
         raise InputError("survivors=true: a dense network decides nothing; leave it false.")
     model = Deployed(student, survivors)
-    images = torch.randn(2, 3, image_size, image_size)
+    images = torch.randn(2, 3, *student.input_sides(image_size))
     batch = torch.export.Dim("batch", min=1, max=4096)
     with torch.no_grad():
         program = torch.export.export(model, (images,), dynamic_shapes=({0: batch},), strict=True)
@@ -157,10 +157,10 @@ def quantize(path: Path, quantized: Path) -> None:
 
 
 def largest_difference(
-    model: nn.Module, run: Callable[[Tensor], Outputs], image_size: int, batch: int
+    model: Deployed, run: Callable[[Tensor], Outputs], image_size: int, batch: int
 ) -> float:
     """Largest absolute difference of any output between PyTorch and the file at one batch size."""
-    images = torch.randn(batch, 3, image_size, image_size)
+    images = torch.randn(batch, 3, *model.student.input_sides(image_size))
     with torch.inference_mode():
         wanted = model(images)
     return max(

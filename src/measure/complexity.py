@@ -9,16 +9,18 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 
-def count_gmacs(network: nn.Module, image_size: int | tuple[int, int]) -> float:
-    """Count multiply-accumulates of one image at inference, divided by 1e9.
+def count_gmacs(network: nn.Module, image_size: int | tuple[int, ...]) -> float:
+    """Count multiply-accumulates of one image or clip at inference, divided by 1e9.
 
     Convolutions, linear layers and attention count exactly, norms and activations nothing: what
     the papers print as GFLOPs. Counted on the meta device, because on a CPU PyTorch's counter
     overlooks fused attention.
 
     Args:
-        network: Maps images `(1, 3, H, W)` to anything; it is not changed.
-        image_size: Height and width in pixels, or one number for both.
+        network: Maps images `(1, 3, H, W)` or clips `(1, 3, T, H, W)` to anything; it is not
+            changed.
+        image_size: Height and width in pixels, or one number for both; of clips, the number of
+            frames before them.
     """
     return count_on_meta(copy_to_meta(network), image_size)
 
@@ -30,10 +32,10 @@ def copy_to_meta(network: nn.Module) -> nn.Module:
     return shadow.to("meta").eval()
 
 
-def count_on_meta(shadow: nn.Module, image_size: int | tuple[int, int]) -> float:
+def count_on_meta(shadow: nn.Module, image_size: int | tuple[int, ...]) -> float:
     """Count as `count_gmacs` does what `copy_to_meta` has returned."""
-    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-    images = torch.empty(1, 3, height, width, device="meta")
+    sides = (image_size, image_size) if isinstance(image_size, int) else image_size
+    images = torch.empty(1, 3, *sides, device="meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         shadow(images)
     return counter.get_total_flops() / 2 / 1e9

@@ -15,7 +15,7 @@ from torch.utils.benchmark import timer  # waits for the GPU
 
 @dataclass(frozen=True)
 class Speed:
-    """Holds the images a second of one network, turn by turn."""
+    """Holds the images (or clips) a second of one network, turn by turn."""
 
     rates: tuple[float, ...]
 
@@ -40,7 +40,8 @@ def compare_speed(
 
     Args:
         networks: By name; put into evaluation mode for the measurement.
-        batches: Inputs `(B, 3, S, S)` on the device of the networks, taken one after the other.
+        batches: Inputs `(B, 3, S, S)` or `(B, 3, T, S, S)` on the device of the networks, taken one
+            after the other.
         repeats: Turns.
         seconds: Duration of one network's turn.
     """

@@ -20,9 +20,8 @@ from .base import Metric, SparseModule
 log = logging.getLogger(__name__)
 
 
-@final
-class SparseClassifier(SparseModule):
-    """Trains and evaluates a student on images with one label each.
+class LabelModule(SparseModule):
+    """Trains and evaluates a student on inputs with one label each.
 
     Validation logs `val/acc1` and `val/acc5` in percent. Where the data holds only some of the
     network's classes, `val/acc1_present` is the accuracy with the logits restricted to those.
@@ -81,6 +80,11 @@ class SparseClassifier(SparseModule):
     @override
     def percentages(self, metrics: MetricCollection) -> dict[str, Tensor]:
         return {name: 100 * value for name, value in metrics.compute().items()}
+
+
+@final
+class SparseClassifier(LabelModule):
+    """Trains and evaluates a student on images with one label each."""
 
 
 def restrict(logits: Tensor, classes: Sequence[int] | None) -> Tensor:

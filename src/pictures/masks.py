@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..datamodules.normalization import Normalization
 from ..modules.backbones.base import SparseOutput
-from .tokens import enlarged, seen
+from .tokens import enlarged, in_a_row, seen
 
 LABELS = {0: "dropped", 1: "kept", 2: "merged"}
 
@@ -27,6 +27,7 @@ def masked_images(
     """
     import wandb
 
+    images, output = in_a_row(images, output)
     images = seen(images, output)
     pixels = normalization.undo(images).permute(0, 2, 3, 1).float().cpu().numpy()
     labels = []

@@ -24,7 +24,7 @@ def inspect(student: SparseBackbone, images: Tensor) -> SparseOutput:
 
 
 def spread_images(dataset: Any, count: int) -> Tensor:
-    """Return `count` images `(count, 3, S, S)` at equal distances through `dataset`.
+    """Return `count` images `(count, 3, S, S)` at equal distances through `dataset`, or clips.
 
     Fewer where a stream leaves unreadable ones out.
     """
@@ -51,9 +51,14 @@ def images_at(dataset: Any, numbers: Sequence[int]) -> Tensor:
 
 def _found(dataset: Any, numbers: Sequence[int]) -> dict[int, Tensor]:
     if not isinstance(dataset, IterableDataset):
-        return {number: dataset[number][0] for number in numbers}
+        return {number: _shown(dataset[number][0]) for number in numbers}
     passed = enumerate(islice(dataset, max(numbers) + 1))
-    return {number: image for number, (image, _) in passed if number in numbers}
+    return {number: _shown(image) for number, (image, _) in passed if number in numbers}
+
+
+def _shown(image: Tensor) -> Tensor:
+    """Return the middle one of a clip's views `(V, 3, T, H, W)`; images stay as they are."""
+    return image[len(image) // 2] if image.ndim == 5 else image
 
 
 def numbered_images(data: Any, numbers: Sequence[int] | None) -> Tensor:

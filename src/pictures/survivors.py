@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..datamodules.normalization import Normalization
 from ..modules.backbones.base import SparseBackbone, SparseOutput
-from .tokens import seen
+from .tokens import in_a_row, seen
 
 _SIDE = 160  # pixels of a shown image
 
@@ -25,7 +25,7 @@ def survivor_maps(
 
     Args:
         student: At inference.
-        images: `(B, 3, S, S)`, normalized.
+        images: `(B, 3, S, S)`, normalized; of clips `(B, 3, T, S, S)` the middle is shown.
         normalization: Of the images.
 
     Returns:
@@ -35,6 +35,7 @@ def survivor_maps(
     """
     with torch.inference_mode():
         output: SparseOutput = student.eval()(images)
+    images, output = in_a_row(images, output, middle=True)
     pixels = normalization.undo(seen(images, output))
     merging = bool((output.size > 1).any())
     return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ _GAP = 4
 _HEADER = 16
 _LINE = 12  # that each further line of a title adds to the header
 _TILE = 160  # least side of a shown image
+_STRIP = 64  # least height of a clip's frames
+_NEAREST = Image.Resampling.NEAREST
 _FADE = 0.2  # what is left of a dropped patch; the rest is white
 _FIRST, _SECOND = (0.13, 0.35, 0.8), (0.9, 0.4, 0.05)  # blue and orange
 
@@ -32,10 +35,11 @@ def draw_token_maps(
     Dropped patches are faded; patches that merged show their common color.
 
     Args:
-        images: `(B, 3, S, S)`, normalized.
+        images: `(B, 3, S, S)`, or clips `(B, 3, T, S, S)`, normalized.
         output: The student's, at inference.
         normalization: Of the images.
     """
+    images, output = in_a_row(images, output)
     columns = [normalization.undo(seen(images, output)), *survivors(images, output, normalization)]
     titles = [
         f"block {step.location}: {100 * step.shares().float().mean():.0f} %"
@@ -121,11 +125,48 @@ def seen(images: Tensor, output: SparseOutput) -> Tensor:
     return images[..., :height, :width]
 
 
+def in_a_row(
+    images: Tensor, output: SparseOutput, middle: bool = False
+) -> tuple[Tensor, SparseOutput]:
+    """Lay the frames of clips side by side, and what is said of their patches likewise.
+
+    Args:
+        images: `(B, 3, T, H, W)`; what is no clip stays as it is.
+        output: Of them.
+        middle: Take the tubelets in the middle of the clip alone.
+
+    Returns:
+        `(B, 3, H, t W)`, the first frame of each tubelet, and the output of such images.
+    """
+    if images.ndim != 5 or output.grid is None:
+        return images, output
+    shape = output.grid
+    taken = slice(shape[0] // 2, shape[0] // 2 + 1) if middle else slice(None)
+    frames = images[:, :, :: images.shape[2] // shape[0]][:, :, taken]
+
+    def placed(patches: Tensor) -> Tensor:
+        return patches.unflatten(1, shape)[:, taken].transpose(1, 2).flatten(1)  # rows come first
+
+    steps = tuple(
+        replace(
+            step,
+            keep=placed(step.keep),
+            source=None if step.source is None else placed(step.source),
+        )
+        for step in output.steps
+    )
+    strips = frames.transpose(2, 3).flatten(3)  # (B, 3, H, t W)
+    return strips, replace(output, steps=steps, grid=(shape[1], frames.shape[2] * shape[2]))
+
+
 def grid(columns: Sequence[Tensor], titles: Sequence[str]) -> Image.Image:
     """Draw columns of images `(B, 3, S, S)` in 0..1 with a title above each.
 
-    A title wider than its column is broken into lines.
+    A title wider than its column is broken into lines. Wide pictures, as of clips, stand below each
+    other.
     """
+    if columns[0].shape[-1] > 2 * columns[0].shape[-2]:
+        return _strips(columns, titles)
     side = max(_TILE, columns[0].shape[-1])
     wrapped = [_wrapped(title, side) for title in titles]
     header = _HEADER + _LINE * (max(map(len, wrapped)) - 1)
@@ -139,8 +180,24 @@ def grid(columns: Sequence[Tensor], titles: Sequence[str]) -> Image.Image:
             text.text((left, 2 + _LINE * number), line, fill="black")
         for i, image in enumerate(column):
             array = (image.permute(1, 2, 0).float().cpu().numpy() * 255).astype(np.uint8)
-            tile = Image.fromarray(array).resize((side, side), Image.Resampling.NEAREST)
+            tile = Image.fromarray(array).resize((side, side), _NEAREST)
             canvas.paste(tile, (left, header + _GAP + i * (side + _GAP)))
+    return canvas
+
+
+def _strips(rows: Sequence[Tensor], titles: Sequence[str]) -> Image.Image:
+    """Draw for each wide image `(B, 3, H, W)` its rows below each other, with their titles."""
+    count, _, height, width = rows[0].shape
+    scale = max(1, _STRIP // height)
+    line = scale * height + _HEADER + _GAP
+    canvas = Image.new("RGB", (scale * width + 2 * _GAP, count * len(rows) * line), "white")
+    text = ImageDraw.Draw(canvas)
+    for number in range(count * len(rows)):
+        i, j = divmod(number, len(rows))
+        text.text((_GAP, number * line + 2), titles[j], fill="black")
+        array = (rows[j][i].permute(1, 2, 0).float().cpu().numpy() * 255).astype(np.uint8)
+        tile = Image.fromarray(array).resize((scale * width, scale * height), _NEAREST)
+        canvas.paste(tile, (_GAP, number * line + _HEADER))
     return canvas
 
 
@@ -166,11 +223,11 @@ def faded(pixels: Tensor, decision: Tensor) -> Tensor:
 
 def _merged(pixels: Tensor, source: Tensor, share: Tensor) -> Tensor:
     """Fill patches that share a token with their mean color; keep the others as they are."""
-    side = math.isqrt(source.shape[1])
-    colors = F.adaptive_avg_pool2d(pixels, side).flatten(2)  # (B, 3, patches)
+    sides = _sides(source.shape[1], pixels)
+    colors = F.adaptive_avg_pool2d(pixels, sides).flatten(2)  # (B, 3, patches)
     index = source.clamp(min=0).unsqueeze(1).expand_as(colors)
     sums = torch.zeros_like(colors).scatter_add(2, index, colors * share.unsqueeze(1))
-    mean = enlarged(sums.gather(2, index).unflatten(2, (side, side)), pixels)
+    mean = enlarged(sums.gather(2, index).unflatten(2, sides), pixels)
     shares = enlarged(share, pixels)
     return torch.where((shares > 0) & (shares < 0.99), mean, pixels)
 
@@ -178,6 +235,11 @@ def _merged(pixels: Tensor, source: Tensor, share: Tensor) -> Tensor:
 def enlarged(values: Tensor, pixels: Tensor) -> Tensor:
     """Enlarge values `(B, patches)` or `(B, C, rows, columns)` to the pixels' size."""
     if values.dim() == 2:
-        side = math.isqrt(values.shape[1])  # images are square
-        values = values.view(-1, 1, side, side)
+        values = values.unflatten(1, (1, *_sides(values.shape[1], pixels)))
     return F.interpolate(values.to(pixels.dtype), size=pixels.shape[-2:], mode="nearest")
+
+
+def _sides(patches: int, pixels: Tensor) -> tuple[int, int]:
+    """Return rows and columns of square patches that cover `pixels (..., H, W)`."""
+    rows = round(math.sqrt(patches * pixels.shape[-2] / pixels.shape[-1]))
+    return rows, patches // rows

@@ -45,11 +45,12 @@ def cost_and_speed(student: SparseBackbone, image_size: int, batch_size: int) ->
         batch_size: Images in the timed batch.
     """
     device = next(student.parameters()).device
-    images = torch.randn(batch_size, 3, image_size, image_size, device=device)
+    sides = student.input_sides(image_size)
+    images = torch.randn(batch_size, 3, *sides, device=device)
     speed = compare_speed({"dense": student.backbone, "sparse": student}, [images])
     coarse = device.type == "cuda" and torch.get_float32_matmul_precision() != "highest"
-    gmacs = count_gmacs(student, image_size)
-    dense_gmacs = count_gmacs(student.backbone, image_size)
+    gmacs = count_gmacs(student, sides)
+    dense_gmacs = count_gmacs(student.backbone, sides)
     return {
         "gmacs": gmacs,
         "gmacs_dense": dense_gmacs,

@@ -104,6 +104,16 @@ class SparseBackbone(Described, ABC):
         made_for = getattr(embedding, "img_size", None) or self.pretrained_cfg["input_size"][1:]
         return int(made_for[0]), int(made_for[1])
 
+    def input_sides(self, image_size: int | tuple[int, int] | None = None) -> tuple[int, ...]:
+        """Return the sides of one input: height and width in pixels, before them a clip's frames.
+
+        Args:
+            image_size: Height and width, or one number for both; by default those that the network
+                was made for.
+        """
+        size = image_size or self.image_size
+        return (size, size) if isinstance(size, int) else tuple(size)
+
     @property
     def num_classes(self) -> int:
         """Count the outputs of the classifier, as timm's networks do; 0 without one."""
@@ -148,12 +158,12 @@ class SparseBackbone(Described, ABC):
             self.train(training)
 
     def gmacs(self, image_size: int | tuple[int, int] | None = None) -> float:
-        """Count multiply-accumulates of one image at inference, divided by 1e9.
+        """Count multiply-accumulates of one image or clip at inference, divided by 1e9.
 
         Args:
             image_size: Height and width in pixels; by default those that it was made for.
         """
-        return count_gmacs(self, image_size or self.image_size)
+        return count_gmacs(self, self.input_sides(image_size))
 
     def __repr__(self) -> str:
         network = self.pretrained_cfg.get("architecture") or type(self.backbone).__name__
@@ -166,7 +176,7 @@ class SparseBackbone(Described, ABC):
             f"method: {self.method.name}, {rho}keeps [{kept}] at {where}",
         ]
         with suppress(Exception):  # networks that cannot be counted still have a name
-            dense = count_gmacs(self.backbone, self.image_size)
+            dense = count_gmacs(self.backbone, self.input_sides())
             height, width = self.image_size
             lines.append(f"cost: {self.gmacs():.3g} of {dense:.3g} GMACs at {width}x{height} px")
         return "\n  ".join([f"{type(self).__name__}(", *lines]) + "\n)"

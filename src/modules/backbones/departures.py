@@ -13,6 +13,9 @@ from ..layers.tokens import Tokens, take_rows
 class Hooks(Protocol):
     """Declares the hooks of a method that the block loop calls."""
 
+    def after_embedding(self, images: Tensor, tokens: Tokens) -> Tokens:
+        """Return the tokens of `images` that enter the network."""
+
     def before_block(self, layer: int, tokens: Tokens) -> Tokens:
         """Return the tokens that enter block `layer`."""
 
@@ -34,6 +37,10 @@ class Departures:
         """Wrap `method`; no patch has been dropped yet."""
         self._method = method
         self._left: Tensor | float = 0.0  # (B, patches, C), 0 where the patch is still there
+
+    def after_embedding(self, images: Tensor, tokens: Tokens) -> Tokens:
+        """Call the method's hook and remember the patches that it drops."""
+        return self._noted(tokens, self._method.after_embedding(images, tokens))
 
     def before_block(self, layer: int, tokens: Tokens) -> Tokens:
         """Call the method's hook and remember the patches that it drops."""

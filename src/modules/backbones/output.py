@@ -54,6 +54,8 @@ class SparseOutput:
         token_logits: `(B, N, classes)` of networks that classify each token too (LV-ViT).
         covered: Height and width in pixels that patches cover, where they leave a margin; or None.
         maps: Whole maps `(B, C, H, W)`, one for each stage, if they were asked for (`with_maps`).
+        grid: Rows and columns of the patches, of clips places in time before them; None where the
+            network does not know them, as of square maps.
         summaries: In training, for each location what its selector learns from, `(B, C)`; empty
             for methods that need no auxiliary loss.
     """
@@ -66,6 +68,7 @@ class SparseOutput:
     token_logits: Tensor | None = None
     maps: tuple[Tensor, ...] = ()
     covered: tuple[int, int] | None = None
+    grid: tuple[int, ...] | None = None
     summaries: tuple[Tensor, ...] = ()
 
     @property

@@ -43,6 +43,12 @@ class SequenceBackbone(SparseBackbone, Generic[BlockT]):
                 f"{type(backbone).__name__} has no class token: choose a method that does without, "
                 "as method=dynamicvit or method=tome."
             )
+        if method.needs_clips and not self.geometry(backbone).clips:
+            raise InputError(
+                f"{method.name} reads how pixels change in time, and {type(backbone).__name__} "
+                "takes single images: choose a method of images, as method=dynamicvit, or a "
+                "network of clips, as backbone=videomae_s."
+            )
         data = self.geometry(backbone).token_data
         if method.merges and data:
             raise InputError(
@@ -129,7 +135,7 @@ class SequenceBackbone(SparseBackbone, Generic[BlockT]):
         return tokens.with_x(tokens.x + moved), moved
 
     def _walk(self, images: Tensor, method: Hooks) -> tuple[Tokens, tuple[Step, ...]]:
-        tokens = self.enter(images)
+        tokens = method.after_embedding(images, self.enter(images))
         steps: list[Step] = []
         for layer, block in enumerate(self.blocks()):
             tokens, moved = self.run_block(layer, block, tokens, method)
@@ -155,6 +161,7 @@ class SequenceBackbone(SparseBackbone, Generic[BlockT]):
             token_logits=token_logits,
             maps=maps,
             covered=self._covered(),
+            grid=tokens.grid,
             summaries=tokens.summaries,
         )
 

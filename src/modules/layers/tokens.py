@@ -30,7 +30,8 @@ class Tokens:
             all images have the same, as rotary positions or a row of a table. Selection takes the
             rows of the tokens that stay; a sum or an average has none, so that tokens with data
             are neither fused nor merged.
-        grid: Rows and columns of the image's patches, where the network knows them.
+        grid: Rows and columns of the image's patches, where the network knows them; of a clip's,
+            places in time before them.
         summaries: For each location passed in training what its selector learns from, `(B, C)`.
     """
 
@@ -39,7 +40,7 @@ class Tokens:
     size: Float[Tensor, "B T"] | None = None
     source: Int[Tensor, "B patches"] | None = None
     data: Mapping[str, Tensor] = field(default_factory=dict)
-    grid: tuple[int, int] | None = None
+    grid: tuple[int, ...] | None = None
     summaries: tuple[Tensor, ...] = ()
 
     @property

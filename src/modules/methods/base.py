@@ -29,6 +29,7 @@ class Geometry:
         layer_scale: Initial factor on the branches of such blocks, or None if they have none.
         class_token: Whether the first token is the class token.
         token_data: Names of what each patch token carries (`Tokens.data`).
+        clips: Whether the network takes clips, whose patches reach over some frames.
     """
 
     dim: int
@@ -37,6 +38,7 @@ class Geometry:
     layer_scale: float | None = None
     class_token: bool = False
     token_data: tuple[str, ...] = ()
+    clips: bool = False
 
     @property
     def mergeable(self) -> bool:
@@ -127,10 +129,12 @@ class TokenReduction(Method):
     """Acts on the token sequence of a plain transformer; every hook is the identity here.
 
     Most act at the schedule's locations: they override `decide` or `reduce`. One that acts
-    elsewhere overrides `before_block`, `after_attention` or `after_mlp`.
+    elsewhere overrides `after_embedding`, `before_block`, `after_attention` or `after_mlp`.
+    `needs_clips` says that it reads how the pixels change in time.
     """
 
     needs_class_token: bool = False
+    needs_clips: bool = False
     merges: bool = False  # fuses or merges tokens
     # Options under which it acts at the schedule's locations and keeps what that says.
     schedule_options: ClassVar[Mapping[str, object]] = {}
@@ -143,6 +147,10 @@ class TokenReduction(Method):
                     f"schedule.ratios={list(schedule.ratios)} rises from {before:g} to {after:g}, "
                     "but a dropped token never returns: give ratios that do not rise."
                 )
+
+    def after_embedding(self, images: Float[Tensor, "B ..."], tokens: Tokens) -> Tokens:
+        """Return the tokens that enter the network, of `images (B, 3, H, W)` or clips."""
+        return tokens
 
     def before_block(self, layer: int, tokens: Tokens) -> Tokens:
         """Return the tokens that enter block `layer`."""

@@ -1,5 +1,5 @@
 """Registers networks that timm lacks, when this package is imported."""
 
-from . import lvvit, micro
+from . import lvvit, micro, videomae
 
-__all__ = ["lvvit", "micro"]
+__all__ = ["lvvit", "micro", "videomae"]

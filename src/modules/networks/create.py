@@ -21,6 +21,7 @@ SETTINGS: Mapping[str, Allowed] = {
     "network": Kind(str, "a name that timm knows, as deit_small_patch16_224.fb_in1k"),
     "locations": Anything(),
     "image_size": Number(224, least=1, whole=True),
+    "num_frames": Number(16, least=1, whole=True),
     "pretrained": Kind(bool, "true or false"),
     "weights": ExistingFile("a checkpoint"),
     "options": Anything(),
@@ -38,7 +39,8 @@ def build_network(
     """Build the timm network that `conf/backbone/*.yaml` describes; `made_with` are its options.
 
     Args:
-        backbone: As in `conf/backbone`; `image_size` is the one that its weights were made for.
+        backbone: As in `conf/backbone`; `image_size` and, of clips, `num_frames` are those that its
+            weights were made for.
         num_classes: Outputs; 0 for a network without a classifier.
         pretrained: Download timm's weights.
         any_size: Make it take images of any size.
@@ -58,6 +60,8 @@ def build_network(
     # Networks without positions in their weights (ConvNeXt) take any size and no such argument.
     if backbone.get("image_size") and timm.get_pretrained_cfg_value(name, "fixed_input_size"):
         options["img_size"] = backbone["image_size"]
+    if backbone.get("num_frames"):  # of a clip
+        options["num_frames"] = backbone["num_frames"]
     try:
         if any_size:
             with torch.device("meta"):

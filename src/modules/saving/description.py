@@ -80,7 +80,7 @@ def network_of(student: SparseBackbone, options: Mapping[str, object] | None) ->
     }
     try:
         json.dumps(found, allow_nan=False)
-        same = _creates(found, network, student.image_size)
+        same = _creates(found, network, student.input_sides())
     except Exception as error:  # whatever timm's constructors raise
         raise _another(name, f" ({one_sentence(str(error)).rstrip('.')})") from error
     if not same:
@@ -96,7 +96,7 @@ def _another(name: str, reason: str = "") -> InputError:
     )
 
 
-def _creates(found: Plain, network: nn.Module, size: tuple[int, int]) -> bool:
+def _creates(found: Plain, network: nn.Module, sides: tuple[int, ...]) -> bool:
     """Tell whether timm creates a network that computes the same as `network` does."""
     options = found["options"]
     assert isinstance(options, dict)
@@ -106,7 +106,7 @@ def _creates(found: Plain, network: nn.Module, size: tuple[int, int]) -> bool:
         dtype = next(p.dtype for p in network.parameters() if p.is_floating_point())
         again.to(dtype).float()  # rounds what it computes beside its weights as `network` did
         again.load_state_dict(own.state_dict())
-        images = torch.rand(1, 3, *size)
+        images = torch.rand(1, 3, *sides)
         return torch.equal(own(images), again.eval()(images))
 
 

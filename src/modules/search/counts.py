@@ -28,7 +28,7 @@ class Plans:
     def __init__(self, student: SequenceBackbone[Any], image_size: tuple[int, int]) -> None:
         """Copy the student to the meta device, where schedules are counted."""
         self._shadow: Any = copy_to_meta(student)
-        self._size = image_size
+        self._sides = student.input_sides(image_size)
         self._known: dict[Counts, float] = {}
         self._blocks = [
             sum(weight.numel() for weight in block.parameters() if weight.ndim > 1)
@@ -40,8 +40,7 @@ class Plans:
         self._fixed = method.one_head_per_location
         self._own = method.schedule.locations
         network = cast(PlainTransformer, student.backbone)
-        rows, columns = network.patch_embed.dynamic_feat_size(image_size)
-        self.patches = rows * columns
+        self.patches = math.prod(network.patch_embed.dynamic_feat_size(image_size))
         taken = filter(self._takes, range(method.depth))
         self.places = self._own if self._fixed else tuple(taken)
 
@@ -67,7 +66,7 @@ class Plans:
         """Count the GMACs of one image at inference."""
         if counts not in self._known:
             self._shadow.method.schedule = self.schedule(counts)
-            self._known[counts] = count_on_meta(self._shadow, self._size)
+            self._known[counts] = count_on_meta(self._shadow, self._sides)
         return self._known[counts]
 
     def least(self) -> float:

@@ -16,6 +16,7 @@ from .base import Disposal, Ranking
 class Cells(Disposal):
     """Averages the others within each of `side x side` cells that the image is cut into.
 
+    A clip is cut into `side x side x side`, in time too.
     Means are weighted by size, and sizes add up. At later locations a mean competes like any other
     token; if it is left out, the new mean of its cell takes it in. A cell that nothing fell into
     has a token of size 0, which nobody sees and which is never selected. With `side=1` all become
@@ -39,16 +40,18 @@ class Cells(Disposal):
         kept, dropped = ranking.split()
         cell = self._cells(tokens)
         joined = ranking.count + cell.gather(1, dropped)
-        return tokens.merge(grouped(kept, dropped, joined), ranking.count + self.side**2)
+        assert tokens.grid is not None
+        count = ranking.count + self.side ** len(tokens.grid)
+        return tokens.merge(grouped(kept, dropped, joined), count)
 
     def _cells(self, tokens: Tokens) -> Int[Tensor, "B N"]:
         """Return the cell of each patch token, `(B, N)`; merged ones lie in one cell."""
         assert tokens.grid is not None
-        rows, columns = (
-            torch.arange(length, device=tokens.x.device) * self.side // length
-            for length in tokens.grid
-        )
-        of_patches = (rows[:, None] * self.side + columns).flatten().expand(len(tokens.x), -1)
+        cell = torch.zeros((), dtype=torch.long, device=tokens.x.device)
+        for length in tokens.grid:
+            part = torch.arange(length, device=tokens.x.device) * self.side // length
+            cell = cell[..., None] * self.side + part
+        of_patches = cell.flatten().expand(len(tokens.x), -1)
         if tokens.source is None:
             return of_patches
         none = of_patches.new_zeros(tokens.patches.shape[:2])

@@ -1,0 +1,89 @@
+"""Loads videos that text files list with their classes, `path label` in each line."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+
+from typing_extensions import Unpack, override
+
+from ..errors import InputError
+from .clip_files import ClipFiles, lines_of
+from .listing import find_listed
+from .videos import VideoModule, VideoSettings
+from .walking import natural_key
+
+
+class ListedVideos(ClipFiles):
+    """Reads a list for training and another for validation.
+
+    Where all labels are whole numbers they are the outputs, else names of classes in their natural
+    order. Paths start from the root or are absolute; they may hold spaces, labels may not.
+    """
+
+    def __init__(self, root: str | None, train_list: str, val_list: str) -> None:
+        """Keep the names of the two lists."""
+        super().__init__(root)
+        self._lists = {True: train_list, False: val_list}
+
+    @override
+    def declared_classes(self) -> list[str]:
+        parts = [part for part in (True, False) if self._file(part).is_file()] or [False]
+        labels = {label for part in parts for _, label in self._entries(part)}
+        if all(label.isdecimal() for label in labels):
+            return [str(output) for output in range(max(map(int, labels), default=-1) + 1)]
+        return sorted(labels, key=natural_key)
+
+    @override
+    def find(self, training: bool) -> list[tuple[str, str]]:
+        entries, file = self._entries(training), self._file(training)
+        inside = [path for path, _ in entries if not os.path.isabs(path)]
+        found = map(str, find_listed(self.root, inside, file, "video"))
+        missing = [p for p, _ in entries if os.path.isabs(p) and not os.path.exists(p)]
+        if missing:
+            raise InputError(f"{missing[0]}, which {file} lists, does not exist: correct its path.")
+        return [(p if os.path.isabs(p) else next(found), label) for p, label in entries]
+
+    def _file(self, training: bool) -> Path:
+        return self.root / self._lists[training]
+
+    def _entries(self, training: bool) -> list[tuple[str, str]]:
+        entries = []
+        for number, line in lines_of(self._file(training)):
+            path, *label = line.rsplit(maxsplit=1)
+            if not label:
+                raise InputError(
+                    f"line {number} of {self._file(training)} is {line[:80]!r}: write a path and a "
+                    "label, with a space between them."
+                )
+            entries.append((path, str(int(label[0])) if label[0].isdecimal() else label[0]))
+        return entries
+
+
+class VideoList(VideoModule):
+    """Loads the videos of two lists."""
+
+    def __init__(
+        self,
+        *,
+        root: str | None,
+        train_list: str,
+        val_list: str,
+        **videos: Unpack[VideoSettings],
+    ) -> None:
+        """Keep the settings; nothing is read before `check`.
+
+        Args:
+            root: Folder from which paths start.
+            train_list: Name of the training list, from the root on.
+            val_list: The same of validation.
+            videos: Arguments of `VideoModule`.
+        """
+        super().__init__(**videos)
+        self._parts = (root, train_list, val_list)
+
+    @cached_property
+    def source(self) -> ListedVideos:
+        """Return the two lists."""
+        return ListedVideos(*self._parts)

@@ -238,6 +238,8 @@ def test_cost_is_that_of_a_clip_and_a_file_brings_the_student_back(tmp_path: Pat
     student = create_student("video_micro", method="rlt", rho=0.5, num_classes=5).eval()
     assert student.input_sides() == (8, 32, 32)
     assert student.gmacs() < 0.52 * count_gmacs(student.backbone, (8, 32, 32))
+    by_threshold = sparsify(network(), method="rlt", threshold=0.1)
+    assert by_threshold.gmacs() == pytest.approx(by_threshold.dense_copy().gmacs())
     student.save(tmp_path / "student.safetensors")
     again, clips = load(tmp_path / "student.safetensors").eval(), torch.randn(1, 3, 8, 32, 32)
     assert torch.equal(again(clips).logits, student(clips).logits)
@@ -285,6 +287,9 @@ REFUSALS = {
     "none of clips": lambda: network()(torch.zeros(1, 3, 32, 32)),
     "with 8 frames of 32x32": lambda: network()(torch.zeros(1, 3, 16, 32, 32)),
     "takes single images, and this task": lambda: module("backbone=vit_micro"),
+    "shapes depend on the clip": lambda: export(
+        sparsify(network(), method="rlt", threshold=0.1), Path("student.onnx"), 32
+    ),
     "threshold=-1": lambda: create_student("video_micro", method="rlt", threshold=-1),
 }
 

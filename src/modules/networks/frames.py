@@ -30,9 +30,10 @@ class FramesViT(VisionTransformer):
         super().__init__(**options)
         self.num_frames = num_frames
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Classify clips `(B, 3, T, H, W)`."""
-        return super().forward(frames_of(x, self.num_frames)).unflatten(0, (-1, x.shape[2])).mean(1)
+    def forward(self, x: Tensor, *args: Any, **options: Any) -> Tensor:
+        """Classify clips `(B, 3, T, H, W)`; what follows is for timm's blocks."""
+        logits = super().forward(frames_of(x, self.num_frames), *args, **options)
+        return logits.unflatten(0, (-1, self.num_frames)).mean(dim=1)
 
 
 def frames_of(clips: Tensor, count: int) -> Tensor:
@@ -55,7 +56,11 @@ _OF = {
     for size in ("tiny", "small", "base")
 }
 default_cfgs = generate_default_cfgs(
-    {f"{name}.fb_in1k": timm.get_pretrained_cfg(image).to_dict() for name, image in _OF.items()}
+    {
+        f"{name}.fb_in1k": facts.to_dict()
+        for name, image in _OF.items()
+        if (facts := timm.get_pretrained_cfg(image))
+    }
 )
 
 

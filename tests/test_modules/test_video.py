@@ -115,6 +115,7 @@ def test_it_computes_what_transformers_does(form: str, tmp_path: Path) -> None:
     torch.save({"module": weights} if form == "released" else weights, tmp_path / "weights.pt")
     student = sparsify(network(depth=2), method="dense").eval()
     assert not load_weights(student, tmp_path / "weights.pt").new
+    assert (student.backbone.blocks[0].attn.qkv.bias[48:96] == 0).all()  # of the keys
     clips = torch.randn(2, 3, 8, 32, 32)
     expected = theirs(clips.transpose(1, 2)).logits
     torch.testing.assert_close(student(clips).logits, expected, atol=1e-5, rtol=1e-5)
@@ -182,6 +183,16 @@ def test_what_stands_still_is_seen_once(options: dict[str, float]) -> None:
     places = output.source.unflatten(1, GRID)
     assert torch.equal(places, places[:, :1].expand_as(places))
     assert all((decision == 1).all() for decision in output.decisions)
+
+
+@torch.no_grad()
+def test_a_survivor_stays_as_it_is() -> None:
+    student, clips = run_length(threshold=0.1), still()
+    tokens = student.enter(clips)  # type: ignore[operator]
+    left = student.method.after_embedding(clips, tokens)  # type: ignore[operator]
+    torch.testing.assert_close(left.x, tokens.x[:, :16])
+    steady = torch.arange(8.0).view(1, 1, 8, 1, 1).expand(1, 3, 8, 32, 32)
+    assert (changes(steady, GRID)[:, 1:] == 3).all()  # from frame 0 to 3, from 2 to 5
 
 
 @torch.no_grad()

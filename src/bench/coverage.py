@@ -63,8 +63,8 @@ def transformers() -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
     counts = Counter(tag.partition(".")[0] for tag in timm.list_models(pretrained=True))
     for name, tags in sorted(counts.items()):
-        module = timm.model_entrypoint(name).__module__.rpartition(".")[2]
-        if module not in CONVOLUTIONAL:
+        home, _, module = timm.model_entrypoint(name).__module__.rpartition(".")
+        if home == "timm.models" and module not in CONVOLUTIONAL:  # this package has its own
             found.setdefault(module, {})[name] = tags
     return found
 

@@ -63,6 +63,8 @@ def export(
         raise InputError(f"file={path} must end in {' or '.join(FORMATS)}.")
     if survivors and not student.method.schedule.locations:
         raise InputError("survivors=true: a dense network decides nothing; leave it false.")
+    if reason := student.method.not_exported:
+        raise InputError(f"{student.method.name} cannot be exported: {reason}.")
     model = Deployed(student, survivors)
     images = torch.randn(2, 3, *student.input_sides(image_size))
     batch = torch.export.Dim("batch", min=1, max=4096)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 import torchmetrics
@@ -28,7 +28,7 @@ class LabelModule(SparseModule):
     """
 
     judged_by = Metric("acc1", "top-1 (%)")
-    predictions = "src.predictions.labels.LabelTable"
+    predictions: ClassVar[str | None] = "src.predictions.labels.LabelTable"
 
     def __init__(self, *, num_classes: int, **parts: Any) -> None:
         """Build student, loss and metrics.

@@ -115,6 +115,7 @@ def test_it_computes_what_transformers_does(form: str, tmp_path: Path) -> None:
     torch.save({"module": weights} if form == "released" else weights, tmp_path / "weights.pt")
     student = sparsify(network(depth=2), method="dense").eval()
     assert not load_weights(student, tmp_path / "weights.pt").new
+    assert (student.backbone.blocks[0].attn.qkv.bias[48:96] == 0).all()  # of the keys
     clips = torch.randn(2, 3, 8, 32, 32)
     expected = theirs(clips.transpose(1, 2)).logits
     torch.testing.assert_close(student(clips).logits, expected, atol=1e-5, rtol=1e-5)
@@ -185,6 +186,16 @@ def test_what_stands_still_is_seen_once(options: dict[str, float]) -> None:
 
 
 @torch.no_grad()
+def test_a_survivor_stays_as_it_is() -> None:
+    student, clips = run_length(threshold=0.1), still()
+    tokens = student.enter(clips)  # type: ignore[operator]
+    left = student.method.after_embedding(clips, tokens)  # type: ignore[operator]
+    torch.testing.assert_close(left.x, tokens.x[:, :16])
+    steady = torch.arange(8.0).view(1, 1, 8, 1, 1).expand(1, 3, 8, 32, 32)
+    assert (changes(steady, GRID)[:, 1:] == 3).all()  # from frame 0 to 3, from 2 to 5
+
+
+@torch.no_grad()
 def test_survivors_are_what_changes_and_their_runs_end_at_the_next() -> None:
     clips = still().clone()
     clips[0, :, 4:, 8:16, :8] += 1.0  # the tubelet of frames 4 and 5 at row 1, column 0
@@ -238,6 +249,8 @@ def test_cost_is_that_of_a_clip_and_a_file_brings_the_student_back(tmp_path: Pat
     student = create_student("video_micro", method="rlt", rho=0.5, num_classes=5).eval()
     assert student.input_sides() == (8, 32, 32)
     assert student.gmacs() < 0.52 * count_gmacs(student.backbone, (8, 32, 32))
+    by_threshold = sparsify(network(), method="rlt", threshold=0.1)
+    assert by_threshold.gmacs() == pytest.approx(by_threshold.dense_copy().gmacs())
     student.save(tmp_path / "student.safetensors")
     again, clips = load(tmp_path / "student.safetensors").eval(), torch.randn(1, 3, 8, 32, 32)
     assert torch.equal(again(clips).logits, student(clips).logits)
@@ -285,6 +298,9 @@ REFUSALS = {
     "none of clips": lambda: network()(torch.zeros(1, 3, 32, 32)),
     "with 8 frames of 32x32": lambda: network()(torch.zeros(1, 3, 16, 32, 32)),
     "takes single images, and this task": lambda: module("backbone=vit_micro"),
+    "shapes depend on the clip": lambda: export(
+        sparsify(network(), method="rlt", threshold=0.1), Path("student.onnx"), 32
+    ),
     "threshold=-1": lambda: create_student("video_micro", method="rlt", threshold=-1),
 }
 

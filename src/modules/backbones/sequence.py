@@ -46,7 +46,7 @@ class SequenceBackbone(SparseBackbone, Generic[BlockT]):
         if method.needs_clips and not self.geometry(backbone).clips:
             raise InputError(
                 f"{method.name} reads how pixels change in time, and {type(backbone).__name__} "
-                "takes single images: choose a method of images, as method=dynamicvit, or a "
+                "sees single images: choose a method of images, as method=dynamicvit, or a "
                 "network of clips, as backbone=videomae_s."
             )
         data = self.geometry(backbone).token_data

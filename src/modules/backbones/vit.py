@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import cast
+from typing import ClassVar, cast
 
 from timm.layers import Attention
 from timm.models.vision_transformer import Block, VisionTransformer
@@ -92,7 +92,7 @@ class TimmViT(SequenceBackbone[Block]):
 class SparseViT(TimmViT):
     """Walks timm's `VisionTransformer`, distilled ones too; pooling weighs features by size."""
 
-    networks = (VisionTransformer,)
+    networks: ClassVar[tuple[type[nn.Module], ...]] = (VisionTransformer,)
     example = "deit_small_patch16_224"
 
     @override

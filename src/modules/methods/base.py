@@ -50,7 +50,8 @@ class Method(nn.Module, ABC):
     """Decides and acts at the locations of its schedule.
 
     `schedule` is data outside the weights and may be replaced at any time: one checkpoint runs at
-    any rho; `ignores_rho` says why its value does not matter, where it does not.
+    any rho; `ignores_rho` says why its value does not matter, where it does not, `not_exported` why
+    it cannot be written as a graph.
     `one_head_per_location` says that there are parameters for each location, `draws_masks` that
     they learn through decisions drawn in training, which a loss term holds to the schedule's
     ratios, `learns_by_summaries` that they need an auxiliary loss (`src.modules.auxiliary`).
@@ -61,6 +62,7 @@ class Method(nn.Module, ABC):
 
     settings: Mapping[str, object] | None = None
     ignores_rho: str = ""
+    not_exported: str = ""
     one_head_per_location: bool = False
     draws_masks: bool = False
     learns_by_summaries: bool = False

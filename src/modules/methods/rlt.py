@@ -60,6 +60,13 @@ class RLT(TokenReduction):
     def ignores_rho(self) -> str:  # type: ignore[override]
         return "" if self.threshold is None else "method.threshold says which tubelets stay"
 
+    @property
+    @override
+    def not_exported(self) -> str:  # type: ignore[override]
+        if self.threshold is None:
+            return ""
+        return "with method.threshold its shapes depend on the clip, so give rho instead"
+
     @override
     def after_embedding(self, images: Float[Tensor, "B ..."], tokens: Tokens) -> Tokens:
         if self.threshold is None and not self.schedule.locations:
@@ -72,7 +79,8 @@ class RLT(TokenReduction):
             stay = torch.zeros_like(change).scatter(1, change.topk(count).indices, 1.0)
         else:
             stay = (change >= self.threshold).to(change.dtype)
-            count = int(stay.sum(dim=1).max())
+            # Where costs are counted there are no pixels: all stay, which costs most.
+            count = tokens.num_patches if stay.is_meta else int(stay.sum(dim=1).max())
         run = stay.cumsum(dim=1).long() - 1  # (B, N): the first of each place starts one
         run, stay = (
             each.unflatten(1, (rows, columns, frames)).permute(0, 3, 1, 2).flatten(1)

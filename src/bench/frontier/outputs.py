@@ -20,7 +20,7 @@ from .plan import cell_name
 from .table import COLUMNS, FrontierRow, best_for_readers, for_readers, mark_best
 
 # What fits a terminal; the files have all.
-_PRINTED = ("method", "rho", "acc1", "change", "speedup", "efficiency", "best_at", "note")
+_PRINTED = ("method", "rho", "acc1", "change", "speedup", "efficiency", "best_at")
 _BEST_PRINTED = ("loses at most", "method", "rho", "change", "speedup", "efficiency", "latency_ms")
 _METRICS = ("acc1", "change", "low", "high", "agreement", "efficiency", "latency_ms", "memory_mb")
 
@@ -79,6 +79,9 @@ def write_all(rows: Sequence[FrontierRow], folder: Path, setting: Setting) -> No
     write_csv([{**row} for row in rows], folder / "frontier.csv", list(COLUMNS))
     write_markdown(table, folder / "frontier.md", list(table[0]), notes)
     show(table, [name for name in _PRINTED if name in table[0]])
+    for row in rows:
+        if row["note"]:
+            print(f"{cell_name(row['method'], row['rho'])}: {row['note']}")
     remarks = []
     if chosen:
         columns = list(max(chosen, key=len))

@@ -79,8 +79,8 @@ def plan_cells(config: DictConfig, network: nn.Module) -> list[Cell]:
         if made is None and chosen is None:
             refused.append(name)
         if chosen is not None or (made is not None and not made.needs_training):
-            ignores = bool(made and made.ignores_rho)
-            cells += _at_each_ratio(network, name, settings, plans, ignores)
+            same = made is None or bool(made.ignores_rho)
+            cells += _at_each_ratio(network, name, settings, plans, same)
     if refused:
         log.info(f"These methods do not fit this network and are left out: {', '.join(refused)}.")
     for path in config.checkpoints:
@@ -128,10 +128,10 @@ def _at_each_ratio(
     name: str,
     settings: Settings,
     plans: dict[float, Settings],
-    ignores_rho: bool,
+    same: bool,
 ) -> Iterator[Cell]:
-    """Yield a cell for each ratio; one where all ratios amount to the same."""
-    same = ignores_rho or (len(plans) > 1 and len({str(plan) for plan in plans.values()}) == 1)
+    """Yield a cell for each ratio; one where the `same` comes of all, or all plans are one."""
+    same = same or (len(plans) > 1 and len({str(plan) for plan in plans.values()}) == 1)
     for ratio, plan in plans.items():
         yield Cell(
             name,

@@ -43,7 +43,7 @@ def draw(rows: Sequence[FrontierRow], path: Path, title: str) -> None:
         panel.plot([1], [0], "*", color="black", markersize=13, label=DENSE, linestyle="none")
         panel.set_xlabel("times as fast as dense (median of ratios within turns)")
         panel.set_ylabel("change of top-1 (points, the same images)")
-        panel.set_title(title, wrap=True, fontsize=11)
+        figure.suptitle(title, wrap=True, fontsize=10)
         panel.grid(alpha=0.3)
         figure.legend(loc="outside right upper", fontsize=9)
         for suffix in SUFFIXES:

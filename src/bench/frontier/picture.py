@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
+from textwrap import fill
 
 from ...files import atomic_file
 from ...reports.chart import COLORS, SUFFIXES
@@ -12,6 +13,7 @@ from ...reports.points import DENSE
 from .table import BUDGETS, FrontierRow
 
 _MARKERS = "osD^vPX<>ph"
+_TICKS = (-100, -50, -20, -10, -5, -2, -1, -0.5, 0, 0.5, 1, 2, 5, 10, 20, 50)
 
 
 def draw(rows: Sequence[FrontierRow], path: Path, title: str) -> None:
@@ -25,6 +27,7 @@ def draw(rows: Sequence[FrontierRow], path: Path, title: str) -> None:
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import FixedLocator
 
     measured = [row for row in rows if row["change"] is not None]
     methods = [*dict.fromkeys(row["method"] for row in measured)]
@@ -42,8 +45,11 @@ def draw(rows: Sequence[FrontierRow], path: Path, title: str) -> None:
             panel.axhline(-budget, color="#888888", linestyle=":", linewidth=0.9)
         panel.plot([1], [0], "*", color="black", markersize=13, label=DENSE, linestyle="none")
         panel.set_xlabel("times as fast as dense (median of ratios within turns)")
-        panel.set_ylabel("change of top-1 (points, the same images)")
-        figure.suptitle(title, wrap=True, fontsize=10)
+        panel.set_ylabel("change of top-1 (points, the same images; logarithmic beyond 2)")
+        panel.set_yscale("symlog", linthresh=2)  # half a point and a method that fails, both seen
+        panel.yaxis.set_major_locator(FixedLocator(_TICKS))
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.set_title(fill(title, 76), fontsize=10)
         panel.grid(alpha=0.3)
         figure.legend(loc="outside right upper", fontsize=9)
         for suffix in SUFFIXES:

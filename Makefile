@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo sweep quick test stress check docs format bench zoo teacher hierarchical wheel clean
+.PHONY: help install demo sweep quick test stress check docs format bench frontier zoo teacher hierarchical wheel clean
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -62,6 +62,9 @@ format: install ## Format the code and sort what lint can mend
 
 bench: install ## Time sparse against dense on this machine; table in reports/bench
 	$(BIN)/python -m src.bench
+
+frontier: install ## Methods beside dense: accuracy, speed, memory on embedded data; page in reports/frontier
+	$(BIN)/python -m src.bench.frontier trainer=cpu
 
 zoo: install ## Count the papers' models anew; table in docs/zoo.md
 	$(BIN)/python docs/zoo.py

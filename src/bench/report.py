@@ -81,16 +81,21 @@ def write(
     rows: Sequence[Mapping[str, object]], folder: Path, shown: Sequence[str], device: torch.device
 ) -> None:
     """Print the columns `shown`; write `results.csv` and `environment.json` into `folder`."""
+    show(rows, shown)
+    write_csv([dict(row) for row in rows], folder / "results.csv", list(rows[0]))
+    circumstances = json.dumps(environment(device), indent=2)
+    (folder / "environment.json").write_text(circumstances + "\n")
+    print(f"Written to {folder}")
+
+
+def show(rows: Sequence[Mapping[str, object]], shown: Sequence[str]) -> None:
+    """Print the columns `shown`."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in shown:
         table.add_column(name.replace("_", " "), overflow="fold")
     for row in rows:
         table.add_row(*(_shown(row[name]) for name in shown))
     Console().print(table)
-    write_csv([dict(row) for row in rows], folder / "results.csv", list(rows[0]))
-    circumstances = json.dumps(environment(device), indent=2)
-    (folder / "environment.json").write_text(circumstances + "\n")
-    print(f"Written to {folder}")
 
 
 def _shown(value: object) -> str:

@@ -19,7 +19,9 @@ PAGE = "report.html"
 _MAPPED = "maps"
 
 
-def write_report(folder: Path, title: str | None = None) -> Path | None:
+def write_report(
+    folder: Path, title: str | None = None, remarks: Sequence[str] = ()
+) -> Path | None:
     """Write the report over all finished cells under `folder`.
 
     `pareto.csv` and `pareto.md` have a row for each setting, with the mean over seeds, `runs.csv`
@@ -28,6 +30,7 @@ def write_report(folder: Path, title: str | None = None) -> Path | None:
     Args:
         folder: A sweep's, or any other with finished runs in it.
         title: Heading of the page and the picture; None for one that says what is compared.
+        remarks: Sentences below the table, after those that every report has.
 
     Returns:
         The page's path, or None where no cell has finished.
@@ -43,6 +46,7 @@ def write_report(folder: Path, title: str | None = None) -> Path | None:
             points[i]["on_front"] = {**_front(points[i]), cost: True}
     title = title or heading(points)
     notes = [speedup_note(rows), *([replicates_note(points)] if len(rows) > len(points) else [])]
+    notes += remarks
     write_csv(rows, folder / "runs.csv", columns_of(rows))
     write_csv(points, folder / "pareto.csv", columns_of(points))
     hidden = {"seed", "cell", *map(deviation, columns_of(points))}

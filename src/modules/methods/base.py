@@ -81,6 +81,11 @@ class Method(nn.Module, ABC):
         return type(self).__name__
 
     @property
+    def needs_training(self) -> bool:
+        """Return whether it decides by parameters of its own, which mean nothing untrained."""
+        return any(True for _ in self.parameters())
+
+    @property
     def schedule(self) -> KeepSchedule:
         """Return the locations and the keep ratios."""
         return self._schedule

@@ -1,0 +1,169 @@
+"""Predicts the validation images by each student, and keeps what has been predicted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import track
+from torch import Tensor, nn
+from torch.utils.data import IterableDataset, Subset
+
+from ...datamodules.base import ImageDataModule
+from ...datamodules.loading import Loaders
+from ...errors import InputError
+from ...files import atomic_file
+from ...modules.backbones.base import SparseBackbone
+from ...reports.compare import Comparison
+from ...reports.rows import read_json
+from ...shell.program import sentences_of
+from .plan import Cell
+
+PREDICTIONS = "predictions.json"
+
+
+@dataclass(frozen=True)
+class Images:
+    """Holds validation images `(N, 3, S, S)` and their labels `(N,)`, on the CPU."""
+
+    pixels: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batches(self, size: int, most: int, device: torch.device) -> list[Tensor]:
+        """Return at most `most` batches of `size` images, or one of all there are, on `device`."""
+        batches = self.pixels[: most * size].split(size)
+        return [batch.to(device) for batch in batches if len(batch) == len(batches[0])]
+
+
+def load_images(data: ImageDataModule, most: int, dtype: torch.dtype) -> Images:
+    """Load at most `most` validation images, at equal distances; of a stream the first.
+
+    Raises:
+        InputError: If there are none.
+    """
+    data.setup("test")
+    dataset: Any = data.val_dataset()
+    loaders = Loaders(data.batch_size, data.num_workers, data.seed)
+    if isinstance(dataset, IterableDataset):
+        batches = islice(loaders.shared(dataset), -(-most // data.batch_size))
+    else:
+        count = min(most, len(dataset))
+        numbers = [i * len(dataset) // count for i in range(count)]
+        batches = islice(loaders.shared(Subset(dataset, numbers)), None)
+    loaded = [(images.to(dtype), labels) for images, labels in batches]
+    if not loaded:
+        raise InputError("There are no validation images to compare on.")
+    pixels, labels = (torch.cat(parts)[:most] for parts in zip(*loaded, strict=True))
+    return Images(pixels, labels)
+
+
+@torch.inference_mode()
+def predict(network: nn.Module, images: Images, batch: int, device: torch.device) -> list[int]:
+    """Return the class of the largest logit of each image."""
+    classes: list[int] = []
+    for pixels in images.pixels.split(batch):
+        classes += network(pixels.to(device)).logits.argmax(1).tolist()
+    return classes
+
+
+def kept_predictions(folder: Path, settings: dict[str, Any]) -> list[int] | None:
+    """Return the predictions in `folder`, if they were made under the same settings."""
+    kept = read_json(folder / PREDICTIONS)
+    same = isinstance(kept, dict) and kept.get("settings") == json.loads(json.dumps(settings))
+    return kept["predictions"] if isinstance(kept, dict) and same else None
+
+
+def keep_predictions(folder: Path, settings: dict[str, Any], predictions: list[int]) -> None:
+    """Write the predictions into `folder`, for the next time."""
+    with atomic_file(folder / PREDICTIONS) as partial:
+        partial.write_text(json.dumps({"settings": settings, "predictions": predictions}) + "\n")
+
+
+@dataclass
+class Evaluated:
+    """Holds the students that can be compared, what they predict, and why others cannot be."""
+
+    students: dict[str, SparseBackbone] = field(default_factory=dict)
+    predictions: dict[str, list[int]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+def evaluate_cells(
+    cells: Sequence[Cell],
+    images: Images,
+    batch: int,
+    place: tuple[torch.device, torch.dtype],
+    folder: Path,
+    common: dict[str, Any],
+) -> Evaluated:
+    """Predict the images by each student whose predictions are not kept yet.
+
+    Args:
+        cells: The dense network's first.
+        images: Of the validation data.
+        batch: Images at once.
+        place: Device and precision of the students.
+        folder: Has a folder with predictions for each cell.
+        common: What the predictions of all cells depend on.
+    """
+    found = Evaluated()
+    outputs = None
+    for cell in track(cells, description="Evaluating", transient=True):
+        try:
+            student = cell.make().to(*place).eval()
+            counts = {_outputs(student, images, size, place[0]) for size in (1, batch)}
+            if outputs is not None and counts != {outputs}:
+                raise InputError(
+                    f"It has {max(counts)} classes and the dense network {outputs}: give a student "
+                    "for the same classes."
+                )
+            settings, kept = common | cell.settings, folder / cell.name
+            predictions = kept_predictions(kept, settings)
+            if predictions is None:
+                predictions = predict(student, images, batch, place[0])
+                keep_predictions(kept, settings, predictions)
+        except Exception as error:
+            if outputs is None:  # nothing can be compared without the dense network
+                raise
+            found.failures[cell.name] = sentence_of(error)
+            continue
+        outputs = min(counts)
+        found.students[cell.name], found.predictions[cell.name] = student, predictions
+    return found
+
+
+def sentence_of(error: Exception) -> str:
+    """Return one sentence on what went wrong."""
+    first = f"{type(error).__name__}: {error}".partition("\n")[0]
+    return " ".join(sentences_of(error)) or first
+
+
+@torch.inference_mode()
+def _outputs(network: nn.Module, images: Images, size: int, device: torch.device) -> int:
+    """Return how many classes there are; try a size that will be timed, which may fail."""
+    logits: Tensor = network(images.pixels[:size].to(device)).logits
+    return logits.shape[1]
+
+
+def compare_predictions(a: list[int], b: list[int], labels: list[int]) -> Comparison:
+    """Count the images that both, one or none of two networks got right."""
+    rights = [(x == label, y == label) for x, y, label in zip(a, b, labels, strict=True)]
+    return Comparison(
+        rights.count((True, True)),
+        rights.count((True, False)),
+        rights.count((False, True)),
+        rights.count((False, False)),
+    )
+
+
+def agreement(a: list[int], b: list[int]) -> float:
+    """Return the percent of images that two networks give the same class."""
+    return 100 * sum(x == y for x, y in zip(a, b, strict=True)) / len(a)

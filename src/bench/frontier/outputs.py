@@ -84,7 +84,7 @@ def write_all(rows: Sequence[FrontierRow], folder: Path, setting: Setting) -> No
             print(f"{cell_name(row['method'], row['rho'])}: {row['note']}")
     remarks = []
     if chosen:
-        columns = list(max(chosen, key=lambda row: len(row)))
+        columns = list(dict.fromkeys(name for row in chosen for name in row))
         chosen = [{**dict.fromkeys(columns, ""), **row} for row in chosen]
         columns = [name for name in columns if any(row[name] for row in chosen)]
         write_markdown(chosen, folder / "best.md", columns, notes[:1])

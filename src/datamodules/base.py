@@ -144,6 +144,17 @@ class ImageDataModule(L.LightningDataModule, ABC):
     def val_dataset(self) -> Dataset[Sample]:
         """Return the validation images, the same at every call."""
 
+    def calibration_dataset(self) -> Dataset[Sample]:
+        """Return the training images, prepared as validation images are.
+
+        Raises:
+            InputError: If this data has none.
+        """
+        raise InputError(
+            f"{type(self).__name__} has no training images that are prepared as for evaluation, "
+            "which int8=static is calibrated with: write int8=dynamic."
+        )
+
     def val_filenames(self) -> Iterable[str] | None:
         """Return the validation images' files in their order; None where they have none."""
         return None

@@ -210,6 +210,10 @@ class Digits(MixingDataModule):
         """Return the training scenes of this seed."""
         return self._scenes(train=True, length=self.train_images, seed=self.seed)
 
+    @override
+    def calibration_dataset(self) -> DrawnScenes:
+        return self.train_dataset()  # drawn, not augmented
+
     def val_dataset(self) -> DrawnScenes:
         """Return the validation scenes, the same for every seed."""
         return self._scenes(train=False, length=self.val_images, seed=0)

@@ -162,6 +162,10 @@ class PhotoModule(MixingDataModule, ABC):
         return self._dataset(False, create_transform(**asdict(self.input_config)))
 
     @override
+    def calibration_dataset(self) -> Dataset[tuple[Tensor, int]]:
+        return self._dataset(True, create_transform(**asdict(self.input_config)))
+
+    @override
     def val_filenames(self) -> Iterable[str] | None:
         """Return the file of each validation image in order; None where images are no files.
 

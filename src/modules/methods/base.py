@@ -53,7 +53,8 @@ class Method(nn.Module, ABC):
     they learn through decisions drawn in training, which a loss term holds to the schedule's
     ratios, `learns_by_summaries` that they need an auxiliary loss (`src.modules.auxiliary`).
     `former_names` are the starts of parameters' names in older and in released checkpoints, with
-    what they are now. `settings` are those of `conf/method` by which it was made, None where
+    what they are now. `scorers` are the names of the submodules that score, which stay in float in
+    files of 8 bits. `settings` are those of `conf/method` by which it was made, None where
     somebody made it otherwise.
     """
 
@@ -63,6 +64,7 @@ class Method(nn.Module, ABC):
     draws_masks: bool = False
     learns_by_summaries: bool = False
     former_names: ClassVar[Mapping[str, str]] = {}
+    scorers: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, schedule: KeepSchedule, geometry: Geometry) -> None:
         """Check that the schedule fits a network of this depth."""

@@ -25,6 +25,8 @@ class Selection(TokenReduction):
     only a selector that draws its decisions (`Selector.draw`) masks them in training instead.
     """
 
+    scorers = ("selector",)
+
     def __init__(
         self,
         schedule: KeepSchedule,

@@ -48,7 +48,7 @@ class Cells(Disposal):
             torch.arange(length, device=tokens.x.device) * self.side // length
             for length in tokens.grid
         )
-        of_patches = (rows[:, None] * self.side + columns).flatten().expand(len(tokens.x), -1)
+        of_patches = (rows[:, None] * self.side + columns).flatten().expand(tokens.x.shape[0], -1)
         if tokens.source is None:
             return of_patches
         none = of_patches.new_zeros(tokens.patches.shape[:2])

@@ -34,7 +34,9 @@ class Noting(Disposal):
         """
         noted, self._noted = self._noted, []
         patches = noted[0][1]
-        leader = torch.arange(patches).expand(noted[0][0].shape[0], -1)  # the patch that each token was
+        leader = torch.arange(patches).expand(
+            noted[0][0].shape[0], -1
+        )  # the patch that each token was
         masks = []
         for kept, count in noted:
             made = leader.new_full((kept.shape[0], max(0, count - leader.shape[1])), patches)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,12 +21,13 @@ from .graph import load
 from .layers import KINDS, layer_name, linear_layers
 
 AGREEMENT = 0.98  # share of equal classes on the calibration images that `keep_float=auto` wants
-MOST_FLOAT = 8  # layers that it leaves in float at most
-SCANNED = 32  # images by which layers are ranked
+FLOAT_LAYERS = (0, 1, 2, 4, 8)  # how many layers it leaves in float, one number after the other
+SCANNED = 4  # images by which layers are ranked
 _SMALLEST = 1e-5
 _BATCH = 8
 
-Ranges = dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
+Array = NDArray[np.float32]
+Ranges = dict[str, tuple[Array, Array]]
 
 
 def quantize_dynamic(path: Path, quantized: Path, floating: Collection[str] = ()) -> None:
@@ -83,8 +83,9 @@ class Calibrated:
         nodes = {node.name: node for node in self._model.graph.node}
         self.names = {layer: layer_name(nodes[layer]) for layer in self.layers}
         inputs = {nodes[layer].input[0] for layer in self.layers}
-        self._ranges = _ranges(self._model, sorted(inputs), images)
-        self._smooth([nodes[layer] for layer in self.layers if nodes[layer].op_type != "Conv"])
+        self._ranges, self._samples = _watch(self._model, sorted(inputs), images)
+        self._nodes = [nodes[layer] for layer in self.layers]
+        self._smooth()
 
     def write(self, quantized: Path, floating: Collection[str] = ()) -> None:
         """Write the file with all `layers` but `floating` in 8 bits."""
@@ -116,14 +117,30 @@ class Calibrated:
                 quantizer.quantize_model()
             quantizer.model.save_model_to_file(str(partial))
 
-    def _smooth(self, nodes: list[Any]) -> None:
+    def worst_first(self) -> list[str]:
+        """Rank layers by the share of noise in their outputs when they work in 8 bits."""
+        from onnx import numpy_helper
+
+        weights = {weight.name: weight for weight in self._model.graph.initializer}
+        noise = {}
+        for node in track(self._nodes, description="Scanning layers", transient=True):
+            name = node.input[0]
+            low, high = self._ranges[name]
+            seen, weight = self._samples[name], numpy_helper.to_array(weights[node.input[1]])
+            step = (max(high.max(), 0) - min(low.min(), 0)) / 255
+            rounded = (np.round(seen / step) * step).astype(np.float32)
+            exact, found = _apply(node, [(seen, weight), (rounded, _round(node, weight))])
+            noise[node.name] = float(((found - exact) ** 2).mean() / (exact**2).mean())
+        return sorted(self.layers, key=lambda layer: -noise[layer])
+
+    def _smooth(self) -> None:
         from onnx import numpy_helper
 
         graph = self._model.graph
         makers = {output: node for node in graph.node for output in node.output}
         used = [name for node in graph.node for name in node.input]
         weights = {weight.name: weight for weight in graph.initializer}
-        for node in nodes:
+        for node in self._nodes:
             name, weight = node.input[:2]
             norm = makers.get(name)
             if norm is None or norm.op_type != "LayerNormalization" or node.op_type != "MatMul":
@@ -140,6 +157,7 @@ class Calibrated:
                 changed = (numpy_helper.to_array(weights[part]) * factor).astype(np.float32)
                 weights[part].CopyFrom(numpy_helper.from_array(changed, part))
             self._ranges[name] = (low / scale, high / scale)
+            self._samples[name] = self._samples[name] / scale
 
 
 def quantize_static(
@@ -156,45 +174,65 @@ def quantize_static(
         reference: Runs the file in float.
         images: The calibration images `(n, 3, S, S)`.
         quantized: The new file.
-        keep_float: How many; `auto` takes the fewest with which `AGREEMENT` of the calibration
-            images get the same class as in float, and `MOST_FLOAT` at most.
+        keep_float: How many; `auto` takes the first of `FLOAT_LAYERS` with which `AGREEMENT` of
+            the calibration images get the same class as in float, or the last.
 
     Returns:
         Names of the layers in float, the most harmful first.
     """
+    if keep_float != "auto":
+        floating = calibrated.worst_first()[: int(keep_float)]
+        calibrated.write(quantized, floating)
+        return [calibrated.names[layer] for layer in floating]
     wanted = in_batches(reference, images)[0]
-    calibrated.write(quantized)
-    most = MOST_FLOAT if keep_float == "auto" else int(keep_float)
-
-    def agrees() -> bool:
-        return agreement(wanted, in_batches(load(quantized), images)[0]).same >= AGREEMENT
-
-    if most == 0 or (keep_float == "auto" and agrees()):
-        return []
-    worst = _worst_first(calibrated, wanted[:SCANNED], images[:SCANNED])[:most]
-    floating: list[str] = []
-    for layer in track(worst, description="Leaving layers in float", transient=True):
-        floating.append(layer)
-        if keep_float == "auto" or len(floating) == len(worst):
-            calibrated.write(quantized, floating)
-        if keep_float == "auto" and agrees():
+    for count in track(FLOAT_LAYERS, description="Leaving layers in float", transient=True):
+        floating = calibrated.worst_first()[:count] if count else []
+        calibrated.write(quantized, floating)
+        if agreement(wanted, in_batches(load(quantized), images)[0]).same >= AGREEMENT:
             break
     return [calibrated.names[layer] for layer in floating]
 
 
-def _worst_first(calibrated: Calibrated, wanted: Tensor, images: Tensor) -> list[str]:
-    """Rank layers by how far the logits move when each alone works in 8 bits."""
-    harm = {}
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "one.onnx"
-        for layer in track(calibrated.layers, description="Scanning layers", transient=True):
-            calibrated.write(path, [other for other in calibrated.layers if other != layer])
-            harm[layer] = agreement(wanted, in_batches(load(path), images)[0]).kl
-    return sorted(calibrated.layers, key=lambda layer: -harm[layer])
+def _round(node: Any, weight: Array) -> Array:
+    """Round weights to 8 bits, with a scale for each output channel."""
+    transposed = any(entry.name == "transB" and entry.i for entry in node.attribute)
+    first = node.op_type == "Conv" or transposed  # where the output channels are
+    axes = tuple(range(1, weight.ndim)) if first else tuple(range(weight.ndim - 1))
+    step = np.abs(weight).max(axis=axes, keepdims=True).clip(_SMALLEST**2) / 127
+    rounded: Array = (np.round(weight / step) * step).astype(np.float32)
+    return rounded
 
 
-def _ranges(model: Any, names: list[str], images: Tensor) -> Ranges:
-    """Return the least and largest value of tensors, for each place of their last dimension."""
+def _apply(node: Any, operands: list[tuple[Array, Array]]) -> list[Array]:
+    """Run one node by itself, without its bias, on several pairs of input and weights."""
+    import onnx
+    import onnxruntime
+
+    names = list(node.input[:2])
+    alone = onnx.helper.make_node(node.op_type, names, [node.output[0]])
+    alone.attribute.extend(node.attribute)
+    value, kind = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT
+    graph = onnx.helper.make_graph(
+        [alone],
+        "layer",
+        [value(name, kind, None) for name in names],
+        [value(node.output[0], kind, None)],
+    )
+    opsets = [onnx.helper.make_opsetid("", 18)]
+    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=9)
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    return [session.run(None, dict(zip(names, pair, strict=True)))[0] for pair in operands]
+
+
+def _watch(model: Any, names: list[str], images: Tensor) -> tuple[Ranges, dict[str, Array]]:
+    """Return what the tensors `names` hold when `images` run through a model.
+
+    Returns:
+        The least and the largest value for each place of the last dimension, and the values of the
+        first `SCANNED` images.
+    """
     import onnx
     import onnxruntime
 
@@ -210,17 +248,19 @@ def _ranges(model: Any, names: list[str], images: Tensor) -> Ranges:
         watched.SerializeToString(), providers=["CPUExecutionProvider"]
     )
     ranges: Ranges = {}
+    samples: dict[str, Array] = {}
     parts = images.split(_BATCH)
     for part in track(parts, description="Calibrating", transient=True):
         outputs = [*session.run(made, {"images": part.numpy()}), part.numpy()]
         for name, seen in zip([*made, "images"], outputs, strict=True):
             flat = seen.reshape(-1, seen.shape[-1])
             low, high = flat.min(axis=0), flat.max(axis=0)
+            samples.setdefault(name, seen[:SCANNED])
             if name in ranges:
                 low = np.minimum(low, ranges[name][0])
                 high = np.maximum(high, ranges[name][1])
             ranges[name] = low, high
-    return ranges
+    return ranges, samples
 
 
 @contextmanager

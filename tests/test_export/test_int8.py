@@ -54,7 +54,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Varia
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_all_files_are_measured_side_by_side(exported) -> None:
-    _, variants, rows = exported
+    _, _, rows = exported
     bits = ("fp32", "int8 dynamic", "int8 static")
     assert [(row["bits"], row["network"]) for row in rows] == [
         (each, network) for each in bits for network in ("dense", "sparse")

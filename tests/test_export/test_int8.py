@@ -71,7 +71,7 @@ def test_all_files_are_measured_side_by_side(exported) -> None:
             assert row["same_class"] >= 0.75
             assert 0 <= row["kl"] < 0.05
         assert all(share > 0.8 for share in sparse["kept_overlap"])
-        assert len(sparse["kept_overlap"]) == 1
+        assert len(sparse["kept_overlap"]) == 2
     assert [len(row["float_layers"]) for row in rows[2:]] == [0, 0, 2, 2]
 
 

@@ -60,6 +60,7 @@ def export_and_check(settings: dict[str, Any]) -> tuple[list[Row], Row]:
             size,
             survivors=settings["survivors"],
             described=_description(student),
+            select=settings["select"],
             int8=Int8(kinds, settings["keep_float"], images),
         )
         rows, number = timed(variants, batch, size), 0

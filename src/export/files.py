@@ -100,6 +100,7 @@ def write_all(
     survivors: bool,
     described: Mapping[str, object] | None,
     int8: Int8,
+    select: str = "topk",
 ) -> list[Variant]:
     """Write the student beside its dense network, both in float and in the kinds of `int8`.
 
@@ -112,14 +113,15 @@ def write_all(
         survivors: As in `export`.
         described: As in `export`.
         int8: What is written in 8 bits.
+        select: As in `export`.
     """
-    export(student, path, image_size, survivors, described)
+    export(student, path, image_size, survivors, described, select=select)
     dense = folder / f"dense{path.suffix}"
     export(student.dense_copy(), dense, image_size)
     watched = None
     if int8.kinds and selects(student.method):
         watched = folder / "watched.onnx"
-        export(student, watched, image_size, survivors, described, kept=True)
+        export(student, watched, image_size, survivors, described, kept=True, select=select)
     floating = [f"student.method.{name}" for name in student.method.scorers]
     variants = [Variant("dense", "fp32", dense), Variant("sparse", "fp32", path, watched)]
     for kind, ending in (("dynamic", "_int8"), ("static", "_int8_static")):

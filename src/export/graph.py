@@ -26,21 +26,19 @@ Outputs = tuple[Tensor, ...]
 class Deployed(nn.Module):
     """A student at inference as plain tensors in, plain tensors out."""
 
-    def __init__(
-        self, student: SparseBackbone, survivors: bool = False, kept: bool = False
-    ) -> None:
-        """Copy `student`.
-
-        Args:
-            student: Any.
-            survivors: Return too which patches each location leaves.
-            kept: Return last which patches each location selects (`KeptSets`).
-        """
+    def __init__(self, student: SparseBackbone, survivors: bool = False) -> None:
+        """Copy `student`; with `survivors` say which patches each location leaves."""
         super().__init__()
         self.student = copy.deepcopy(student).eval().requires_grad_(False)
         self.survivors = survivors
-        self.kept = KeptSets(self.student) if kept else None
-        self.names = ["logits", *["survivors"] * survivors, *["kept"] * kept]
+        self.kept: KeptSets | None = None
+        self.names = ["logits", *["survivors"] * survivors]
+
+    def note(self, kept: bool) -> None:
+        """Return last which patches each location selects (`KeptSets`), if `kept`."""
+        if kept:
+            self.kept = KeptSets(self.student)
+            self.names.append("kept")
 
     def forward(self, images: Tensor) -> Outputs:
         """Images `(B, 3, S, S)` to logits `(B, classes)`, and sets of patches `(B, S, patches)`."""
@@ -60,6 +58,7 @@ def export(
     survivors: bool = False,
     described: Mapping[str, object] | None = None,
     kept: bool = False,
+    select: str = "topk",
 ) -> None:
     """Write `student` with any batch size to `path`, by its ending as ONNX or torch.export's.
 
@@ -71,6 +70,7 @@ def export(
         described: What the file is to say of the student, by key: written to `metadata_props` of
             an ONNX file, each as JSON, and to a `.json` beside any file.
         kept: Add the last output of `Deployed`.
+        select: `topk`, or `matmul` for a graph that selects without sorting and look-ups.
 
     Raises:
         InputError: If the ending is another, or a package is missing.
@@ -79,13 +79,20 @@ def export(
         raise InputError(f"file={path} must end in {' or '.join(FORMATS)}.")
     if survivors and not student.method.schedule.locations:
         raise InputError("survivors=true: a dense network decides nothing; leave it false.")
-    model = Deployed(student, survivors, kept)
+    if select not in ("topk", "matmul"):
+        raise InputError(f"select={select} is neither topk nor matmul.")
+    model = Deployed(student, survivors)
+    if select == "matmul":
+        model.student.method.use_products()
+    model.note(kept)
     images = torch.randn(2, 3, image_size, image_size)
     batch = torch.export.Dim("batch", min=1, max=4096)
     with torch.no_grad():
         program = torch.export.export(
             model, (images,), dynamic_shapes=({0: batch},), strict=not kept
         )  # what is noted for `kept` is a side effect, which strict tracing refuses
+    if select == "matmul":
+        program = program.run_decompositions({torch.ops.aten.select.int: _slice})
     if path.suffix == ".pt2":
         with atomic_file(path) as partial:
             torch.export.save(program, partial)
@@ -109,6 +116,12 @@ def export(
     except ImportError as error:
         raise InputError(f"ONNX needs packages: pip install onnx onnxscript ({error}).") from error
     _write_description(path, described)
+
+
+def _slice(x: Tensor, dim: int, index: int) -> Tensor:
+    """Return `x.select(dim, index)`, which ONNX would write as a look-up."""
+    index = index % x.shape[dim]
+    return x.narrow(dim, index, 1).squeeze(dim)
 
 
 def _name_batch(model: Any) -> None:

@@ -119,6 +119,17 @@ class Method(nn.Module, ABC):
                     f"but there are {self.depth} blocks to decide in (0 to {self.depth - 1})."
                 )
 
+    def use_products(self) -> None:
+        """Decide by products alone from now on, for graphs without sorting and look-ups.
+
+        Raises:
+            InputError: If this method cannot.
+        """
+        raise InputError(
+            f"select=matmul: {self.name} has no form without look-ups; write select=topk, or "
+            "choose a method that drops, fuses or absorbs what it does not select, as method=evit."
+        )
+
     def number_at(self, layer: int) -> int | None:
         """Return the index in the schedule of the decision at block `layer`, or None."""
         locations = self.schedule.locations

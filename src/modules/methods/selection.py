@@ -82,6 +82,14 @@ class Selection(TokenReduction):
             return tokens
         return self._select(self.number_at(layer + 1), tokens, Seen(moved=moved))
 
+    @override
+    def use_products(self) -> None:
+        disposal = self.disposal.by_products()
+        if disposal is None or self.selector.looks_up:
+            super().use_products()
+        else:
+            self.disposal = disposal
+
     def _select(self, number: int | None, tokens: Tokens, seen: Seen) -> Tokens:
         if number is None:
             return tokens

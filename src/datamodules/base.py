@@ -146,7 +146,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
     def val_dataset(self) -> Dataset[Sample]:
         """Return the validation images, the same at every call."""
 
-    def bank_dataset(self) -> Dataset[Sample]:
+    def plain_train_dataset(self) -> Dataset[Sample]:
         """Return the training images as evaluation prepares them, in order.
 
         Data that augments its training images overrides it.
@@ -198,7 +198,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
             InputError: If the data comes as a stream or a file cannot be read.
         """
         with file_errors_named():
-            return self._loaders.spread(self.bank_dataset(), images)
+            return self._loaders.spread(self.plain_train_dataset(), images)
 
     @property
     def _loaders(self) -> Loaders:

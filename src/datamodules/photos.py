@@ -120,7 +120,7 @@ class PhotoModule(LabelledModule, MixingDataModule, ABC):
         return self._dataset(False, create_transform(**asdict(self.input_config)))
 
     @override
-    def bank_dataset(self) -> Dataset[tuple[Tensor, int]]:
+    def plain_train_dataset(self) -> Dataset[tuple[Tensor, int]]:
         return self._dataset(True, create_transform(**asdict(self.input_config)))
 
     def _dataset(self, training: bool, transform: Transform) -> Dataset[tuple[Tensor, int]]:

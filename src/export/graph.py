@@ -17,6 +17,7 @@ from ..errors import InputError
 from ..files import atomic_file
 from ..modules.backbones.base import SparseBackbone, SparseOutput
 from ..modules.saving.description import as_text
+from .kept import KeptSets
 
 FORMATS = (".onnx", ".pt2")
 Outputs = tuple[Tensor, ...]
@@ -26,17 +27,28 @@ class Deployed(nn.Module):
     """A student at inference as plain tensors in, plain tensors out."""
 
     def __init__(self, student: SparseBackbone, survivors: bool = False) -> None:
-        """Copy `student`; with `survivors` say which patches each location keeps."""
+        """Copy `student`; with `survivors` say which patches each location leaves."""
         super().__init__()
         self.student = copy.deepcopy(student).eval().requires_grad_(False)
         self.survivors = survivors
+        self.kept: KeptSets | None = None
+        self.names = ["logits", *["survivors"] * survivors]
+
+    def note(self, kept: bool) -> None:
+        """Return last which patches each location selects (`KeptSets`), if `kept`."""
+        if kept:
+            self.kept = KeptSets(self.student)
+            self.names.append("kept")
 
     def forward(self, images: Tensor) -> Outputs:
-        """Images `(B, 3, S, S)` to logits `(B, classes)`, and survivors `(B, S, patches)`."""
+        """Images `(B, 3, S, S)` to logits `(B, classes)`, and sets of patches `(B, S, patches)`."""
         output: SparseOutput = self.student(images)
-        if not self.survivors:
-            return (output.logits,)
-        return output.logits, torch.stack(output.decisions, dim=1)
+        outputs = [output.logits]
+        if self.survivors:
+            outputs.append(torch.stack(output.decisions, dim=1))
+        if self.kept is not None:
+            outputs.append(self.kept.of(output))
+        return tuple(outputs)
 
 
 def export(
@@ -45,6 +57,8 @@ def export(
     image_size: int,
     survivors: bool = False,
     described: Mapping[str, object] | None = None,
+    kept: bool = False,
+    select: str = "topk",
 ) -> None:
     """Write `student` with any batch size to `path`, by its ending as ONNX or torch.export's.
 
@@ -55,6 +69,8 @@ def export(
         survivors: Add the second output of `Deployed`.
         described: What the file is to say of the student, by key: written to `metadata_props` of
             an ONNX file, each as JSON, and to a `.json` beside any file.
+        kept: Add the last output of `Deployed`.
+        select: `topk`, or `matmul` for a graph that selects without sorting and look-ups.
 
     Raises:
         InputError: If the ending is another, or a package is missing.
@@ -65,17 +81,25 @@ def export(
         raise InputError("survivors=true: a dense network decides nothing; leave it false.")
     if reason := student.method.not_exported:
         raise InputError(f"{student.method.name} cannot be exported: {reason}.")
+    if select not in ("topk", "matmul"):
+        raise InputError(f"select={select} is neither topk nor matmul.")
     model = Deployed(student, survivors)
+    if select == "matmul":
+        model.student.method.use_products()
+    model.note(kept)
     images = torch.randn(2, 3, *student.input_sides(image_size))
     batch = torch.export.Dim("batch", min=1, max=4096)
     with torch.no_grad():
-        program = torch.export.export(model, (images,), dynamic_shapes=({0: batch},), strict=True)
+        program = torch.export.export(
+            model, (images,), dynamic_shapes=({0: batch},), strict=not kept
+        )  # what is noted for `kept` is a side effect, which strict tracing refuses
+    if select == "matmul":
+        program = program.run_decompositions({torch.ops.aten.select.int: _slice})
     if path.suffix == ".pt2":
         with atomic_file(path) as partial:
             torch.export.save(program, partial)
         _write_description(path, described)
         return
-    names = ["logits", "survivors"][: 1 + survivors]
     try:
         with atomic_file(path) as partial, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the exporter's own calls
@@ -83,7 +107,7 @@ def export(
                 program,
                 (),
                 input_names=["images"],
-                output_names=names,
+                output_names=model.names,
                 dynamo=True,
                 verbose=False,
             )
@@ -94,6 +118,12 @@ def export(
     except ImportError as error:
         raise InputError(f"ONNX needs packages: pip install onnx onnxscript ({error}).") from error
     _write_description(path, described)
+
+
+def _slice(x: Tensor, dim: int, index: int) -> Tensor:
+    """Return `x.select(dim, index)`, which ONNX would write as a look-up."""
+    index = index % x.shape[dim]
+    return x.narrow(dim, index, 1).squeeze(dim)
 
 
 def _name_batch(model: Any) -> None:
@@ -142,20 +172,6 @@ def load(path: Path, threads: int | None = None) -> Callable[[Tensor], Outputs]:
         return tuple(torch.from_numpy(np.asarray(output)) for output in outputs)
 
     return run
-
-
-def quantize(path: Path, quantized: Path) -> None:
-    """Write the ONNX file `path` with weights of linear layers in 8 bits, by ONNX Runtime."""
-    try:
-        import onnx
-        from onnxruntime.quantization import QuantType, quantize_dynamic
-    except ImportError as error:
-        raise InputError("int8=true needs packages: pip install onnx onnxruntime.") from error
-    model = onnx.load(path)
-    model.graph.ClearField("value_info")  # shapes of before, which the quantizer trips over
-    kinds = ["MatMul", "Gemm"]
-    with atomic_file(quantized) as partial:
-        quantize_dynamic(model, partial, op_types_to_quantize=kinds, weight_type=QuantType.QInt8)
 
 
 def largest_difference(

@@ -1,7 +1,7 @@
 """Write a student as ONNX or torch.export's format, compare it with PyTorch and time it.
 
 tokenthrift export ckpt_path=logs/.../best.ckpt file=student.onnx         ONNX, checked and timed
-tokenthrift export ckpt_path=logs/.../best.ckpt file=student.onnx int8=true   weights in 8 bits
+tokenthrift export ckpt_path=logs/.../best.ckpt file=student.onnx int8=static   and in 8 bits
 tokenthrift export backbone=deit_s ckpt_path=FILE rho=0.7 file=student.pt2
 """
 

@@ -22,9 +22,15 @@ def test_command_line_with_eight_bits(tmp_path, monkeypatch, capsys):
     argv = ["export.py", *words, f"file={tmp_path}/small.onnx", f"hydra.run.dir={tmp_path}"]
     monkeypatch.setattr(sys, "argv", argv)
     runpy.run_path("export.py", run_name="__main__")
-    rows = json.loads((tmp_path / "export.json").read_text())
-    assert rows[0]["difference_batch_5"] < 1e-4
-    assert rows[1]["megabytes"] < 0.5 * rows[0]["megabytes"]
-    assert rows[0]["acc1"] > 80
-    assert abs(rows[0]["acc1"] - rows[1]["acc1"]) <= 5
+    report = json.loads((tmp_path / "small.report.json").read_text())
+    assert report == json.loads((tmp_path / "export.json").read_text())
+    assert report["circumstances"]["images"] == 40
+    dense, sparse, _, small = report["files"]
+    assert (small["network"], small["bits"]) == ("sparse", "int8 dynamic")
+    assert sparse["difference_batch_5"] < 1e-4
+    assert small["megabytes"] < 0.5 * sparse["megabytes"]
+    assert sparse["acc1"] > 80
+    assert abs(sparse["acc1"] - small["acc1"]) <= 5
+    assert "file" not in dense
+    assert small["file"] == str(tmp_path / "small_int8.onnx")
     assert (tmp_path / "small_int8.onnx").is_file()

@@ -24,6 +24,7 @@ class Asymmetric(FastPaths):
     """
 
     draws_masks = True
+    scorers = ("predictors",)
 
     def __init__(
         self, schedule: KeepSchedule, geometry: Geometry, fast_path: str = "linear"

@@ -56,7 +56,8 @@ class Method(nn.Module, ABC):
     they learn through decisions drawn in training, which a loss term holds to the schedule's
     ratios, `learns_by_summaries` that they need an auxiliary loss (`src.modules.auxiliary`).
     `former_names` are the starts of parameters' names in older and in released checkpoints, with
-    what they are now. `settings` are those of `conf/method` by which it was made, None where
+    what they are now. `scorers` are the names of the submodules that score, which stay in float in
+    files of 8 bits. `settings` are those of `conf/method` by which it was made, None where
     somebody made it otherwise.
     """
 
@@ -67,6 +68,7 @@ class Method(nn.Module, ABC):
     draws_masks: bool = False
     learns_by_summaries: bool = False
     former_names: ClassVar[Mapping[str, str]] = {}
+    scorers: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, schedule: KeepSchedule, geometry: Geometry) -> None:
         """Check that the schedule fits a network of this depth."""
@@ -125,6 +127,17 @@ class Method(nn.Module, ABC):
                     f"schedule.locations={list(schedule.locations)} asks for block {location}, "
                     f"but there are {self.depth} blocks to decide in (0 to {self.depth - 1})."
                 )
+
+    def use_products(self) -> None:
+        """Decide by products alone from now on, for graphs without sorting and look-ups.
+
+        Raises:
+            InputError: If this method cannot.
+        """
+        raise InputError(
+            f"select=matmul: {self.name} has no form without look-ups; write select=topk, or "
+            "choose a method that drops, fuses or absorbs what it does not select, as method=evit."
+        )
 
     def number_at(self, layer: int) -> int | None:
         """Return the index in the schedule of the decision at block `layer`, or None."""

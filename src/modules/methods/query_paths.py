@@ -23,6 +23,7 @@ class QueryPaths(FastPaths):
     """
 
     learns_by_summaries = True
+    scorers = ("selector",)
 
     def __init__(
         self, schedule: KeepSchedule, geometry: Geometry, fast_path: str = "linear"

@@ -25,6 +25,8 @@ class Selection(TokenReduction):
     only a selector that draws its decisions (`Selector.draw`) masks them in training instead.
     """
 
+    scorers = ("selector",)
+
     def __init__(
         self,
         schedule: KeepSchedule,
@@ -79,6 +81,14 @@ class Selection(TokenReduction):
         if self.selector.reads != "mlp":
             return tokens
         return self._select(self.number_at(layer + 1), tokens, Seen(moved=moved))
+
+    @override
+    def use_products(self) -> None:
+        disposal = self.disposal.by_products()
+        if disposal is None or self.selector.looks_up:
+            super().use_products()
+        else:
+            self.disposal = disposal
 
     def _select(self, number: int | None, tokens: Tokens, seen: Seen) -> Tokens:
         if number is None:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from typing_extensions import override
 
+from ...layers import products
 from ...layers.tokens import Tokens, take_rows
 from .base import Disposal, Ranking
 
@@ -25,6 +26,23 @@ class Absorb(Disposal):
     @override
     def __call__(self, tokens: Tokens, ranking: Ranking) -> Tokens:
         return tokens.merge(nearest_kept(tokens.patches.detach(), ranking), ranking.count)
+
+    @override
+    def by_products(self) -> Disposal:
+        return AbsorbByProducts()
+
+
+class AbsorbByProducts(Disposal):
+    """Does as `Absorb`."""
+
+    merges = True
+
+    @override
+    def __call__(self, tokens: Tokens, ranking: Ranking) -> Tokens:
+        place = products.rank(ranking.score)
+        normed = F.normalize(tokens.patches.float(), dim=-1)
+        group = products.nearest_kept(normed, place, place < ranking.count)
+        return products.merge(tokens, group, ranking.count)
 
 
 def nearest_kept(metric: Float[Tensor, "B N C"], ranking: Ranking) -> Int[Tensor, "B N"]:

@@ -45,6 +45,10 @@ class Disposal(ABC):
 
     merges: ClassVar[bool] = False
 
+    def by_products(self) -> Disposal | None:
+        """Return what does the same by products alone (`layers.products`); None if nothing does."""
+        return None
+
     @abstractmethod
     def __call__(self, tokens: Tokens, ranking: Ranking) -> Tokens:
         """Return the tokens that go on.

@@ -51,7 +51,7 @@ class Cells(Disposal):
         for length in tokens.grid:
             part = torch.arange(length, device=tokens.x.device) * self.side // length
             cell = cell[..., None] * self.side + part
-        of_patches = cell.flatten().expand(len(tokens.x), -1)
+        of_patches = cell.flatten().expand(tokens.x.shape[0], -1)
         if tokens.source is None:
             return of_patches
         none = of_patches.new_zeros(tokens.patches.shape[:2])

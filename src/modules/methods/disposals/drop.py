@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing_extensions import override
 
+from ...layers import products
 from ...layers.tokens import Tokens
 from .base import Disposal, Ranking
 
@@ -14,3 +15,15 @@ class Drop(Disposal):
     @override
     def __call__(self, tokens: Tokens, ranking: Ranking) -> Tokens:
         return tokens.select(ranking.kept)
+
+    @override
+    def by_products(self) -> Disposal:
+        return DropByProducts()
+
+
+class DropByProducts(Disposal):
+    """Does as `Drop`; tokens with data are not taken."""
+
+    @override
+    def __call__(self, tokens: Tokens, ranking: Ranking) -> Tokens:
+        return products.select(tokens, ranking.score, ranking.count)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing_extensions import override
 
+from ...layers import products
 from ...layers.tokens import Tokens
 from .base import Disposal, Ranking
 
@@ -16,3 +17,17 @@ class Fuse(Disposal):
     @override
     def __call__(self, tokens: Tokens, ranking: Ranking) -> Tokens:
         return tokens.fuse(ranking.kept, ranking.weight)
+
+    @override
+    def by_products(self) -> Disposal:
+        return FuseByProducts()
+
+
+class FuseByProducts(Disposal):
+    """Does as `Fuse`."""
+
+    merges = True
+
+    @override
+    def __call__(self, tokens: Tokens, ranking: Ranking) -> Tokens:
+        return products.fuse(tokens, ranking.score, ranking.count, ranking.weight)

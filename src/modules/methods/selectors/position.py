@@ -26,6 +26,8 @@ class PositionScore(Selector):
     one_head_per_location = True
     draws_masks = True
 
+    looks_up = True
+
     def __init__(self, schedule: KeepSchedule, geometry: Geometry) -> None:
         """Make one small random score for each location and position."""
         if geometry.num_patches is None:

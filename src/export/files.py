@@ -1,0 +1,160 @@
+"""Writes the files that an export compares: dense and sparse, in float and in 8 bits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ..errors import InputError
+from ..files import atomic_file
+from ..modules.backbones.base import SparseBackbone
+from .graph import export, load
+from .kept import selects
+from .layers import keep_outputs
+from .quantize import Calibrated, quantize_dynamic, quantize_static
+
+LEAST_IMAGES, MOST_IMAGES = 32, 512  # for calibration
+
+
+@dataclass(frozen=True)
+class Int8:
+    """Holds which 8-bit files are written, and how.
+
+    Attributes:
+        kinds: Of `dynamic` and `static`.
+        keep_float: Layers that a static file leaves in float; `auto` for as many as it takes.
+        images: For calibration `(n, 3, S, S)`; None without a static file.
+    """
+
+    kinds: tuple[str, ...]
+    keep_float: str | int = "auto"
+    images: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Describes one file of a comparison.
+
+    Attributes:
+        network: `dense` or `sparse`.
+        bits: `fp32`, `int8 dynamic` or `int8 static`.
+        path: The file, as it would be deployed.
+        watched: The same with the kept sets as its last output, or None.
+        floating: Names of layers that an 8-bit file leaves in float.
+    """
+
+    network: str
+    bits: str
+    path: Path
+    watched: Path | None = None
+    floating: tuple[str, ...] = ()
+
+
+def int8_kinds(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return which 8-bit files `int8` asks for.
+
+    Raises:
+        InputError: If it, `calibration_images` or `keep_float` has another value than it may.
+    """
+    choices: dict[object, tuple[str, ...]] = {
+        False: (),
+        True: ("dynamic",),
+        "dynamic": ("dynamic",),
+        "static": ("static",),
+        "both": ("dynamic", "static"),
+    }
+    value, count, left = (settings[k] for k in ("int8", "calibration_images", "keep_float"))
+    if value not in choices:
+        raise InputError(f"int8={value} is none of false, dynamic, static and both.")
+    if not isinstance(count, int) or not LEAST_IMAGES <= count <= MOST_IMAGES:
+        raise InputError(
+            f"calibration_images={count} is not a whole number from {LEAST_IMAGES} to "
+            f"{MOST_IMAGES}."
+        )
+    if left != "auto" and (not isinstance(left, int) or isinstance(left, bool) or left < 0):
+        raise InputError(f"keep_float={left} is neither auto nor a whole number from 0.")
+    if value and Path(settings["file"]).suffix != ".onnx":
+        raise InputError(f"int8={value} writes ONNX, and file={settings['file']}: end it in .onnx.")
+    return choices[value]
+
+
+def calibration_images(dataset: Dataset[Any], count: int) -> Tensor:
+    """Return images `(count, 3, S, S)` spread evenly over a data set, or all if there are fewer."""
+    length = len(dataset)  # type: ignore[arg-type]
+    number = min(count, length)
+    return torch.stack([dataset[i * length // number][0] for i in range(number)])
+
+
+def write_all(
+    student: SparseBackbone,
+    path: Path,
+    folder: Path,
+    image_size: int,
+    *,
+    survivors: bool,
+    described: Mapping[str, object] | None,
+    int8: Int8,
+    select: str = "topk",
+) -> list[Variant]:
+    """Write the student beside its dense network, both in float and in the kinds of `int8`.
+
+    Args:
+        student: In evaluation mode, on the CPU.
+        path: Of the student's file; 8-bit ones get `_int8` and `_int8_static` in front of the
+            ending.
+        folder: For files that nobody keeps.
+        image_size: Side in pixels.
+        survivors: As in `export`.
+        described: As in `export`.
+        int8: What is written in 8 bits.
+        select: As in `export`.
+    """
+    export(student, path, image_size, survivors, described, select=select)
+    dense = folder / f"dense{path.suffix}"
+    export(student.dense_copy(), dense, image_size)
+    watched = None
+    if int8.kinds and selects(student.method):
+        watched = folder / "watched.onnx"
+        export(student, watched, image_size, survivors, described, kept=True, select=select)
+    floating = [f"student.method.{name}" for name in student.method.scorers]
+    variants = [Variant("dense", "fp32", dense), Variant("sparse", "fp32", path, watched)]
+    for kind, ending in (("dynamic", "_int8"), ("static", "_int8_static")):
+        if kind not in int8.kinds:
+            continue
+        small = folder / f"dense{ending}.onnx"
+        left = _write_int8(kind, dense, small, (), int8)
+        variants.append(Variant("dense", f"int8 {kind}", small, floating=left))
+        shipped, small = path.with_name(f"{path.stem}{ending}{path.suffix}"), folder / ending
+        left = _write_int8(kind, watched or path, small, floating, int8)
+        _ship(small, shipped)
+        watched_int8 = small if watched else None
+        variants.append(Variant("sparse", f"int8 {kind}", shipped, watched_int8, left))
+    return variants
+
+
+def _write_int8(
+    kind: str, path: Path, quantized: Path, floating: list[str] | tuple[()], int8: Int8
+) -> tuple[str, ...]:
+    if kind == "dynamic":
+        quantize_dynamic(path, quantized, floating)
+        return ()
+    assert int8.images is not None
+    calibrated = Calibrated(path, int8.images, floating)
+    left = quantize_static(calibrated, load(path), int8.images, quantized, int8.keep_float)
+    return tuple(left)
+
+
+def _ship(watched: Path, shipped: Path) -> None:
+    """Write a file without the kept sets."""
+    import onnx
+
+    model = onnx.load(watched)
+    keep_outputs(model, ("logits", "survivors"))
+    with atomic_file(shipped) as partial:
+        onnx.save(model, partial)

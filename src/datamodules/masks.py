@@ -102,20 +102,13 @@ class Masks(FramedImages):
             base: Arguments of `FramedImages`.
 
         Raises:
-            InputError: If neither the number of classes nor their names are given, or they
-                contradict each other.
+            InputError: If `class_names` are no names, or other than `num_classes`.
         """
         super().__init__(**base)
         self._root = root
         self._class_names = read_names(class_names, num_classes)
-        if num_classes is None:
-            if self._class_names is None:
-                raise InputError(
-                    "datamodule.num_classes is not set: give the number of classes, or their names "
-                    "in order, as datamodule.class_names=[road,car]."
-                )
-            num_classes = len(self._class_names)
-        self._values = PixelValues(num_classes, reduce_zero_label, values)
+        count = num_classes if num_classes or not self._class_names else len(self._class_names)
+        self._values = PixelValues(count, reduce_zero_label, values)  # type: ignore[arg-type]
         self._splits = {True: train_split, False: val_split}
         self._found: dict[bool, list[tuple[Path, Path]]] = {}
 

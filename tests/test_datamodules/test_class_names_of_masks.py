@@ -44,5 +44,6 @@ def test_names_that_cannot_be(given: Any, count: Any, fragment: str) -> None:
 
 
 def test_neither_names_nor_number(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"datamodule\.num_classes is not set.*class_names="):
-        masks(tmp_path, num_classes=None)
+    data = masks(write(tmp_path, 0, 1), num_classes=None)
+    with pytest.raises(InputError, match=r"num_classes=None must be .* or datamodule\.class_names"):
+        data.check()

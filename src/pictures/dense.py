@@ -47,9 +47,9 @@ def draw_dense(
     else:
         assert output.logits is not None
         masks = torch.stack([target["mask"] for target in targets]).cpu()
-        found = output.logits.argmax(1).cpu()
-        labels = [masks[masks != IGNORED], found.flatten()]
-        columns = [pixels, _tinted(pixels, masks), _tinted(pixels, found)]
+        classes = output.logits.argmax(1).cpu()
+        labels = [masks[masks != IGNORED], classes.flatten()]
+        columns = [pixels, _tinted(pixels, masks), _tinted(pixels, classes)]
     titles = ["input", "truth", "prediction"]
     for step in output.backbone.steps:
         columns.append(faded(pixels, step.keep.to(pixels)))

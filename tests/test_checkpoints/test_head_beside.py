@@ -8,7 +8,10 @@ from src.checkpoints.found_weights import find_weights
 
 
 def test_a_head_beside_a_student_is_named() -> None:
-    weights = {f"student.backbone.{name}": torch.zeros(2) for name in ("blocks.0.x", "norm.weight", "patch_embed.x")}
+    weights = {
+        f"student.backbone.{name}": torch.zeros(2)
+        for name in ("blocks.0.x", "norm.weight", "patch_embed.x")
+    }
     head = {"head.x": torch.zeros(1), "head.y": torch.zeros(1)}
     other = {"loss.z": torch.zeros(1)}
     assert find_weights(weights | head, "f").notes[1:] == [

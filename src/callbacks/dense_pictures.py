@@ -54,7 +54,7 @@ class DensePictures(TaskCallback):
         batch = collate([dataset[i * len(dataset) // count] for i in range(count)])
         images = batch[0].to(pl_module.device)
         output = pl_module(images)
-        picture = draw_dense(images, batch[1], output, data.normalization)
+        picture = draw_dense(images, batch[1], output, data.normalization, data.class_name)
         with atomic_file(self.folder / name) as partial:
             picture.save(partial)
         log_picture(trainer.loggers, "pictures", picture, trainer.global_step)

@@ -104,12 +104,15 @@ def find_weights(
     }
     method = _method(tensors, place.prefix)
     _check_plain(network | method, path)
-    left_out = len(tensors) - len(network) - len(method)
+    before, student, _ = place.prefix.rpartition("student.")
+    outer = before if student else None
+    head = [key for key in tensors if outer is not None and key.startswith(f"{outer}head.")]
+    left_out = len(tensors) - len(network) - len(method) - len(head)
     notes = [f"taken from {place} there"] if place.keys or place.prefix or rivals[1:] else []
     notes += [f"{other} is passed over" for other in rivals[1:]]
     notes += [f"{left_out} other tensors are left out"] if left_out and not rivals[1:] else []
-    outer = place.prefix.rpartition("student.")
-    return FoundWeights(network, method, tensors, notes, outer[0] if outer[1] else None)
+    notes += [f"{len(head)} tensors beside them are the head's of its task"] if head else []
+    return FoundWeights(network, method, tensors, notes, outer)
 
 
 def _mappings(

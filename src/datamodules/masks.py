@@ -15,6 +15,7 @@ from typing_extensions import Unpack, override
 
 from ..errors import InputError
 from .frames import FramedImages, Frames, open_image, open_rgb
+from .given_names import read_names
 from .inputs import InputConfig
 from .mixing import MixingSettings
 from .pairs import find_pairs
@@ -77,9 +78,10 @@ class Masks(FramedImages):
         self,
         *,
         root: str | None,
-        num_classes: int,
+        num_classes: int | None,
         reduce_zero_label: bool,
         values: Sequence[int] | None = None,
+        class_names: Sequence[str] | str | None = None,
         train_split: str = "training",
         val_split: str = "validation",
         **base: Unpack[MixingSettings],
@@ -88,24 +90,37 @@ class Masks(FramedImages):
 
         Args:
             root: The folder.
-            num_classes: Classes, those that are ignored not counted.
+            num_classes: Classes, those that are ignored not counted; None takes as many as there
+                are `class_names`.
             reduce_zero_label: Index 0 is ignored and class i has the index i + 1, as in ADE20K.
             values: The value of each class in order, as [0, 255] for an object drawn in white;
                 None where it is the index.
+            class_names: The name of each class in order, or a text file with one a line; None where
+                nobody has said them.
             train_split: Folder of the training images, and of their masks.
             val_split: Likewise of validation.
             base: Arguments of `FramedImages`.
+
+        Raises:
+            InputError: If `class_names` are no names, or other than `num_classes`.
         """
         super().__init__(**base)
         self._root = root
-        self._values = PixelValues(num_classes, reduce_zero_label, values)
+        self._class_names = read_names(class_names, num_classes)
+        count = num_classes if num_classes or not self._class_names else len(self._class_names)
+        self._values = PixelValues(count, reduce_zero_label, values)  # type: ignore[arg-type]
         self._splits = {True: train_split, False: val_split}
         self._found: dict[bool, list[tuple[Path, Path]]] = {}
 
     @property
     def num_classes(self) -> int:
-        """Return the number of classes that was given."""
+        """Return the number of classes that was given, or of their names."""
         return self._values.num_classes
+
+    @property
+    @override
+    def class_names(self) -> tuple[str, ...] | None:
+        return self._class_names
 
     def check(self, stage: str = "fit", processes: int = 1) -> None:
         """Check that each image has a mask, and that the masks hold known values.

@@ -46,6 +46,8 @@ class PixelValues:
         given, most = self.num_classes, IGNORED - self.reduce_zero_label
         if type(given) is not int or not 2 <= given <= most:
             hint = ", as the background counts too" if given == 1 and type(given) is int else ""
+            if given is None:
+                hint = ", or datamodule.class_names must name the classes"
             raise InputError(
                 f"datamodule.num_classes={shown(given)} must be a whole number from 2 to {most} "
                 f"for masks{hint}."

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import colorsys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from PIL import Image
@@ -13,6 +12,7 @@ from torchvision.utils import draw_bounding_boxes
 from ..datamodules.normalization import Normalization
 from ..datamodules.targets import IGNORED, Target
 from ..modules.heads.base import DenseOutput
+from .legends import color_of, with_legend
 from .tokens import faded, grid
 
 SHOWN = 0.3  # least score of a detection
@@ -24,39 +24,38 @@ def draw_dense(
     targets: Sequence[Target],
     output: DenseOutput,
     normalization: Normalization,
+    name: Callable[[int], str] = str,
 ) -> Image.Image:
     """Draw one row an image: input, truth, prediction, then what each location keeps.
 
-    Detections with a score from 0.3 are drawn; what has no class is left as it is.
+    A legend names the classes that are drawn. Detections with a score from 0.3 are drawn; what has
+    no class is left as it is.
 
     Args:
         images: `(B, 3, S, S)`, normalized.
         targets: Of each image.
         output: At inference, of a detector if it has detections, else of a segmentation.
         normalization: Of the images.
+        name: Returns the name of a class.
     """
     pixels = normalization.undo(images).cpu()
     if output.detections:
+        labels = [_seen(one)["labels"] for one in (*targets, *output.detections)]
         truth = [_boxed(image, target) for image, target in zip(pixels, targets, strict=True)]
         found = [_boxed(image, one) for image, one in zip(pixels, output.detections, strict=True)]
         columns = [pixels, torch.stack(truth), torch.stack(found)]
     else:
         assert output.logits is not None
         masks = torch.stack([target["mask"] for target in targets]).cpu()
-        columns = [pixels, _tinted(pixels, masks), _tinted(pixels, output.logits.argmax(1).cpu())]
+        classes = output.logits.argmax(1).cpu()
+        labels = [masks[masks != IGNORED], classes.flatten()]
+        columns = [pixels, _tinted(pixels, masks), _tinted(pixels, classes)]
     titles = ["input", "truth", "prediction"]
     for step in output.backbone.steps:
         columns.append(faded(pixels, step.keep.to(pixels)))
         titles.append(f"block {step.location}: {100 * step.keep.float().mean():.0f} %")
-    return grid(columns, titles)
-
-
-def color_of(label: int) -> tuple[int, int, int]:
-    """Return the color of a class, the same in every picture; class 0 is black."""
-    if label == 0:
-        return (0, 0, 0)
-    red, green, blue = colorsys.hsv_to_rgb(label * 0.618 % 1, 0.9, 1.0)
-    return round(255 * red), round(255 * green), round(255 * blue)
+    present = torch.cat([one.cpu() for one in labels]).unique().tolist()
+    return with_legend([grid(columns, titles)], {label: name(label) for label in present})
 
 
 def _tinted(pixels: Tensor, masks: Tensor) -> Tensor:
@@ -67,9 +66,14 @@ def _tinted(pixels: Tensor, masks: Tensor) -> Tensor:
     return torch.where(known, pixels.lerp(tint, TINT), pixels)
 
 
-def _boxed(image: Tensor, objects: Target) -> Tensor:
+def _seen(objects: Target) -> Target:
+    """Return boxes and labels of what is drawn, on the CPU."""
     shown = objects["scores"] >= SHOWN if "scores" in objects else objects["labels"] > 0
-    boxes, labels = (objects[name][shown].cpu() for name in ("boxes", "labels"))
+    return {name: objects[name][shown].cpu() for name in ("boxes", "labels")}
+
+
+def _boxed(image: Tensor, objects: Target) -> Tensor:
+    boxes, labels = _seen(objects).values()
     if not len(boxes):
         return image
     colors = [color_of(label) for label in labels.tolist()]

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+from torch.nn import functional as F
 
-from .dense import SHOWN, TINT, color_of
+from .dense import SHOWN, TINT
+from .legends import color_of, readable_on, with_legend
 
 _LONGEST = 1024  # pixels of a side of a shown photograph
 _SHORTEST = 320
-_GAP = 8
-_SWATCH = 12
+_INSIDE = 0.4  # of a class's color over the mask of an object
+_PAD = 2  # pixels around the text of a label
 
 
 def captioned(picture: Image.Image, text: str) -> Image.Image:
@@ -33,14 +36,15 @@ def draw_classes(photograph: Image.Image, classes: Tensor, names: Sequence[str])
         classes: `(H, W)`, of each of its pixels; class 0 only darkens.
         names: Of all classes; the legend has those that occur, the largest first.
     """
+    shown = _shown(photograph)
     numbers = classes.numpy()
     counts = np.bincount(numbers.ravel(), minlength=len(names))
-    colors = np.array([color_of(number) for number in range(len(names))])[numbers]
-    pixels = np.asarray(photograph) * (1 - TINT) + colors * TINT
-    tinted = Image.fromarray(pixels.astype(np.uint8))
-    shown = [int(number) for number in (-counts).argsort(kind="stable") if counts[number]]
-    legend = {n: f"{names[n]} ({100 * counts[n] / counts.sum():.0f} %)" for n in shown}
-    return _beside([_shown(photograph), _shown(tinted)], legend)
+    drawn = F.interpolate(classes[None, None].float(), shown.size[::-1])[0, 0].long().numpy()
+    colors = np.array([color_of(number) for number in range(len(names))])[drawn]
+    tinted = Image.fromarray((np.asarray(shown) * (1 - TINT) + colors * TINT).astype(np.uint8))
+    largest = [int(number) for number in (-counts).argsort(kind="stable") if counts[number]]
+    legend = {n: f"{names[n]} ({_percent(counts[n] / counts.sum())})" for n in largest}
+    return with_legend([shown, tinted], legend)
 
 
 def draw_objects(
@@ -49,8 +53,11 @@ def draw_objects(
     scores: Tensor,
     labels: Tensor,
     names: Mapping[int, str],
+    masks: Tensor | None = None,
 ) -> Image.Image:
     """Draw the boxes of objects with a score from 0.3 with their classes, and a legend.
+
+    The surest lie on top. The legend says how many objects are less sure and not drawn.
 
     Args:
         photograph: In RGB.
@@ -58,28 +65,64 @@ def draw_objects(
         scores: `(D,)`, from 0 to 1.
         labels: `(D,)`, of classes.
         names: Of each label.
+        masks: `(D, h, w)`, how probably each pixel is the object's, over the photograph at any
+            resolution; None draws boxes alone.
     """
     picture = _shown(photograph)
-    scale = picture.width / photograph.width
-    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(12)
+    scale = torch.tensor(picture.size) / torch.tensor(photograph.size)
     sure = [i for i, score in enumerate(scores.tolist()) if score >= SHOWN]
-    counts: dict[int, int] = {}
-    for i in reversed(sure):  # the surest on top
-        label = int(labels[i])
-        counts[label] = counts.get(label, 0) + 1
-        left, top, right, bottom = (scale * side for side in boxes[i].tolist())
-        pen.rectangle((left, top, right, bottom), outline=color_of(label), width=2)
-        text = f"{names[label]} {100 * float(scores[i]):.0f} %"
-        place = pen.textbbox((left + 2, max(top - 14, 0)), text, font=font)
-        pen.rectangle(place, fill=color_of(label))
-        pen.text(place[:2], text, fill=_readable_on(color_of(label)), font=font, anchor="lt")
-    legend = {label: f"{names[label]} ({count})" for label, count in sorted(counts.items())}
-    return _beside([picture], legend)
+    sure.sort(key=lambda i: float(scores[i]))
+    if masks is not None:
+        for i in sure:
+            picture = _filled(picture, masks[i], color_of(int(labels[i])))
+    pen = ImageDraw.Draw(picture)
+    drawn = [
+        (int(labels[i]), (boxes[i] * scale.repeat(2)).tolist(), float(scores[i])) for i in sure
+    ]
+    for label, box, _ in drawn:
+        pen.rectangle(box, outline=color_of(label), width=2)
+    for label, box, score in drawn:  # above all boxes
+        _label(pen, box, f"{names[label]} {100 * score:.0f} %", color_of(label), picture.size)
+    counts = {label: sum(one[0] == label for one in drawn) for label in {one[0] for one in drawn}}
+    legend = {label: f"{names[label]} ({counts[label]})" for label in sorted(counts)}
+    return with_legend([picture], legend, _left_out(len(sure), len(scores)))
 
 
-def palette() -> list[int]:
-    """Return the colors of classes 0 to 255 as Pillow takes them."""
-    return [value for number in range(256) for value in color_of(number)]
+def _left_out(drawn: int, found: int) -> str:
+    """Say how many objects are not drawn; nothing if all are."""
+    if drawn == found:
+        return "" if found else "no objects found"
+    return f"{'' if drawn else 'no objects drawn, '}{found - drawn} below {100 * SHOWN:.0f} %"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share >= 0.01 else "< 1 %"
+
+
+def _filled(picture: Image.Image, mask: Tensor, color: tuple[int, int, int]) -> Image.Image:
+    """Return `picture` with the color inside of a mask."""
+    enlarged = F.interpolate(mask[None, None].float(), picture.size[::-1], mode="bilinear")
+    inside = 255 * _INSIDE * (enlarged[0, 0] > 0.5)
+    picture.paste(color, mask=Image.fromarray(inside.to(torch.uint8).numpy()))
+    return picture
+
+
+def _label(
+    pen: ImageDraw.ImageDraw,
+    box: Sequence[float],
+    text: str,
+    color: tuple[int, int, int],
+    size: tuple[int, int],
+) -> None:
+    """Write text above the left top of a box, moved into a picture of this width and height."""
+    font = ImageFont.load_default(12)
+    right, bottom = pen.textbbox((0, 0), text, font=font)[2:]
+    width, height = right + 2 * _PAD, bottom + 2 * _PAD
+    left = max(min(box[0], size[0] - width), 0)
+    top = box[1] - height if box[1] >= height else box[1]
+    top = max(min(top, size[1] - height), 0)
+    pen.rectangle((left, top, left + width, top + height), fill=color)
+    pen.text((left + _PAD, top + _PAD), text, fill=readable_on(color), font=font)
 
 
 def _shown(photograph: Image.Image) -> Image.Image:
@@ -88,27 +131,3 @@ def _shown(photograph: Image.Image) -> Image.Image:
     side = min(max(longer, _SHORTEST), _LONGEST)
     width, height = (max(1, round(length * side / longer)) for length in photograph.size)
     return photograph.resize((width, height))
-
-
-def _beside(pictures: Sequence[Image.Image], legend: Mapping[int, str]) -> Image.Image:
-    font = ImageFont.load_default(13)
-    line = _SWATCH + 6
-    widest = max((font.getlength(text) for text in legend.values()), default=0)
-    column = round(widest) + _SWATCH + 3 * _GAP
-    width = sum(picture.width + _GAP for picture in pictures) + column
-    height = max(pictures[0].height, line * len(legend)) + 2 * _GAP
-    canvas = Image.new("RGB", (width + _GAP, height), "white")
-    pen, left = ImageDraw.Draw(canvas), _GAP
-    for picture in pictures:
-        canvas.paste(picture, (left, _GAP))
-        left += picture.width + _GAP
-    for number, (label, text) in enumerate(legend.items()):
-        top = _GAP + line * number
-        pen.rectangle((left, top, left + _SWATCH, top + _SWATCH), fill=color_of(label))
-        pen.text((left + _SWATCH + _GAP, top - 2), text, fill="black", font=font)
-    return canvas
-
-
-def _readable_on(color: tuple[int, int, int]) -> str:
-    red, green, blue = color
-    return "black" if 0.3 * red + 0.6 * green + 0.1 * blue > 128 else "white"

@@ -8,12 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..datamodules.normalization import Normalization
 from ..modules.backbones.base import SparseOutput
+from .legends import wrapped
 
 _GAP = 4
 _HEADER = 16
@@ -168,13 +169,14 @@ def grid(columns: Sequence[Tensor], titles: Sequence[str]) -> Image.Image:
     if columns[0].shape[-1] > 2 * columns[0].shape[-2]:
         return _strips(columns, titles)
     side = max(_TILE, columns[0].shape[-1])
-    wrapped = [_wrapped(title, side) for title in titles]
-    header = _HEADER + _LINE * (max(map(len, wrapped)) - 1)
+    font = ImageFont.load_default()
+    broken = [wrapped(title, side, font) for title in titles]
+    header = _HEADER + _LINE * (max(map(len, broken)) - 1)
     width = len(columns) * (side + _GAP) + _GAP
     height = len(columns[0]) * (side + _GAP) + _GAP + header
     canvas = Image.new("RGB", (width, height), "white")
     text = ImageDraw.Draw(canvas)
-    for j, (column, lines) in enumerate(zip(columns, wrapped, strict=True)):
+    for j, (column, lines) in enumerate(zip(columns, broken, strict=True)):
         left = _GAP + j * (side + _GAP)
         for number, line in enumerate(lines):
             text.text((left, 2 + _LINE * number), line, fill="black")
@@ -199,20 +201,6 @@ def _strips(rows: Sequence[Tensor], titles: Sequence[str]) -> Image.Image:
         tile = Image.fromarray(array).resize((scale * width, scale * height), _NEAREST)
         canvas.paste(tile, (_GAP, number * line + _HEADER))
     return canvas
-
-
-def _wrapped(title: str, width: int) -> list[str]:
-    """Break `title` at spaces into lines of at most `width` pixels, if its words are no wider."""
-    pen = ImageDraw.Draw(Image.new("RGB", (1, 1)))
-    first, *words = title.split(" ")
-    lines = [first]
-    for word in words:
-        longer = f"{lines[-1]} {word}"
-        if pen.textlength(longer) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(word)
-    return lines
 
 
 def faded(pixels: Tensor, decision: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from ..files import atomic_file, naming
 from ..modules.heads.base import DenseOutput, Output
 from ..pictures.overlays import draw_objects
 from .base import Drawn, Predicted, Predictions
-from .placing import boxes_on
+from .placing import boxes_on, part_of_frame
 
 
 class BoxLines(Predictions):
@@ -56,14 +56,30 @@ class BoxLines(Predictions):
         (found,) = output.detections
         boxes, scores, labels = _sorted(found, image.photograph.size, image.frame)
         names = {label: self.options.name(label) for label in labels.tolist()}
-        return draw_objects(image.photograph, boxes, scores, labels, names)
+        masks = _masks(found, image.photograph.size, image.frame)
+        return draw_objects(image.photograph, boxes, scores, labels, names, masks)
+
+
+def _masks(
+    found: dict[str, Tensor], size: tuple[int, int], frame: tuple[int, int]
+) -> Tensor | None:
+    """Return the masks `(D, h, w)` of Mask R-CNN within the photograph, by falling scores."""
+    if "masks" not in found:
+        return None
+    width, height = part_of_frame(size, frame)
+    order = _order(found)
+    return found["masks"][order, 0, :height, :width].float().cpu()
+
+
+def _order(found: dict[str, Tensor]) -> Tensor:
+    return found["scores"].argsort(descending=True, stable=True)
 
 
 def _sorted(
     found: dict[str, Tensor], size: tuple[int, int], frame: tuple[int, int]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return boxes on the photograph, scores and labels, by falling scores."""
-    order = found["scores"].argsort(descending=True, stable=True)
+    order = _order(found)
     boxes, scores, labels = (
         found[key][order].float().cpu() for key in ("boxes", "scores", "labels")
     )

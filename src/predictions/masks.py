@@ -12,7 +12,8 @@ from typing_extensions import override
 from ..errors import InputError
 from ..files import atomic_file
 from ..modules.heads.base import DenseOutput, Output
-from ..pictures.overlays import draw_classes, palette
+from ..pictures.legends import palette
+from ..pictures.overlays import draw_classes
 from .base import Drawn, PictureNames, Predicted, Predictions
 from .placing import classes_on
 

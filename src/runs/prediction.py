@@ -53,7 +53,7 @@ def run_prediction(config: DictConfig) -> None:
     L.seed_everything(config.seed, workers=True, verbose=False)  # of weights that stay new
     predictor = open_predictor(config, hydra.overrides.task, hydra.runtime.choices["task"])
     path = predict(predictor, photographs)
-    print(f"Written: {path}")
+    print(f"Written: {path}" + (f", pictures in {config.pictures}" if config.pictures else ""))
 
 
 def predict(predictor: Predictor, photographs: Sequence[Photograph]) -> Path:

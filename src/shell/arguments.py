@@ -24,6 +24,7 @@ _READ = {"root", "weights", "ckpt_path", "assets", "filename"}
 _WRITTEN = {"dir", "dirpath", "file", "folder", "path", "save_dir", "default_root_dir", "subdir"}
 # What evaluation writes; beneath a group, as in callbacks.token_maps, these are no paths.
 _WRITTEN_WHOLE = {
+    "class_iou",
     "class_map",
     "disagreement",
     "paths.run",

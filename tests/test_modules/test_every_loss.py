@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+import lightning as L
 import pytest
 import torch
 from torch import Tensor
@@ -69,6 +70,8 @@ def test_every_term_is_a_finite_scalar_with_a_gradient(loss: str) -> None:
             break
         module, data = parts_of(loss, method)
         images, target = module.images_and_target(next(iter(data.train_dataloader())))
+        module.trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+        module.trainer.datamodule = data
         module.setup("fit")
         output = module(images, target)
         if module.teacher is None:

@@ -19,7 +19,9 @@ from tests.test_configs import composed, names
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", names("task"))
 def test_a_step_of_training_and_validation(name: str, tmp_path: Path) -> None:
-    words = [f"task={name}", "backbone=vit_micro", "debug=smoke"]
+    words = [f"task={name}", "debug=smoke"]
+    if composed("train", *words).backbone == composed("train").backbone:  # it names none
+        words.append("backbone=vit_micro")
     settings: Any = OmegaConf.to_container(composed("train", *words), resolve=True)
     data = instantiate(settings["datamodule"])
     data.check()

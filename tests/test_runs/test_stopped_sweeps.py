@@ -6,8 +6,6 @@ import contextlib
 import os
 import pkgutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ import pytest
 from src.modules.base import SparseModule
 from src.reports.cells import read_rows
 from src.runs import training
+from tests.forked import Forked
 from tests.helpers import ROOT, one_process, run
 
 SMALL = (
@@ -114,9 +113,7 @@ def test_an_unfinished_cell_goes_on_with_the_same_command(tmp_path, monkeypatch,
 @pytest.mark.slow
 def test_a_signal_from_outside_ends_a_sweep(tmp_path):
     words = ["train.py", "-m", "rho=0.5,0.7", *SMALL, *FEW, f"hydra.sweep.dir={tmp_path}"]
-    process = subprocess.Popen(
-        [sys.executable, *words], cwd=ROOT, stderr=subprocess.PIPE, text=True
-    )
+    process = Forked(words)
     end = time.monotonic() + 120
     while not list(tmp_path.glob("*/checkpoints/last.ckpt")):  # the validation is over
         assert process.poll() is None, process.communicate()

@@ -44,6 +44,12 @@ MOMENTS = {
     "between two cells": "hydra._internal.core_plugins.basic_launcher.run_job",
     "the report": "src.reports.pareto.write_report",
 }
+# Both signals and both ways at every moment; each pair of signal and way at every other one.
+CASES = [
+    (moment, number, swallowed ^ bool(place % 2))
+    for place, moment in enumerate(MOMENTS)
+    for number, swallowed in ((signal.SIGTERM, False), (signal.SIGINT, True))
+]
 
 
 def sweep(folder: Path, *words: str) -> int:
@@ -70,9 +76,7 @@ def send_within(name: str, number: int, swallowed: bool, patch: pytest.MonkeyPat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("swallowed", [False, True], ids=["raised", "swallowed"])
-@pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(("moment", "number", "swallowed"), CASES)
 def test_no_cell_starts_after_a_signal(moment, number, swallowed, tmp_path, monkeypatch, capfd):
     cells: list[Any] = []
     fit = training.fit

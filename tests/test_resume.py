@@ -24,7 +24,7 @@ from src.datamodules.resumable import drawn_from, seed_all
 from src.loggers.wandb import ContinuedWandbLogger
 from src.shell.program import sentences_of
 from tests.forked import Forked
-from tests.helpers import ROOT, one_process, run
+from tests.helpers import ROOT, SHALLOW, one_process, run
 
 NETWORK = {"network": "vit_micro_patch8_80", "image_size": 80}
 MIXUP = {"mixup_alpha": 0.8, "cutmix_alpha": 1.0, "label_smoothing": 0.1}
@@ -69,7 +69,7 @@ def train(folder: Path, data: L.LightningDataModule, kill: int | None, resume: b
     torch.manual_seed(0)
     random.seed(folder.name)  # what the process drew before must not matter
     data.check()
-    config = compose_config(["debug=smoke"], ["task"])["task"]
+    config = compose_config(["debug=smoke", *SHALLOW], ["task"])["task"]
     module = instantiate(config, num_classes=data.num_classes)
     if resume:
         torch.manual_seed(99)
@@ -157,7 +157,8 @@ def test_each_epoch_has_its_own_order_and_every_image(photographs):
 
 def command_line(folder: Path, *arguments: str) -> list[str]:
     command = ["train.py", "debug=smoke", "trainer.max_epochs=3"]
-    small = ["callbacks.token_maps=null", "callbacks.progress=null"]
+    small = [*SHALLOW, "callbacks.token_maps=null", "callbacks.progress=null"]
+    small += ["callbacks.throughput=null", "callbacks.complexity=null"]
     steps = ["callbacks.recent.minutes=null", "callbacks.recent.steps=1"]
     return [*command, *small, *steps, f"hydra.run.dir={folder}", *arguments]
 

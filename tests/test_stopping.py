@@ -28,11 +28,12 @@ from src.shell.stopping import (
     take_over,
 )
 from tests.forked import Forked
-from tests.helpers import ROOT, one_process, run
+from tests.helpers import ROOT, SHALLOW, one_process, run
 
 TRAIN = (
     "debug=smoke trainer.max_epochs=3 callbacks.throughput=null callbacks.token_maps=null "
-    "callbacks.recent.minutes=null callbacks.recent.steps=1 datamodule.num_workers=1"
+    "callbacks.recent.minutes=null callbacks.recent.steps=1 datamodule.num_workers=1 "
+    f"callbacks.complexity=null {' '.join(SHALLOW)}"
 )
 
 

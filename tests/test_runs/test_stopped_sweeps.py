@@ -16,10 +16,11 @@ from src.modules.base import SparseModule
 from src.reports.cells import read_rows
 from src.runs import training
 from tests.forked import Forked
-from tests.helpers import ROOT, one_process, run
+from tests.helpers import ROOT, SHALLOW, one_process, run
 
 SMALL = (
     "debug=smoke",
+    *SHALLOW,
     "method=evit",
     "datamodule.train_images=8",
     "datamodule.val_images=4",

@@ -14,7 +14,7 @@ import torch
 from src.datamodules.resumable import EpochSampler, ShareSampler
 from src.runs.folders import name_run
 from tests.forked import Forked
-from tests.helpers import ROOT, SHALLOW
+from tests.helpers import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -22,7 +22,6 @@ pytestmark = pytest.mark.slow
 COMMAND = (
     "debug=smoke",
     "backbone=vit_micro",
-    *SHALLOW,
     "trainer.devices=2",
     "+trainer.strategy=ddp",
     "trainer.limit_train_batches=1.0",

@@ -42,11 +42,7 @@ def of(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
-# Each command once, under the first page that has it.
-EVERY = sorted(
-    {found: of(page) for page in reversed(PAGES) for found in commands(page)}.items(),
-    key=lambda one: (one[1], one[0]),
-)
+EVERY = sorted({(of(page), found) for page in PAGES for found in commands(page)})
 
 
 @pytest.fixture
@@ -94,7 +90,7 @@ def test_targets_of_make_and_modules_exist(page: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("given", "page"), EVERY, ids=lambda one: str(one)[:60])
+@pytest.mark.parametrize(("page", "given"), EVERY, ids=lambda one: str(one)[:60])
 def test_every_command_composes(
     page: str, given: Command, own_parts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,9 @@ from hydra.core.global_hydra import GlobalHydra
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# For what does not depend on the network: a third of `vit_micro`, with as many locations.
+SHALLOW = ("+backbone.options.depth=4", "schedule.locations=[1,2,3]")
+
 
 class one_process:
     """Put back what an entry point changes for its whole process, which works in `folder`."""

@@ -1,8 +1,8 @@
-"""Run by test_distributed on one process or two: a training step's gradients and a validation.
+"""Run by test_distributed on one process and two: a training step's gradients and a validation.
 
-Two processes then also thaw a frozen backbone and must stay alike.
+Two processes also thaw a frozen backbone and must stay alike.
 
-python tests/processes_agree.py PROCESSES FOLDER
+python tests/processes_agree.py FOLDER
 """
 
 import sys
@@ -38,25 +38,41 @@ class Gradients(L.Callback):
         self.seen = {n: p.grad.clone() for n, p in pl_module.named_parameters()}
 
 
+class Moved(L.Callback):
+    """Print whether a backbone that was frozen for an epoch moved and is the same in both."""
+
+    def on_fit_start(self, trainer, pl_module) -> None:
+        self.start = state(pl_module.student.backbone)
+
+    def on_fit_end(self, trainer, pl_module) -> None:
+        assert trainer.world_size == 2
+        parameters = dict(pl_module.student.backbone.named_parameters())
+        both = trainer.strategy.all_gather(torch.cat([p.flatten() for p in parameters.values()]))
+        moved = any(not torch.equal(self.start[name], p) for name, p in parameters.items())
+        equal = torch.equal(both[0], both[1])
+        print(f"rank {trainer.global_rank} moved {moved} equal {equal}", flush=True)
+
+
+class Saved(L.Callback):
+    """Keep what was logged and the gradients that `gradients` has seen."""
+
+    def __init__(self, path: Path, gradients: Gradients) -> None:
+        self.path, self.gradients = path, gradients
+
+    def on_fit_end(self, trainer, pl_module) -> None:
+        if trainer.is_global_zero:
+            logged = {name: float(value) for name, value in trainer.logged_metrics.items()}
+            torch.save({"gradients": self.gradients.seen, "logged": logged}, self.path)
+
+
 def thaw(folder: Path) -> None:
-    """Print whether a backbone that is frozen for an epoch moved and is the same in both."""
-    module = make_module()
-    start = state(module.student.backbone)
-    callbacks = (FreezeBackbone(epochs=1),)
-    trainer = make_trainer(folder, epochs=2, callbacks=callbacks, devices=2, strategy="ddp")
-    trainer.fit(module, make_data(train_images=16))
-    assert trainer.world_size == 2
-    parameters = dict(module.student.backbone.named_parameters())
-    both = trainer.strategy.all_gather(torch.cat([p.flatten() for p in parameters.values()]))
-    moved = any(not torch.equal(start[name], p) for name, p in parameters.items())
-    print(f"rank {trainer.global_rank} moved {moved} equal {torch.equal(both[0], both[1])}")
+    callbacks = (FreezeBackbone(epochs=1), Moved())
+    trainer = make_trainer(folder, epochs=2, callbacks=callbacks, devices=2, strategy="ddp_fork")
+    trainer.fit(make_module(), make_data(train_images=16))
 
 
-if __name__ == "__main__":
-    processes, folder = int(sys.argv[1]), Path(sys.argv[2])
-    torch.set_num_threads(1)
+def step(processes: int, folder: Path) -> None:
     torch.manual_seed(0)
-    predictor.gumbel_keep = keep_likely
     # A step so small that the validation sees equal weights.
     module = make_module(
         "method=dynamicvit",
@@ -82,15 +98,18 @@ if __name__ == "__main__":
     trainer = make_trainer(
         folder,
         epochs=1,
-        callbacks=(gradients, KeepRatioLogger()),
+        callbacks=(gradients, KeepRatioLogger(), Saved(folder / f"{processes}.pt", gradients)),
         devices=processes,
-        strategy="ddp" if processes > 1 else "auto",
+        strategy="ddp_fork" if processes > 1 else "auto",
         log_every_n_steps=1,
     )
     trainer.fit(module, data)
-    logged = {name: float(value) for name, value in trainer.logged_metrics.items()}
-    if trainer.is_global_zero:
-        saved = {"gradients": gradients.seen, "logged": logged}
-        torch.save(saved, folder / f"{processes}.pt")
-    if processes > 1:
-        thaw(folder)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    predictor.gumbel_keep = keep_likely
+    folder = Path(sys.argv[1])
+    thaw(folder)
+    for processes in (1, 2):
+        step(processes, folder)

@@ -13,6 +13,7 @@ import torch
 
 from src.datamodules.resumable import EpochSampler, ShareSampler
 from src.runs.folders import name_run
+from tests.forked import Forked
 from tests.helpers import ROOT
 
 pytestmark = pytest.mark.slow
@@ -29,30 +30,19 @@ COMMAND = (
     "callbacks.recent.steps=1",
     "callbacks.progress=null",
     "callbacks.throughput=null",
+    "callbacks.complexity=null",
     "callbacks.token_maps=null",
 )
-
-
-def run_script(*arguments: str) -> str:
-    result = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert result.returncode == 0, result.stderr
-    return result.stdout
 
 
 @pytest.fixture(scope="module")
 def processes(tmp_path_factory):
     """What one process and two make of the same batch and the same images, and what two print."""
     folder = tmp_path_factory.mktemp("processes")
-    for number in ("1", "2"):
-        printed = run_script("tests/processes_agree.py", number, str(folder))
-    return [torch.load(folder / f"{number}.pt") for number in (1, 2)], printed
+    command = [sys.executable, "tests/processes_agree.py", str(folder)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr
+    return [torch.load(folder / f"{number}.pt") for number in (1, 2)], ended.stdout
 
 
 def test_a_thawed_backbone_is_synchronized(processes):
@@ -78,25 +68,20 @@ def test_metrics_are_those_of_one_process(processes):
         assert two[name] == pytest.approx(value, rel=1e-5), name
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "train.py", *COMMAND, f"hydra.run.dir={folder}", *arguments],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def start(folder: Path, *arguments: str) -> Forked:
+    """The first process is a fork of this one; Lightning starts the second from the beginning."""
+    return Forked(["train.py", *COMMAND, f"hydra.run.dir={folder}", *arguments])
 
 
-def wait_for_a_save(folder: Path, process: subprocess.Popen) -> None:
+def wait_for_a_save(folder: Path, process: Forked) -> None:
     end = time.monotonic() + 200
     while not (folder / "checkpoints" / "recent.ckpt").is_file():
-        assert process.poll() is None, process.stderr.read()
+        assert process.poll() is None, process.communicate()
         assert time.monotonic() < end
         time.sleep(0.02)
 
 
-def children(process: subprocess.Popen) -> list[int]:
+def children(process: Forked) -> list[int]:
     pids = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     return [int(pid) for pid in pids if b"train.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 

@@ -7,7 +7,6 @@ import os
 import runpy
 import shlex
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -28,11 +27,13 @@ from src.shell.stopping import (
     stop_wins,
     take_over,
 )
-from tests.helpers import ROOT, one_process, run
+from tests.forked import Forked
+from tests.helpers import ROOT, SHALLOW, one_process, run
 
 TRAIN = (
     "debug=smoke trainer.max_epochs=3 callbacks.throughput=null callbacks.token_maps=null "
-    "callbacks.recent.minutes=null callbacks.recent.steps=1 datamodule.num_workers=1"
+    "callbacks.recent.minutes=null callbacks.recent.steps=1 datamodule.num_workers=1 "
+    f"callbacks.complexity=null {' '.join(SHALLOW)}"
 )
 
 
@@ -42,22 +43,7 @@ def handled() -> Iterator[None]:
         yield
 
 
-def start(*words: str) -> subprocess.Popen[str]:
-    # A shell in the background hands an ignored SIGINT down.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    process = subprocess.Popen(
-        [sys.executable, *words],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    signal.signal(signal.SIGINT, before)
-    return process
-
-
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+def wait_for(condition: Callable[[], bool], process: Forked) -> None:
     end = time.monotonic() + 120
     while not condition():
         assert process.poll() is None, process.communicate()
@@ -69,7 +55,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> N
 def test_ctrl_c_in_a_training_saves_and_the_rest_is_as_if_it_had_not_been(tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "par ts"
     recent = parts / "checkpoints" / "recent.ckpt"
-    process = start("train.py", *TRAIN.split(), f'hydra.run.dir="{parts}"')
+    process = Forked(["train.py", *TRAIN.split(), f'hydra.run.dir="{parts}"'])
     wait_for(recent.is_file, process)
     os.killpg(process.pid, signal.SIGINT)  # the loader processes get it too, as from a terminal
     _, told = process.communicate(timeout=60)

@@ -1,11 +1,13 @@
 """A folder has one training at a time, and is free again however that one ends."""
 
 import logging
+import multiprocessing
+import os
 import re
 import signal
-import subprocess
-import sys
+import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
@@ -16,21 +18,26 @@ from tests.test_bad_inputs import ROOT, SMALL, one_process, run, sentence_in
 
 pytestmark = pytest.mark.slow
 
-HOLD = (
-    "import sys, time; from pathlib import Path; from src.runs.lock import only_training_in\n"
-    "with only_training_in(Path(sys.argv[1])): print('held', flush=True); time.sleep(600)"
-)
+
+def hold(folder: Path, held) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    with only_training_in(folder):
+        held.send(True)
+        time.sleep(600)
 
 
 @pytest.fixture
 def holder(tmp_path):
     """A process that holds the folder."""
-    command = [sys.executable, "-c", HOLD, tmp_path]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "held\n"
+    context = multiprocessing.get_context("fork")  # which imports nothing anew
+    told, held = context.Pipe(duplex=False)
+    process = context.Process(target=hold, args=(tmp_path, held), daemon=True)
+    process.start()
+    assert told.poll(60)
     yield process
     process.kill()
-    process.communicate()
+    process.join()
 
 
 def test_a_second_training_is_refused_in_one_sentence(holder, tmp_path, monkeypatch, capfd):
@@ -46,7 +53,7 @@ def test_a_second_training_is_refused_in_one_sentence(holder, tmp_path, monkeypa
 def test_a_folder_is_free_when_its_training_died(holder, tmp_path, how):
     with pytest.raises(InputError), only_training_in(tmp_path, patience=0):
         pytest.fail("two trainings in one folder")
-    holder.send_signal(how)
+    os.kill(holder.pid, how)
     with only_training_in(tmp_path, patience=20):
         pass
     with only_training_in(tmp_path, patience=0):
@@ -63,7 +70,9 @@ def test_without_locks_it_is_only_said(tmp_path, monkeypatch, caplog):
     assert f"{tmp_path} cannot be kept from other trainings (no locks here)." in caplog.text
 
 
-def test_trainings_begun_within_a_second_have_their_own_folders(tmp_path):
-    command = [sys.executable, ROOT / "train.py", "--cfg", "hydra", "-p", "hydra.run", "--resolve"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert re.search(r"dir: logs/train/[-\d]{10}_\d\d-\d\d-\d\d-\d{6}\n", result.stdout)
+def test_trainings_begun_within_a_second_have_their_own_folders(tmp_path, capfd):
+    with one_process(tmp_path):
+        shown = ["--cfg", "hydra", "-p", "hydra.run", "--resolve"]
+        assert run([ROOT / "train.py", *shown]) == 0
+    printed = capfd.readouterr().out
+    assert re.search(r"dir: logs/train/[-\d]{10}_\d\d-\d\d-\d\d-\d{6}\n", printed)

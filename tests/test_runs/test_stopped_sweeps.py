@@ -6,8 +6,6 @@ import contextlib
 import os
 import pkgutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,10 +15,12 @@ import pytest
 from src.modules.base import SparseModule
 from src.reports.cells import read_rows
 from src.runs import training
-from tests.helpers import ROOT, one_process, run
+from tests.forked import Forked
+from tests.helpers import ROOT, SHALLOW, one_process, run
 
 SMALL = (
     "debug=smoke",
+    *SHALLOW,
     "method=evit",
     "datamodule.train_images=8",
     "datamodule.val_images=4",
@@ -45,6 +45,12 @@ MOMENTS = {
     "between two cells": "hydra._internal.core_plugins.basic_launcher.run_job",
     "the report": "src.reports.pareto.write_report",
 }
+# Both signals and both ways at every moment; each pair of signal and way at every other one.
+CASES = [
+    (moment, number, swallowed ^ bool(place % 2))
+    for place, moment in enumerate(MOMENTS)
+    for number, swallowed in ((signal.SIGTERM, False), (signal.SIGINT, True))
+]
 
 
 def sweep(folder: Path, *words: str) -> int:
@@ -71,9 +77,7 @@ def send_within(name: str, number: int, swallowed: bool, patch: pytest.MonkeyPat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("swallowed", [False, True], ids=["raised", "swallowed"])
-@pytest.mark.parametrize("number", CODES, ids=lambda number: number.name)
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(("moment", "number", "swallowed"), CASES)
 def test_no_cell_starts_after_a_signal(moment, number, swallowed, tmp_path, monkeypatch, capfd):
     cells: list[Any] = []
     fit = training.fit
@@ -114,9 +118,7 @@ def test_an_unfinished_cell_goes_on_with_the_same_command(tmp_path, monkeypatch,
 @pytest.mark.slow
 def test_a_signal_from_outside_ends_a_sweep(tmp_path):
     words = ["train.py", "-m", "rho=0.5,0.7", *SMALL, *FEW, f"hydra.sweep.dir={tmp_path}"]
-    process = subprocess.Popen(
-        [sys.executable, *words], cwd=ROOT, stderr=subprocess.PIPE, text=True
-    )
+    process = Forked(words)
     end = time.monotonic() + 120
     while not list(tmp_path.glob("*/checkpoints/last.ckpt")):  # the validation is over
         assert process.poll() is None, process.communicate()

@@ -40,7 +40,7 @@ AS_IS = Normalization((0.0,) * 3, (1.0,) * 3)  # of images that are shown as the
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_method_of_a_kind_fits(name: str) -> None:
-    """But for those of clips, those of windows, where there are none, and those that merge beside data that cannot, as rotary positions."""
+    """But for those of clips, of windows, and those that merge beside data that cannot."""
     student = students_of(name)["dense"]
     kind = TokenReduction if isinstance(student, SequenceBackbone) else SpatialRouting
     classes = {method: get_class(node["_target_"]) for method, node in METHODS.items()}

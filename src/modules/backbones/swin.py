@@ -108,12 +108,13 @@ class SparseSwin(SpatialBackbone[SwinBlock]):
 
     @override
     def windows(self, block: SwinBlock, x: Tensor) -> Int[Tensor, "W M"]:
-        return partition(x.shape[1:3], block.window_size, block.shift_size, x.device)
+        return partition((x.shape[1], x.shape[2]), block.window_size, block.shift_size, x.device)
 
     def _windowed(self, block: SwinBlock, x: Tensor, paths: KeptWindows, fast: Path) -> Tensor:
         """Run the block on some of its windows; the fast path stands for all that others skip."""
         if paths.all:
-            return block(x)
+            dense: Tensor = block(x)
+            return dense
         pre_norm = isinstance(block, SwinTransformerBlock)
         mask = _mask_of(block, x)
         area = paths.windows.shape[1]
@@ -121,7 +122,8 @@ class SparseSwin(SpatialBackbone[SwinBlock]):
         def attend(y: Tensor) -> Tensor:
             y = y.masked_fill(~paths.inside.flatten(1).unsqueeze(-1), 0.0)  # as timm pads
             own = None if mask is None else mask[paths.kept.flatten()]  # (B*K, M, M)
-            return block.attn(y.reshape(-1, area, y.shape[-1]), own).view_as(y)
+            attended: Tensor = block.attn(y.reshape(-1, area, y.shape[-1]), own)
+            return attended.view_as(y)
 
         def slow(y: Tensor) -> Tensor:
             y = y + block.drop_path1(attend(block.norm1(y)) if pre_norm else block.norm1(attend(y)))

@@ -109,7 +109,8 @@ def suits(backbone: str, method: str) -> bool:
     kind = SpatialRouting if backbone.startswith(("swin", "convnext")) else TokenReduction
     target = OmegaConf.load(CONF / "method" / f"{method}.yaml")._target_
     made = hydra.utils.get_object(target)
-    return issubclass(made, kind) and not getattr(made, "needs_clips", False)
+    windowed = backbone.startswith("swin") or not getattr(made, "needs_windows", False)
+    return issubclass(made, kind) and windowed and not getattr(made, "needs_clips", False)
 
 
 def learns_by_summaries(method: str) -> bool:

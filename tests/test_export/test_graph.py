@@ -17,6 +17,7 @@ CASES = [
     ("vit", "dynamicvit", ".pt2"),
     ("lvvit", "dynamicvit", ".onnx"),
     ("swin", "asymmetric", ".onnx"),
+    ("swin", "query_windows", ".onnx"),
     ("convnext", "query_paths", ".onnx"),
 ]
 

@@ -73,7 +73,11 @@ def test_counts_follow_the_schedule(network, method, batch):
         assert (counts >= 1).all()
     elif method == "structural":
         assert counts[:, 0].tolist() == [49, 16, 16]
-    elif method in ("tome", "query_cells"):  # merges in every block; adds cells to what it keeps
+    elif method in (
+        "tome",
+        "pitome",
+        "query_cells",
+    ):  # merges in every block; adds cells to what it keeps
         assert (counts.diff(dim=0) < 0).all()
     else:
         assert (counts == asked + (method == "evit")).all()

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar, Generic, cast
 
+from jaxtyping import Int
 from torch import Tensor, nn
 from typing_extensions import override
 
 from ...errors import InputError
 from ..layers.paths import Path, TwoPaths
+from ..layers.windows import WindowScores
 from ..methods.base import Method, SpatialRouting
 from .base import Level, SparseBackbone, SparseOutput, Step
 from .timm_parts import BlockT, Network, Stage
@@ -22,13 +24,15 @@ ROUTED = 2  # the third resolution stage holds most of the blocks and of the cos
 class SpatialBackbone(SparseBackbone, Generic[BlockT]):
     """Walks a network of resolution stages; the map stays whole in all of them.
 
-    `routed_stage` is the one in which paths part, the third by default.
+    `routed_stage` is the one in which paths part, the third by default; `has_windows` says that its
+    blocks compute each window by itself, so that some can be skipped.
     """
 
     method: SpatialRouting
     natural_method = "asymmetric"
     natural_schedule = "arithmetic"
     routed_stage: ClassVar[int] = ROUTED
+    has_windows: ClassVar[bool] = False
 
     def __init__(self, backbone: nn.Module, method: Method) -> None:
         """Take both as `SparseBackbone` does; the method must work on feature maps."""
@@ -36,6 +40,11 @@ class SpatialBackbone(SparseBackbone, Generic[BlockT]):
             raise InputError(
                 f"{method.name} removes tokens, but {type(backbone).__name__} needs its "
                 "feature map whole: choose a method of two paths, as method=asymmetric."
+            )
+        if method.needs_windows and not self.has_windows:
+            raise InputError(
+                f"{method.name} skips windows of attention, which {type(backbone).__name__} does "
+                "not have: choose a method that routes positions, as method=asymmetric."
             )
         super().__init__(backbone, method)
 
@@ -63,7 +72,14 @@ class SpatialBackbone(SparseBackbone, Generic[BlockT]):
 
     @abstractmethod
     def routed(self, block: BlockT, x: Tensor, paths: TwoPaths, fast: Path) -> Tensor:
-        """Run the block: token mixing everywhere, the MLP on the slow path only."""
+        """Run the block: token mixing everywhere, the MLP on the slow path only.
+
+        Under `KeptWindows` token mixing is on the slow path too.
+        """
+
+    def windows(self, block: BlockT, x: Tensor) -> Int[Tensor, "W M"]:
+        """Return the positions of each window in which `block` attends, if it `has_windows`."""
+        raise NotImplementedError
 
     @abstractmethod
     def tail(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,7 +100,7 @@ class SpatialBackbone(SparseBackbone, Generic[BlockT]):
 
     def _walk(self, images: Tensor, *, collect: bool) -> SparseOutput:
         x = self.stem(images)
-        decided: list[TwoPaths] = []
+        decided: list[TwoPaths | WindowScores] = []
         steps: list[Step] = []
         maps: list[Tensor] = []
         for index, stage in enumerate(self.stages()):
@@ -94,9 +110,10 @@ class SpatialBackbone(SparseBackbone, Generic[BlockT]):
                     decision = self.method.route(layer, self.positions(x))
                     if decision is not None:
                         decided.append(decision)
-                        steps.append(self._step(layer, decision.decision))
+                        steps.append(self._step(layer, self._paths(block, x, decision).decision))
                 if index == self.routed_stage and decided:
-                    x = self.routed(block, x, decided[-1], partial(self.method.fast, layer))
+                    paths = self._paths(block, x, decided[-1])
+                    x = self.routed(block, x, paths, partial(self.method.fast, layer))
                 else:
                     x = block(x)
             if collect:
@@ -110,6 +127,9 @@ class SpatialBackbone(SparseBackbone, Generic[BlockT]):
             maps=tuple(maps),
             summaries=tuple(p.summary for p in decided if p.summary is not None),
         )
+
+    def _paths(self, block: BlockT, x: Tensor, decided: TwoPaths | WindowScores) -> TwoPaths:
+        return decided if isinstance(decided, TwoPaths) else decided.among(self.windows(block, x))
 
     def _step(self, layer: int, keep: Tensor) -> Step:
         number = self.method.number_at(layer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
+from jaxtyping import Int
 from timm.layers import PatchEmbed
 from timm.models import swin_transformer, swin_transformer_v2
 from timm.models.swin_transformer import SwinTransformer, SwinTransformerBlock
@@ -15,6 +16,7 @@ from typing_extensions import override
 
 from ...errors import InputError
 from ..layers.paths import Path, TwoPaths
+from ..layers.windows import KeptWindows, partition
 from .base import Geometry, timm_names
 from .spatial import ROUTED, SpatialBackbone
 from .timm_parts import Stage
@@ -27,8 +29,10 @@ class SparseSwin(SpatialBackbone[SwinBlock]):
     """Walks Swin stage by stage; maps are `(B, H, W, C)`.
 
     Modifications: in routed blocks window attention stays dense and the MLP, with its norm, serves
-    the slow path.
+    the slow path; under a method that skips windows, both serve the windows that are computed.
     """
+
+    has_windows = True
 
     networks = (SwinTransformer, SwinTransformerV2)
     example = "swin_tiny_patch4_window7_224"
@@ -89,6 +93,8 @@ class SparseSwin(SpatialBackbone[SwinBlock]):
 
     def routed(self, block: SwinBlock, x: Tensor, paths: TwoPaths, fast: Path) -> Tensor:
         """Run the block; V1 norms before attention and MLP, V2 after."""
+        if isinstance(paths, KeptWindows):
+            return self._windowed(block, x, paths, fast)
         pre_norm = isinstance(block, SwinTransformerBlock)
         attended = block._attn(block.norm1(x)) if pre_norm else block.norm1(block._attn(x))
         x = x + block.drop_path1(attended)
@@ -99,6 +105,34 @@ class SparseSwin(SpatialBackbone[SwinBlock]):
 
         branch = paths.run(self.positions(x), slow, fast)
         return x + block.drop_path2(branch).view_as(x)
+
+    @override
+    def windows(self, block: SwinBlock, x: Tensor) -> Int[Tensor, "W M"]:
+        return partition((x.shape[1], x.shape[2]), block.window_size, block.shift_size, x.device)
+
+    def _windowed(self, block: SwinBlock, x: Tensor, paths: KeptWindows, fast: Path) -> Tensor:
+        """Run the block on some of its windows; the fast path stands for all that others skip."""
+        if paths.all:
+            dense: Tensor = block(x)
+            return dense
+        pre_norm = isinstance(block, SwinTransformerBlock)
+        mask = _mask_of(block, x)
+        area = paths.windows.shape[1]
+
+        def attend(y: Tensor) -> Tensor:
+            y = y.masked_fill(~paths.inside.flatten(1).unsqueeze(-1), 0.0)  # as timm pads
+            own = None if mask is None else mask[paths.kept.flatten()]  # (B*K, M, M)
+            attended: Tensor = block.attn(y.reshape(-1, area, y.shape[-1]), own)
+            return attended.view_as(y)
+
+        def slow(y: Tensor) -> Tensor:
+            y = y + block.drop_path1(attend(block.norm1(y)) if pre_norm else block.norm1(attend(y)))
+            return y + block.drop_path2(
+                block.mlp(block.norm2(y)) if pre_norm else block.norm2(block.mlp(y))
+            )
+
+        out = paths.run(self.positions(x), slow, lambda y: y + block.drop_path2(fast(y)))
+        return out.view_as(x)
 
     @override
     def tail(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,6 +167,16 @@ def stages_of(network: Swin) -> Sequence[Stage[SwinBlock]]:
 def resolution_of(block: SwinBlock) -> tuple[int, int]:
     """Return the height and width of the map that `block` was made for."""
     return cast("tuple[int, int]", block.input_resolution)
+
+
+def _mask_of(block: SwinBlock, x: Tensor) -> Tensor | None:
+    """Return what `block` adds to the logits in each window, `(W, M, M)`, on `x (B, H, W, C)`."""
+    if not block.dynamic_mask:
+        return cast("Tensor | None", block.attn_mask)
+    rows, columns = block.window_size
+    return block.get_attn_mask(
+        F.pad(x[:1, :, :, :1], (0, 0, 0, -x.shape[2] % columns, 0, -x.shape[1] % rows))
+    )
 
 
 def check_third_stage(network: nn.Module, stages: Sequence[object]) -> None:

@@ -15,6 +15,7 @@ from ...errors import InputError
 from ..layers.attention import Attended
 from ..layers.paths import TwoPaths
 from ..layers.tokens import Tokens
+from ..layers.windows import WindowScores
 from ..schedules import KeepSchedule
 
 
@@ -202,10 +203,13 @@ class TokenReduction(Method):
 class SpatialRouting(Method):
     """Keeps the feature map complete and spares positions the blocks' MLPs.
 
-    It works in the third resolution stage; every hook is the identity here.
+    It works in the third resolution stage; every hook is the identity here. `needs_windows` says
+    that it decides by `WindowScores`, which blocks of windows can carry out.
     """
 
-    def route(self, layer: int, x: Float[Tensor, "B N C"]) -> TwoPaths | None:
+    needs_windows: bool = False
+
+    def route(self, layer: int, x: Float[Tensor, "B N C"]) -> TwoPaths | WindowScores | None:
         """Decide who takes which path from block `layer` on; None for no new decision.
 
         Args:

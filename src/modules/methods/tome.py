@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 from torch.nn import functional as F
 from typing_extensions import override
 
@@ -66,12 +68,26 @@ class ToMe(TokenReduction):
         r = min(self._merges(layer, count, tokens.num_patches), count // 2)
         if r == 0:
             return tokens
-        leaving, receiving = alternate(count, tokens.prefix, tokens.x.device)
         metric = F.normalize(attended.key[:, :, tokens.prefix :].mean(dim=1).float(), dim=-1)
+        return tokens.merge(*self.match(layer, metric, r, tokens.prefix))
+
+    def match(
+        self, layer: int, metric: Float[Tensor, "B N D"], r: int, prefix: int
+    ) -> tuple[Int[Tensor, "B N"], int]:
+        """Return the group `(B, N)` that each patch token joins, and how many groups there are.
+
+        Args:
+            layer: Index of the block.
+            metric: `(B, N, D)`, the heads' mean key of each patch token, of length 1.
+            r: How many tokens to merge away, at most half of them.
+            prefix: Tokens before the patch tokens.
+        """
+        count = metric.shape[1]
+        leaving, receiving = alternate(count, prefix, metric.device)
         affinity = metric[:, leaving] @ metric[:, receiving].transpose(1, 2)
         group = groups(*bipartite(affinity, min(r, len(leaving))), len(receiving))
         place = torch.cat([leaving, receiving]).argsort()
-        return tokens.merge(group[:, place], count - min(r, len(leaving)))
+        return group[:, place], count - min(r, len(leaving))
 
     def _merges(self, layer: int, count: int, patches: int) -> int:
         """Return how many of `count` tokens block `layer` should merge away."""

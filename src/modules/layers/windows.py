@@ -1,0 +1,138 @@
+"""Windows of a map that a block computes, while all others pass it by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+from typing_extensions import override
+
+from .paths import Path, TwoPaths
+from .tokens import take_rows
+
+PADDING = -1  # a place of a window beyond the map's edge
+
+
+def partition(
+    map_size: tuple[int, int],
+    window_size: tuple[int, int],
+    shift: tuple[int, int],
+    device: torch.device,
+) -> Int[Tensor, "W M"]:
+    """Return the positions of each window, `(W, M)`, of a map that is first rolled, then padded.
+
+    Args:
+        map_size: Height and width; positions are counted row by row.
+        window_size: Height and width, whose product is M.
+        shift: Rows and columns by which the map is rolled up and left.
+        device: Of the result.
+
+    Returns:
+        Indices of positions, `PADDING` beyond the edges.
+    """
+    height, width = map_size
+    rows, columns = window_size
+    places = torch.arange(height * width, device=device).view(height, width)
+    places = places.roll((-shift[0], -shift[1]), dims=(0, 1))
+    places = F.pad(places, (0, -width % columns, 0, -height % rows), value=PADDING)
+    windows = places.unflatten(0, (-1, rows)).unflatten(2, (-1, columns))  # (H/h, h, W/w, w)
+    return windows.transpose(1, 2).flatten(2).flatten(0, 1)
+
+
+@dataclass(frozen=True)
+class WindowScores:
+    """Holds a decision that each block carries out on the windows of its own partition.
+
+    Attributes:
+        score: `(B, N)` of the positions; a window scores their mean.
+        ratio: Share of the windows that are computed.
+        summary: `(B, C)`, what the selector learns from in training, if it needs an auxiliary loss.
+    """
+
+    score: Float[Tensor, "B N"]
+    ratio: float
+    summary: Float[Tensor, "B C"] | None = None
+
+    def among(self, windows: Int[Tensor, "W M"]) -> KeptWindows:
+        """Rank `windows (W, M)`; the best of them are kept, as many as `ratio` says to the nearest.
+
+        At least one is kept, and the number is the same for each image.
+        """
+        inside = (windows != PADDING).to(self.score.dtype)  # (W, M)
+        score = self.score[:, windows.clamp(min=0)]  # (B, W, M)
+        mean = (score * inside).sum(dim=2) / inside.sum(dim=1)
+        order = mean.argsort(dim=1, descending=True)
+        count = max(1, int(self.ratio * windows.shape[0] + 0.5))
+        return KeptWindows(windows, order, count, self.score.shape[1], self.summary)
+
+
+@dataclass(frozen=True)
+class KeptWindows(TwoPaths):
+    """Computes a block on some of its windows; all positions of the others take the fast path.
+
+    Attributes:
+        windows: `(W, M)`, see `partition`.
+        order: `(B, W)`, windows, those that are computed first.
+        count: K, how many are computed.
+        positions: N.
+        summary: See `WindowScores`.
+    """
+
+    windows: Int[Tensor, "W M"]
+    order: Int[Tensor, "B W"]
+    count: int
+    positions: int
+    summary: Float[Tensor, "B C"] | None = None
+
+    @property
+    def all(self) -> bool:
+        """Tell whether every window is computed, so that the block is the dense one."""
+        return self.count >= self.order.shape[1]
+
+    @property
+    def kept(self) -> Int[Tensor, "B K"]:
+        """Return the windows that are computed, `(B, K)`."""
+        return self.order[:, : self.count]
+
+    @property
+    @override
+    def decision(self) -> Float[Tensor, "B N"]:
+        own = self._place() // self.windows.shape[1]  # (N,)
+        return (self._rank()[:, own] < self.count).float()
+
+    @property
+    def inside(self) -> Bool[Tensor, "B K M"]:
+        """Return which places of the computed windows are on the map, `(B, K, M)`."""
+        return (self.windows != PADDING)[self.kept]
+
+    def run(self, x: Float[Tensor, "B N C"], slow: Path, fast: Path) -> Float[Tensor, "B N C"]:
+        """Look up the windows of each path, compute both paths, look up each position's result.
+
+        Args:
+            x: `(B, N, C)`.
+            slow: Takes the computed windows, `(B, K*M, C)`, one window after another; padding has
+                arbitrary rows, and what becomes of them is left out.
+            fast: Takes the other windows likewise, `(B, (W-K)*M, C)`.
+        """
+        places = self.windows.clamp(min=0)[self.order].flatten(1)  # (B, W*M)
+        area = self.windows.shape[1]
+        own, others = places.tensor_split([self.count * area], dim=1)
+        done = slow(take_rows(x, own))
+        if not self.all:
+            done = torch.cat([done, fast(take_rows(x, others)).to(done.dtype)], dim=1)
+        place = self._place()  # (N,)
+        return take_rows(done, self._rank()[:, place // area] * area + place % area)
+
+    def _place(self) -> Int[Tensor, " N"]:
+        """Return where in all windows, one after another, each position is."""
+        flat = self.windows.flatten()
+        places = torch.arange(len(flat), device=flat.device)
+        return flat.new_zeros(self.positions + 1).scatter(0, flat + 1, places)[1:]
+
+    def _rank(self) -> Int[Tensor, "B W"]:
+        """Return where in `order` each window is."""
+        ranks = torch.arange(self.order.shape[1], device=self.order.device)
+        return torch.empty_like(self.order).scatter(1, self.order, ranks.expand_as(self.order))

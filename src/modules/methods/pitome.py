@@ -1,0 +1,47 @@
+"""PiToMe: protect rare tokens, then merge (Tran et al., NeurIPS 2024, arXiv:2405.16148)."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from typing_extensions import override
+
+from .tome import ToMe
+
+MARGIN = 0.9  # of the first block; it falls to 0 behind the last
+
+
+class PiToMe(ToMe):
+    """Merges, after each attention, among the tokens that have the most like them.
+
+    A token's energy is the mean over the others of f(cosine of their keys), with f(c) = c from a
+    margin on and exp(c - margin) - 1 below it; the margin falls from block to block. The 2r tokens
+    of highest energy, ranked by it, part into two halves in turns, and each of the first merges
+    into the nearest of the second; all others are protected. Averages, and weights in attention,
+    are by size. Departure: as many tokens merge in each block as in `ToMe`, a number and not a
+    share of those that are left.
+    """
+
+    @override
+    def match(
+        self, layer: int, metric: Float[Tensor, "B N D"], r: int, prefix: int
+    ) -> tuple[Int[Tensor, "B N"], int]:
+        count = metric.shape[1]
+        cosine = metric @ metric.transpose(1, 2)  # (B, N, N)
+        order = energy(cosine, MARGIN * (1 - layer / self.depth)).argsort(dim=1, descending=True)
+        leaving, receiving = order[:, 0 : 2 * r : 2], order[:, 1 : 2 * r : 2]  # (B, r) each
+        rows = metric.gather(1, leaving.unsqueeze(-1).expand(-1, -1, metric.shape[2]))
+        columns = metric.gather(1, receiving.unsqueeze(-1).expand(-1, -1, metric.shape[2]))
+        target = (rows @ columns.transpose(1, 2)).argmax(dim=2)  # (B, r)
+        protected = order[:, 2 * r :]
+        stay = torch.arange(count - r, device=order.device).expand(len(order), -1)
+        joined = torch.cat([stay, target + count - 2 * r], dim=1)
+        places = torch.cat([protected, receiving, leaving], dim=1)
+        return torch.empty_like(order).scatter(1, places, joined), count - r
+
+
+def energy(cosine: Float[Tensor, "B N N"], margin: float) -> Float[Tensor, "B N"]:
+    """Return how much each token has like it, `(B, N)`, by the cosines `(B, N, N)`."""
+    near = torch.where(cosine >= margin, cosine, torch.expm1(cosine - margin))
+    return (near.sum(dim=2) - near.diagonal(dim1=1, dim2=2)) / cosine.shape[1]

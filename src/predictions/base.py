@@ -128,6 +128,11 @@ class Predictions(ABC):
         return UnlabelledPhotos(files, evaluation_transform(how.preprocessing))
 
     @classmethod
+    def inputs_of(cls, images: Tensor) -> Tensor:
+        """Return one network input of each file of a batch of that data set."""
+        return images
+
+    @classmethod
     def run(cls, network: nn.Module, images: Tensor) -> Output:
         """Return the output for a batch of that data set."""
         output: Output = network(images)

@@ -171,9 +171,10 @@ def _check(student: SparseBackbone, images: Tensor, trials: int, batch_size: int
         )
     if method.ignores_rho and not student.method.schedule_options:
         raise InputError(f"A schedule would change nothing here: {method.ignores_rho}.")
-    if images.ndim != 4 or not len(images):
+    if images.ndim not in (4, 5) or not len(images):
         raise InputError(
-            f"The images have the shape {tuple(images.shape)}: give some hundreds, (B, 3, H, W)."
+            f"The images have the shape {tuple(images.shape)}: give some hundreds, (B, 3, H, W), "
+            "or clips (B, 3, T, H, W)."
         )
     for name, value in (("trials", trials), ("batch_size", batch_size)):
         if value < 1:

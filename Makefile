@@ -25,7 +25,12 @@ SWEEP := reports/sweep
 DIGITS := trainer=cpu callbacks.progress=null datamodule.val_images=500 hydra.sweep.dir=$(SWEEP)
 RATIOS := rho=0.9,0.7,0.5,0.3
 
-demo-video: install ## The same on embedded clips, with run lengths; in reports/demo_video
+CLIPS := assets/video_micro_digits.safetensors
+
+$(CLIPS):
+	$(BIN)/python assets/make_clips.py
+
+demo-video: install $(CLIPS) ## The same on embedded clips, with run lengths; in reports/demo_video
 	$(BIN)/python demo_video.py
 
 sweep: install ## Eight methods at four ratios on embedded data; table, picture and page in reports/sweep

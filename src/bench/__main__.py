@@ -63,7 +63,7 @@ def measure(
     gmacs, gmacs_dense = count_gmacs(student, sides), count_gmacs(student.backbone, sides)
     if channels_last and len(sides) == 3:
         raise InputError(
-            f"--channels-last is a layout of single images, and {backbone} takes clips: leave it out."
+            f"--channels-last is a layout of images, and {backbone} takes clips: leave it out."
         )
     place, dtype = torch.device(device), PRECISIONS[precision]
     layout = torch.channels_last if channels_last else torch.contiguous_format

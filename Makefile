@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo sweep quick test stress check docs format bench frontier zoo teacher hierarchical wheel clean
+.PHONY: help install demo demo-video sweep quick test stress check docs format bench frontier zoo teacher hierarchical wheel clean
 
 help: ## List the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
 
 install: $(READY) ## Make the virtual environment with everything in it
 
@@ -24,6 +24,14 @@ demo: install ## Sparsify a small transformer on embedded data; table and pictur
 SWEEP := reports/sweep
 DIGITS := trainer=cpu callbacks.progress=null datamodule.val_images=500 hydra.sweep.dir=$(SWEEP)
 RATIOS := rho=0.9,0.7,0.5,0.3
+
+CLIPS := assets/video_micro_digits.safetensors
+
+$(CLIPS):
+	$(BIN)/python assets/make_clips.py
+
+demo-video: install $(CLIPS) ## The same on embedded clips, with run lengths; in reports/demo_video
+	$(BIN)/python demo_video.py
 
 sweep: install ## Eight methods at four ratios on embedded data; table, picture and page in reports/sweep
 	$(BIN)/python eval.py -m $(DIGITS) $(RATIOS) method=random,attention,evit,attention_absorb,tome,ats,mctf

@@ -61,6 +61,10 @@ def measure(
     student = create_student(backbone, rho=rho, method=method, image_size=size).eval()
     sides = student.input_sides(size)
     gmacs, gmacs_dense = count_gmacs(student, sides), count_gmacs(student.backbone, sides)
+    if channels_last and len(sides) == 3:
+        raise InputError(
+            f"--channels-last is a layout of images, and {backbone} takes clips: leave it out."
+        )
     place, dtype = torch.device(device), PRECISIONS[precision]
     layout = torch.channels_last if channels_last else torch.contiguous_format
     student = student.to(place, dtype).to(memory_format=layout)

@@ -1,9 +1,13 @@
-"""Finds and loads photographs without labels: folders, files, patterns and lists of paths."""
+"""Finds and loads photographs without labels: folders, files, patterns and lists of paths.
+
+Videos are found in the same way: a `FileKind` says what is looked for.
+"""
 
 from __future__ import annotations
 
 import glob
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+from typing_extensions import override
 
 from ..errors import InputError, printable
 from ..shell.stopping import follow_parent_alone
@@ -19,9 +24,28 @@ from .decoding import SUFFIXES, decode_rgb, open_image, reason
 from .frames import frame
 from .inputs import InputConfig
 from .preprocessing import FRAME, Preprocessing
-from .walking import is_image_name, is_left_by_systems, natural_key
+from .walking import is_left_by_systems, natural_key
 
 _LISTS = (".txt", ".lst")
+
+
+class FileKind(NamedTuple):
+    """Says which files are looked for.
+
+    Attributes:
+        name: What to call several of them in a message.
+        suffixes: In lower case.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+
+    def includes(self, name: str) -> bool:
+        """Tell by its suffix whether a file is one of them; hidden files are not."""
+        return not name.startswith(".") and os.path.splitext(name)[1].lower() in self.suffixes
+
+
+PHOTOGRAPHS = FileKind("photographs", SUFFIXES)
 
 
 class Photograph(NamedTuple):
@@ -35,7 +59,7 @@ class PhotoBatch(NamedTuple):
     """Holds the photographs of a batch that can be read, and why the others cannot.
 
     Attributes:
-        images: `(B, 3, H, W)`, prepared; `(0,)` if none can be read.
+        images: `(B, 3, H, W)`, or views of clips, prepared; `(0,)` if none can be read.
         numbers: Of these photographs in the list.
         sizes: Width and height in pixels of each, before it was prepared.
         unread: Number and reason of each photograph that cannot be read.
@@ -47,8 +71,10 @@ class PhotoBatch(NamedTuple):
     unread: list[tuple[int, str]]
 
 
-def find_photographs(images: str | int | float | Sequence[str] | None) -> list[Photograph]:
-    """Return the photographs that `images` names, each once.
+def find_photographs(
+    images: str | int | float | Sequence[str] | None, kind: FileKind = PHOTOGRAPHS
+) -> list[Photograph]:
+    """Return the photographs that `images` names, or files of another kind, each once.
 
     A folder has those at any depth in the order of their paths, with the suffix of a photograph,
     and so has a pattern, as `photos/**/*.jpg`. Files that are named one by one, in `images` or in
@@ -66,10 +92,10 @@ def find_photographs(images: str | int | float | Sequence[str] | None) -> list[P
         )
     found: dict[Path, Path] = {}  # to the folder that names start from
     for one in given:
-        found |= _found(str(one))
+        found |= _found(str(one), kind)
     if not found:
         raise InputError(
-            f"images={_shown(given)} has no photographs: they end in {' '.join(SUFFIXES)}."
+            f"images={_shown(given)} has no {kind.name}: they end in {' '.join(kind.suffixes)}."
         )
     bases = {os.path.abspath(base) for base in found.values()}
     common = os.path.commonpath(bases)
@@ -79,10 +105,10 @@ def find_photographs(images: str | int | float | Sequence[str] | None) -> list[P
     ]
 
 
-def _found(image: str) -> dict[Path, Path]:
+def _found(image: str, kind: FileKind) -> dict[Path, Path]:
     path = Path(image).expanduser()
     if path.is_dir():
-        return dict.fromkeys(photographs_in(path), path)
+        return dict.fromkeys(photographs_in(path, kind), path)
     if path.suffix.lower() in _LISTS and path.is_file():
         return {file: file.parent for file in _listed(path)}
     if path.exists():
@@ -98,12 +124,12 @@ def _found(image: str) -> dict[Path, Path]:
             break
         fixed.append(part)
     matches = sorted(glob.glob(str(path), recursive=True), key=natural_key)
-    files = (Path(one) for one in matches if is_image_name(os.path.basename(one)))
+    files = (Path(one) for one in matches if kind.includes(os.path.basename(one)))
     return dict.fromkeys((file for file in files if file.is_file()), Path(*fixed))
 
 
-def photographs_in(folder: Path) -> Iterator[Path]:
-    """Yield the images of a folder at any depth, in the order of their paths; links count once."""
+def photographs_in(folder: Path, kind: FileKind = PHOTOGRAPHS) -> Iterator[Path]:
+    """Yield the files of a kind at any depth, in the order of their paths; links count once."""
     found, seen = [], set()
     for place, folders, names in os.walk(folder, followlinks=True):
         status = os.stat(place)
@@ -111,7 +137,7 @@ def photographs_in(folder: Path) -> Iterator[Path]:
         seen.add((status.st_dev, status.st_ino))
         folders[:] = [] if known else sorted(n for n in folders if not is_left_by_systems(n))
         if not known:
-            found += [os.path.join(place, name) for name in names if is_image_name(name)]
+            found += [os.path.join(place, name) for name in names if kind.includes(name)]
     yield from map(Path, sorted(found, key=natural_key))
 
 
@@ -140,27 +166,51 @@ def _shown(given: Iterable[object]) -> str:
     return ",".join(printable(str(one)) for one in given)
 
 
-class UnlabelledPhotos(Dataset[PhotoBatch]):
-    """Decodes and prepares photographs, and notes why one cannot be read."""
+class UnlabelledFiles(Dataset[PhotoBatch], ABC):
+    """Decodes and prepares files, and notes why one cannot be read."""
+
+    def __init__(self, files: Sequence[Photograph]) -> None:
+        """Read `files`."""
+        self._files = files
+
+    @abstractmethod
+    def prepared(self, path: Path) -> tuple[Tensor, tuple[int, int]]:
+        """Return a network's input of a file, and width and height in pixels before; may raise."""
+
+    @abstractmethod
+    def original(self, path: Path) -> Image.Image:
+        """Return what a prediction is drawn on."""
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> PhotoBatch:
+        """Return file `index` as a batch of its own."""
+        try:
+            prepared, size = self.prepared(self._files[index].path)
+        except Exception as error:  # decoders raise whatever they like
+            return PhotoBatch(torch.zeros(0), [], [], [(index, reason(error))])
+        return PhotoBatch(prepared.unsqueeze(0), [index], [size], [])
+
+
+class UnlabelledPhotos(UnlabelledFiles):
+    """Reads photographs as inputs `(3, H, W)`."""
 
     def __init__(
         self, photographs: Sequence[Photograph], transform: Callable[[Image.Image], Tensor]
     ) -> None:
         """Read `photographs`; `transform` is that of evaluation."""
-        self._photographs = photographs
+        super().__init__(photographs)
         self._transform = transform
 
-    def __len__(self) -> int:
-        return len(self._photographs)
+    @override
+    def prepared(self, path: Path) -> tuple[Tensor, tuple[int, int]]:
+        image = read_photograph(path)
+        return self._transform(image), image.size
 
-    def __getitem__(self, index: int) -> PhotoBatch:
-        """Return photograph `index` as a batch of its own."""
-        try:
-            image = read_photograph(self._photographs[index].path)
-            prepared = self._transform(image)
-        except Exception as error:  # Pillow's decoders raise whatever they like
-            return PhotoBatch(torch.zeros(0), [], [], [(index, reason(error))])
-        return PhotoBatch(prepared.unsqueeze(0), [index], [image.size], [])
+    @override
+    def original(self, path: Path) -> Image.Image:
+        return read_photograph(path)
 
 
 def evaluation_transform(preprocessing: Preprocessing) -> Callable[[Image.Image], Tensor]:
@@ -199,7 +249,7 @@ def joined(batches: Sequence[PhotoBatch]) -> PhotoBatch:
 
 
 def load_photographs(
-    dataset: UnlabelledPhotos, batch_size: int, num_workers: int
+    dataset: UnlabelledFiles, batch_size: int, num_workers: int
 ) -> DataLoader[PhotoBatch]:
     """Load all photographs in order; no more processes than there are batches."""
     batches = -(-len(dataset) // batch_size)

@@ -24,7 +24,7 @@ class SparseVideoClassifier(LabelModule):
 
     target = CLIP_LABEL
     target_words: ClassVar[dict[str, str]] = TARGET_WORDS
-    predictions = None
+    predictions = "src.predictions.clips.ClipTable"
 
     def __init__(self, **parts: Any) -> None:
         """Build student, loss and metrics; `parts` are those of `LabelModule`.
@@ -44,6 +44,15 @@ class SparseVideoClassifier(LabelModule):
         if images.ndim == 5:
             return self.student(images)
         output: SparseOutput = self.student(images.flatten(0, 1))
-        views = output.logits.float().log_softmax(dim=-1).unflatten(0, images.shape[:2])
-        logits = views.logsumexp(dim=1)  # of the mean, but for a constant
-        return replace(output, logits=logits.log_softmax(dim=-1))
+        return replace(output, logits=mean_of_views(output.logits, images.shape[1]))
+
+
+def mean_of_views(logits: Tensor, views: int) -> Tensor:
+    """Return the logarithm of the views' mean probabilities, `(B, C)`.
+
+    Args:
+        logits: `(B * views, C)`, the views of a clip one after the other.
+        views: Of each clip.
+    """
+    shares = logits.float().log_softmax(dim=-1).unflatten(0, (-1, views))
+    return shares.logsumexp(dim=1).log_softmax(dim=-1)  # of the mean, but for a constant

@@ -8,14 +8,23 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import Self
 
 from ..config import locate
 from ..datamodules.normalization import Normalization
+from ..datamodules.preprocessing import Preprocessing
+from ..datamodules.unlabelled import (
+    PHOTOGRAPHS,
+    FileKind,
+    Photograph,
+    UnlabelledFiles,
+    UnlabelledPhotos,
+    evaluation_transform,
+)
 from ..errors import InputError
 from ..modules.base import SparseModule
 from ..modules.heads.base import Output
@@ -40,7 +49,7 @@ class Drawn(NamedTuple):
 
     Attributes:
         photograph: As it was read.
-        pixels: `(1, 3, H, W)`, the network's input.
+        pixels: `(1, 3, H, W)`, the network's input, or views of a clip.
         normalization: Of `pixels`.
     """
 
@@ -52,6 +61,21 @@ class Drawn(NamedTuple):
     def frame(self) -> tuple[int, int]:
         """Return height and width of the network's input."""
         return self.pixels.shape[-2], self.pixels.shape[-1]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Holds how files become a network's inputs.
+
+    Attributes:
+        preprocessing: How evaluation prepares images.
+        sides: Height and width of an input in pixels, before them the frames of a clip.
+        data: The settings of the data module, as `conf/datamodule` has them.
+    """
+
+    preprocessing: Preprocessing
+    sides: tuple[int, ...]
+    data: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -80,10 +104,12 @@ class Predictions(ABC):
     """Writes the predictions of a task for one batch after another, as a context manager.
 
     If the block fails, what was there before stays as it is; where each image has a file of its
-    own, those that are complete stay. `default` names the file or folder where none is given.
+    own, those that are complete stay. `default` names the file or folder where none is given, and
+    `inputs` which files are predicted.
     """
 
     default: ClassVar[str]
+    inputs: ClassVar[FileKind] = PHOTOGRAPHS
 
     def __init__(self, path: Path, options: Options) -> None:
         """Keep where to write; nothing is opened yet."""
@@ -95,6 +121,22 @@ class Predictions(ABC):
     def of_evaluation(cls) -> type[Predictions]:
         """Return the class for evaluations, which know the truth: this one by default."""
         return cls
+
+    @classmethod
+    def reading(cls, files: Sequence[Photograph], how: Reading) -> UnlabelledFiles:
+        """Return the data set of the files to predict."""
+        return UnlabelledPhotos(files, evaluation_transform(how.preprocessing))
+
+    @classmethod
+    def inputs_of(cls, images: Tensor) -> Tensor:
+        """Return one network input of each file of a batch of that data set."""
+        return images
+
+    @classmethod
+    def run(cls, network: nn.Module, images: Tensor) -> Output:
+        """Return the output for a batch of that data set."""
+        output: Output = network(images)
+        return output
 
     @abstractmethod
     def start(self) -> None:

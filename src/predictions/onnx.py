@@ -52,8 +52,12 @@ class OnnxStudent(nn.Module):
         names = _value(said, "class_names")
         self.class_names = tuple(map(str, names)) if isinstance(names, list) else None
 
+    def input_sides(self) -> tuple[int, ...]:
+        """Return height and width of an input in pixels, before them the frames of a clip."""
+        return tuple(self._session.get_inputs()[0].shape[2:])
+
     def forward(self, images: Tensor) -> SparseOutput:
-        """Classify `images (B, 3, H, W)`."""
+        """Classify `images (B, 3, H, W)`, or clips `(B, 3, T, H, W)`."""
         inputs = {self._session.get_inputs()[0].name: images.float().cpu().numpy()}
         logits = torch.from_numpy(self._session.run(None, inputs)[0])
         return SparseOutput(logits, logits.new_zeros(len(logits), 0, 0), logits.new_zeros(0, 0))

@@ -1,4 +1,4 @@
-"""Takes the output for one image out of that for a batch."""
+"""Takes the output for some images out of that for a batch."""
 
 from __future__ import annotations
 
@@ -12,34 +12,37 @@ from ..modules.heads.base import DenseOutput, Output
 
 def output_of(output: Output, number: int) -> Output:
     """Return what `output` says of image `number`, as the output for a batch of one."""
+    rows = slice(number, number + 1)
     if isinstance(output, DenseOutput):
         return replace(
             output,
-            backbone=_student_s(output.backbone, number),
-            logits=_one(output.logits, number),
-            detections=output.detections[number : number + 1],
+            backbone=rows_of(output.backbone, rows),
+            logits=_rows(output.logits, rows),
+            detections=output.detections[rows],
         )
-    return _student_s(output, number)
+    return rows_of(output, rows)
 
 
-def _student_s(output: SparseOutput, number: int) -> SparseOutput:
+def rows_of(output: SparseOutput, rows: slice) -> SparseOutput:
+    """Return what a student's `output` says of some images, as the output for a batch of them."""
     return replace(
         output,
-        logits=output.logits[number : number + 1],
-        features=output.features[number : number + 1],
-        size=output.size[number : number + 1],
-        steps=tuple(_step(step, number) for step in output.steps),
-        source=_one(output.source, number),
-        token_logits=_one(output.token_logits, number),
-        maps=tuple(level[number : number + 1] for level in output.maps),
+        logits=output.logits[rows],
+        features=output.features[rows],
+        size=output.size[rows],
+        steps=tuple(_step(step, rows) for step in output.steps),
+        source=_rows(output.source, rows),
+        token_logits=_rows(output.token_logits, rows),
+        maps=tuple(level[rows] for level in output.maps),
         summaries=(),
     )
 
 
-def _step(step: Step, number: int) -> Step:
-    keep, count = step.keep[number : number + 1], step.count[number : number + 1]
-    return replace(step, keep=keep, count=count, source=_one(step.source, number))
+def _step(step: Step, rows: slice) -> Step:
+    return replace(
+        step, keep=step.keep[rows], count=step.count[rows], source=_rows(step.source, rows)
+    )
 
 
-def _one(values: Tensor | None, number: int) -> Tensor | None:
-    return None if values is None else values[number : number + 1]
+def _rows(values: Tensor | None, rows: slice) -> Tensor | None:
+    return None if values is None else values[rows]

@@ -20,16 +20,21 @@ from ..datamodules.normalization import Normalization
 from ..datamodules.unlabelled import (
     PhotoBatch,
     Photograph,
-    UnlabelledPhotos,
-    evaluation_transform,
+    UnlabelledFiles,
     find_photographs,
     load_photographs,
-    read_photograph,
 )
 from ..errors import InputError, some
 from ..files import atomic_file
 from ..modules.heads.base import Output
-from ..predictions.base import Drawn, Options, PictureNames, Predicted, Predictions
+from ..predictions.base import (
+    Drawn,
+    Options,
+    PictureNames,
+    Predicted,
+    Predictions,
+    Reading,
+)
 from ..predictions.single import output_of
 from ..ranges import Number
 from .predictors import Predictor, open_predictor
@@ -49,9 +54,9 @@ def run_prediction(config: DictConfig) -> None:
     """Predict what `conf/predict.yaml` composes, and say where it is written."""
     _check(config)
     hydra = HydraConfig.get()
-    photographs = find_photographs(config.images)
     L.seed_everything(config.seed, workers=True, verbose=False)  # of weights that stay new
     predictor = open_predictor(config, hydra.overrides.task, hydra.runtime.choices["task"])
+    photographs = find_photographs(config.images, predictor.kind.inputs)
     path = predict(predictor, photographs)
     print(f"Written: {path}" + (f", pictures in {config.pictures}" if config.pictures else ""))
 
@@ -70,22 +75,24 @@ def predict(predictor: Predictor, photographs: Sequence[Photograph]) -> Path:
     path = Path(settings["predictions"] or run / kind.default)
     names = predictor.class_names
     chosen = {key: settings[key] for key in ("top_k", "threshold", "colored")}
+    how = Reading(predictor.preprocessing, predictor.sides, settings["datamodule"])
+    files, called = kind.reading(photographs, how), kind.inputs.name
     loader = load_photographs(
-        UnlabelledPhotos(photographs, evaluation_transform(predictor.preprocessing)),
+        files,
         settings["batch_size"],
         cores() if settings["num_workers"] is None else settings["num_workers"],
     )
     trainer = _trainer(settings)
     with kind(path, Options(names, **chosen)) as predictions:
-        job = _Prediction(predictor, photographs, predictions)
+        job = _Prediction(predictor, photographs, files, predictions)
         trainer.predict(job, loader, return_predictions=False)
         if len(job.unread) == len(photographs):
             raise InputError(
-                f"None of the {len(photographs)} photographs can be read, as {job.unread[0]}."
+                f"None of the {len(photographs)} {called} can be read, as {job.unread[0]}."
             )
     if job.unread:
         log.warning(
-            f"{len(job.unread)} of {len(photographs)} photographs cannot be read and are left out: "
+            f"{len(job.unread)} of {len(photographs)} {called} cannot be read and are left out: "
             f"{some(job.unread, _NAMED)}."
         )
     return path
@@ -113,12 +120,17 @@ class _Prediction(L.LightningModule):
     """Predicts batches of photographs and hands the results to the writer."""
 
     def __init__(
-        self, predictor: Predictor, photographs: Sequence[Photograph], predictions: Predictions
+        self,
+        predictor: Predictor,
+        photographs: Sequence[Photograph],
+        files: UnlabelledFiles,
+        predictions: Predictions,
     ) -> None:
         super().__init__()
         self.network = predictor.network
         self.unread: list[str] = []
         self._photographs = photographs
+        self._files = files
         self._predictions = predictions
         size = predictor.preprocessing
         self._normalization = Normalization(size.mean, size.std)
@@ -134,7 +146,7 @@ class _Prediction(L.LightningModule):
         return len(batch.numbers)  # Lightning warns of None
 
     def _predict(self, batch: PhotoBatch) -> None:
-        output: Output = self.network(batch.images)
+        output = self._predictions.run(self.network, batch.images)
         frame = (batch.images.shape[-2], batch.images.shape[-1])
         photographs = [self._photographs[number] for number in batch.numbers]
         self._predictions.write(
@@ -149,7 +161,7 @@ class _Prediction(L.LightningModule):
                 self._draw(photograph, batch.images[number : number + 1], output_of(output, number))
 
     def _draw(self, photograph: Photograph, pixels: Tensor, output: Output) -> None:
-        drawn = Drawn(read_photograph(photograph.path), pixels, self._normalization)
+        drawn = Drawn(self._files.original(photograph.path), pixels, self._normalization)
         picture = self._predictions.draw(drawn, output)
         with atomic_file(self._pictures / self._picture_names.of(photograph.name)) as partial:
             picture.save(partial)

@@ -34,6 +34,7 @@ class Predictor:
         network: From images `(B, 3, H, W)` to an `Output`.
         kind: What writes the predictions of its task.
         preprocessing: How evaluation prepares images.
+        sides: Height and width of an input in pixels, before them the frames of a clip.
         class_names: The name of each output's class; None where nobody knows them.
         settings: `conf/predict.yaml`, resolved, as the run behind a checkpoint had it.
     """
@@ -41,6 +42,7 @@ class Predictor:
     network: nn.Module
     kind: type[Predictions]
     preprocessing: Preprocessing
+    sides: tuple[int, ...]
     class_names: tuple[str, ...] | None
     settings: dict[str, Any]
 
@@ -61,7 +63,8 @@ def open_predictor(config: DictConfig, overrides: Sequence[str], task: str) -> P
         _refuse_choices(path, overrides, ("rho", "method", "schedule", "backbone"))
         onnx = OnnxStudent(Path(path))
         kind = predictions_of(_task(task, path))
-        return Predictor(onnx, kind, onnx.preprocessing, onnx.class_names, _resolved(config))
+        sides = onnx.input_sides()
+        return Predictor(onnx, kind, onnx.preprocessing, sides, onnx.class_names, _resolved(config))
     if path and describes_itself(path):
         return _of_student(config, overrides, task)
     return _of_run(config, overrides)
@@ -85,7 +88,8 @@ def _of_run(config: DictConfig, overrides: Sequence[str]) -> Predictor:
     module: SparseModule = instantiate(
         settings["task"], num_classes=count, present_classes=None, checkpoint=checkpoint
     )
-    return Predictor(module, predictions_of(module), data.preprocessing, names, settings)
+    sides = module.student.input_sides(data.image_size)
+    return Predictor(module, predictions_of(module), data.preprocessing, sides, names, settings)
 
 
 def _of_student(config: DictConfig, overrides: Sequence[str], task: str) -> Predictor:
@@ -104,7 +108,8 @@ def _of_student(config: DictConfig, overrides: Sequence[str], task: str) -> Pred
             f"task={task} needs a head, and {path} is a student without one: leave the task out."
         )
     names = student.class_names
-    return Predictor(made, predictions_of(kind), student.preprocessing, names, _resolved(config))
+    ready, sides = student.preprocessing, student.input_sides()
+    return Predictor(made, predictions_of(kind), ready, sides, names, _resolved(config))
 
 
 def _task(name: str, path: str) -> type[SparseModule]:

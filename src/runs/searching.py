@@ -11,19 +11,14 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from ..datamodules.loading import cores
-from ..datamodules.preprocessing import Preprocessing
-from ..datamodules.unlabelled import (
-    UnlabelledPhotos,
-    evaluation_transform,
-    find_photographs,
-    load_photographs,
-)
+from ..datamodules.unlabelled import find_photographs, load_photographs
 from ..errors import InputError
 from ..modules.backbones.base import SparseBackbone
 from ..modules.search.search import search_schedule
+from ..predictions.base import Reading
 from ..ranges import Number
 from ..reports.tables import print_table
-from .predictors import open_predictor
+from .predictors import Predictor, open_predictor
 
 _NUMBERS = {
     "most": Number(512, least=1, whole=True),
@@ -41,7 +36,7 @@ def run_search(config: DictConfig) -> None:
     hydra = HydraConfig.get()
     predictor = open_predictor(config, hydra.overrides.task, hydra.runtime.choices["task"])
     student = _student(predictor.network, str(config.ckpt_path))
-    images = _images(config, predictor.preprocessing)
+    images = _images(config, predictor)
     if torch.cuda.is_available() and predictor.settings["trainer"]["accelerator"] != "cpu":
         student, images = student.cuda(), images.cuda()
     found = search_schedule(
@@ -65,8 +60,9 @@ def run_search(config: DictConfig) -> None:
         for step in (found.steps[0], found.steps[-1])
     ]
     print_table(rows, list(rows[0]))
+    kind = predictor.kind.inputs.name
     print(
-        f"{found.trials} schedules on {found.images} photographs in {found.seconds:.0f} s; "
+        f"{found.trials} schedules on {found.images} {kind} in {found.seconds:.0f} s; "
         f"keeps {', '.join(f'{ratio:.3g}' for ratio in found.schedule.ratios)} before blocks "
         f"{', '.join(map(str, found.schedule.locations))}"
     )
@@ -80,16 +76,19 @@ def _student(network: nn.Module, path: str) -> SparseBackbone:
     return student.eval()
 
 
-def _images(config: DictConfig, preprocessing: Preprocessing) -> Tensor:
-    """Load at most `most` photographs, spread evenly; what cannot be read is left out."""
-    photographs = find_photographs(config.images)
+def _images(config: DictConfig, predictor: Predictor) -> Tensor:
+    """Load at most `most` photographs, or the middle view of videos, spread evenly.
+
+    What cannot be read is left out.
+    """
+    kind = predictor.kind
+    photographs = find_photographs(config.images, kind.inputs)
     step = max(1, len(photographs) // config.most)
     taken = photographs[::step][: config.most]
     workers = cores() if config.num_workers is None else config.num_workers
-    loader = load_photographs(
-        UnlabelledPhotos(taken, evaluation_transform(preprocessing)), config.batch_size, workers
-    )
-    batches = [batch.images for batch in loader if batch.numbers]
+    how = Reading(predictor.preprocessing, predictor.sides, predictor.settings["datamodule"])
+    loader = load_photographs(kind.reading(taken, how), config.batch_size, workers)
+    batches = [kind.inputs_of(batch.images) for batch in loader if batch.numbers]
     if not batches:
-        raise InputError(f"None of the {len(taken)} photographs of images can be read.")
+        raise InputError(f"None of the {len(taken)} {kind.inputs.name} of images can be read.")
     return torch.cat(batches)

@@ -177,8 +177,10 @@ class SparseBackbone(Described, ABC):
         ]
         with suppress(Exception):  # networks that cannot be counted still have a name
             dense = count_gmacs(self.backbone, self.input_sides())
-            height, width = self.image_size
-            lines.append(f"cost: {self.gmacs():.3g} of {dense:.3g} GMACs at {width}x{height} px")
+            *frames, height, width = self.input_sides()
+            clip = "".join(f"{count} frames of " for count in frames)
+            size = f"{clip}{width}x{height} px"
+            lines.append(f"cost: {self.gmacs():.3g} of {dense:.3g} GMACs at {size}")
         return "\n  ".join([f"{type(self).__name__}(", *lines]) + "\n)"
 
     def dense_copy(self) -> SparseBackbone:

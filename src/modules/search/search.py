@@ -40,7 +40,7 @@ def search_schedule(
 
     Args:
         student: A plain transformer under any method that follows its schedule.
-        images: `(B, 3, H, W)`, normalized as for the student; some hundreds.
+        images: `(B, 3, H, W)` or clips `(B, 3, T, H, W)`, some hundreds, normalized.
         budget: Share of the dense network's MACs, in (0, 1).
         gmacs: The same in GMACs of one image; one of the two is given.
         trials: Schedules to run at most.
@@ -171,9 +171,10 @@ def _check(student: SparseBackbone, images: Tensor, trials: int, batch_size: int
         )
     if method.ignores_rho and not student.method.schedule_options:
         raise InputError(f"A schedule would change nothing here: {method.ignores_rho}.")
-    if images.ndim != 4 or not len(images):
+    if images.ndim not in (4, 5) or not len(images):
         raise InputError(
-            f"The images have the shape {tuple(images.shape)}: give some hundreds, (B, 3, H, W)."
+            f"The images have the shape {tuple(images.shape)}: give some hundreds, (B, 3, H, W), "
+            "or clips (B, 3, T, H, W)."
         )
     for name, value in (("trials", trials), ("batch_size", batch_size)):
         if value < 1:
@@ -184,8 +185,7 @@ def _limit(
     student: SparseBackbone, images: Tensor, budget: float | None, gmacs: float | None
 ) -> float:
     """Return the budget in GMACs."""
-    height, width = images.shape[-2:]
-    dense = count_gmacs(student.backbone, (height, width))
+    dense = count_gmacs(student.backbone, tuple(images.shape[2:]))
     if (budget is None) == (gmacs is None):
         raise InputError(
             f"budget={budget} (share of the dense MACs) and gmacs={gmacs}: give one of them."

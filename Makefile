@@ -72,7 +72,7 @@ bench: install ## Time sparse against dense on this machine; table in reports/be
 	$(BIN)/python -m src.bench
 
 frontier: install ## Methods beside dense: accuracy, speed, memory on embedded data; page in reports/frontier
-	$(BIN)/python -m src.bench.frontier trainer=cpu
+	$(BIN)/python -m src.bench.frontier trainer=cpu most=500
 
 zoo: install ## Count the papers' models anew; table in docs/zoo.md
 	$(BIN)/python docs/zoo.py

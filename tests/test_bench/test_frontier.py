@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from unittest.mock import patch
+from unittest.mock import Mock, patch
 
 import pytest
 
 from src.bench.frontier import evaluation
 from src.bench.frontier.evaluation import agreement, compare_predictions
+from src.bench.frontier.plan import Cell, _numbered
 from src.bench.frontier.table import failed_row, for_readers, mark_best, measured_row
 from src.bench.frontier.timing import Timing
 from src.measure.throughput import Speed
@@ -69,6 +70,17 @@ def test_methods_declare_whether_they_need_a_training() -> None:
     assert not learned & {"tome", "evit", "ats", "mctf", "attention", "random", "structural"}
 
 
+def test_three_trained_students_of_one_kind_have_three_names() -> None:
+    cells = [Cell("evit trained", rho, {}, Mock()) for rho in (0.7, 0.7, 0.75, 0.7)]
+    names = [cell.name for cell in _numbered(cells)]
+    assert names == [
+        "evit_trained_rho0.7",
+        "evit_trained_2_rho0.7",
+        "evit_trained_rho0.75",
+        "evit_trained_3_rho0.7",
+    ]
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_command_goes_on_where_it_stopped(
@@ -86,7 +98,7 @@ def test_the_command_goes_on_where_it_stopped(
 
     original = evaluation.predict
     with one_process(tmp_path), patch.object(evaluation, "predict", predict):
-        assert run([*command, "methods=[tome,random,asymmetric]"]) == 0
+        assert run([*command, "methods=[tome,dense,random,tome,asymmetric]"]) == 0
     assert evaluated == ["Random"]
     with (tmp_path / "out" / "frontier.csv").open() as file:
         rows = list(csv.DictReader(file))

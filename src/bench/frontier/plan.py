@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,7 @@ class Cell:
         method: Its name in the table.
         rho: Base keep ratio; None where the method ignores it.
         settings: All that its predictions depend on beside the network and the images.
-        make: Builds the student.
+        make: Builds the student, beside the dense network: all methods share its weights.
     """
 
     method: str
@@ -60,39 +62,59 @@ def plan_cells(config: DictConfig, network: nn.Module) -> list[Cell]:
         InputError: If that is nothing, or a method does not exist.
     """
     names = method_names()
-    chosen = None if config.methods is None else [str(name) for name in config.methods]
-    for name in chosen or ():
-        if name not in names:
-            raise InputError(f"methods has {name!r}, which is none of {', '.join(names)}.")
+    for name in config.methods or ():
+        if str(name) not in names:
+            raise InputError(f"methods has {str(name)!r}, which is none of {', '.join(names)}.")
     plans = {float(ratio): _schedule(config, ratio) for ratio in config.ratios}
-    first = next(iter(plans.values()), None)
     cells: list[Cell] = []
-    refused = []
-    for name in names if chosen is None else chosen:
-        settings = _method(config, name)
-        if first is None or (chosen is None and name == DENSE):
-            continue
-        try:
-            made = attach(network, settings, first).method
-        except InputError:
-            made = None
-        if made is None and chosen is None:
-            refused.append(name)
-        if chosen is not None or (made is not None and not made.needs_training):
-            same = made is None or bool(made.ignores_rho)
-            cells += _at_each_ratio(network, name, settings, plans, same)
-    if refused:
-        log.info(f"These methods do not fit this network and are left out: {', '.join(refused)}.")
-    for path in config.checkpoints:
-        cell = _trained(str(path))
-        again = sum(other.name.startswith(cell.name) for other in cells)
-        cells.append(replace(cell, method=f"{cell.method} {again + 1}") if again else cell)
+    if plans and config.methods is None:
+        cells += _without_training(config, network, names, plans)
+    elif plans:
+        for name in dict.fromkeys(str(name) for name in config.methods if name != DENSE):
+            settings = _method(config, name)
+            try:
+                made = attach(network, settings, next(iter(plans.values()))).method
+            except InputError:  # one row will say so
+                ignores_rho = True
+            else:
+                ignores_rho = bool(made.ignores_rho)
+            cells += _at_each_ratio(network, name, settings, plans, ignores_rho)
+    cells += _numbered([_trained(str(path)) for path in config.checkpoints])
     if not cells:
         raise InputError(
             "No method fits this network without a training: give trained students as "
             f"checkpoints=[FILE], or choose of methods=[...] ({some(names)})."
         )
     return cells
+
+
+def _without_training(
+    config: DictConfig, network: nn.Module, names: Sequence[str], plans: dict[float, Settings]
+) -> Iterator[Cell]:
+    """Yield the cells of all methods that fit the network and need no training."""
+    refused = []
+    for name in names:
+        if name == DENSE:
+            continue
+        settings = _method(config, name)
+        try:
+            method = attach(network, settings, next(iter(plans.values()))).method
+        except InputError:
+            refused.append(name)
+            continue
+        if not method.needs_training:
+            yield from _at_each_ratio(network, name, settings, plans, bool(method.ignores_rho))
+    if refused:
+        log.info(f"These methods do not fit this network and are left out: {', '.join(refused)}.")
+
+
+def _numbered(cells: Sequence[Cell]) -> Iterator[Cell]:
+    """Yield `cells`; of those with one name the second, third, ... have a number behind theirs."""
+    times: Counter[str] = Counter()
+    for cell in cells:
+        times[cell.name] += 1
+        number = times[cell.name]
+        yield cell if number == 1 else replace(cell, method=f"{cell.method} {number}")
 
 
 def method_names() -> list[str]:
@@ -128,18 +150,18 @@ def _at_each_ratio(
     name: str,
     settings: Settings,
     plans: dict[float, Settings],
-    same: bool,
+    ignores_rho: bool,
 ) -> Iterator[Cell]:
-    """Yield a cell for each ratio; one where the `same` comes of all, or all plans are one."""
-    same = same or (len(plans) > 1 and len({str(plan) for plan in plans.values()}) == 1)
+    """Yield a cell for each ratio; one where the method or the schedule ignores the ratio."""
+    once = ignores_rho or (len(plans) > 1 and len({str(plan) for plan in plans.values()}) == 1)
     for ratio, plan in plans.items():
         yield Cell(
             name,
-            None if same else ratio,
+            None if once else ratio,
             {"method": settings, "schedule": plan},
-            lambda plan=plan: attach(network, settings, plan),  # type: ignore[misc]
+            partial(attach, network, settings, plan),
         )
-        if same:
+        if once:
             return
 
 

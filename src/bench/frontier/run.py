@@ -36,7 +36,7 @@ from .evaluation import (
 )
 from .outputs import Setting, write_all
 from .plan import Cell, plan_cells
-from .table import failed_row, measured_row
+from .table import FrontierRow, failed_row, measured_row
 from .timing import Timing, time_networks
 
 log = logging.getLogger(__name__)
@@ -74,17 +74,7 @@ def run_frontier(config: DictConfig) -> None:
     compiled = _compiled_speedups(found.students, batches, config) if config.compiled else {}
     gmacs = {name: _gmacs(one, data.image_size) for name, one in found.students.items()}
     rows = [
-        failed_row(cell.method, cell.rho, found.failures[cell.name])
-        if cell.name in found.failures
-        else measured_row(
-            cell.method,
-            cell.rho,
-            compare_predictions(*_pair(found, cell.name), images.labels.tolist()),
-            agreement(*_pair(found, cell.name)),
-            (gmacs[cell.name], gmacs[DENSE]),
-            (timings[cell.name], timings[DENSE]),
-            compiled.get(cell.name),
-        )
+        _row(cell, found, images.labels.tolist(), gmacs, timings, compiled.get(cell.name))
         for cell in cells
     ]
     setting = Setting(
@@ -98,8 +88,28 @@ def run_frontier(config: DictConfig) -> None:
     write_all(rows, folder, setting)
 
 
-def _pair(found: Evaluated, name: str) -> tuple[list[int], list[int]]:
-    return found.predictions[name], found.predictions[DENSE]
+def _row(
+    cell: Cell,
+    found: Evaluated,
+    labels: list[int],
+    gmacs: Mapping[str, float],
+    timings: Mapping[str, Timing],
+    compiled: float | None,
+) -> FrontierRow:
+    """Return the row of a student, or of why there is none."""
+    name = cell.name
+    if name in found.failures:
+        return failed_row(cell.method, cell.rho, found.failures[name])
+    predictions = found.predictions[name], found.predictions[DENSE]
+    return measured_row(
+        cell.method,
+        cell.rho,
+        compare_predictions(*predictions, labels),
+        agreement(*predictions),
+        (gmacs[name], gmacs[DENSE]),
+        (timings[name], timings[DENSE]),
+        compiled,
+    )
 
 
 def _gmacs(student: SparseBackbone, size: int) -> float:

@@ -71,7 +71,3 @@ class PhotoSource(Protocol):
     def val_filenames(self) -> Sequence[str] | None:
         """Return the file of each validation image in order; None where images are no files."""
         return None
-
-    def left_out(self) -> list[str]:
-        """Return sentences on images that the source itself has left out as unreadable."""
-        return []

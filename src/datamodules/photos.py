@@ -177,7 +177,7 @@ class PhotoModule(MixingDataModule, ABC):
         Those that are left out as unreadable are passed over, when the evaluation has come so far.
         """
         names, images = self.source.val_filenames(), self.val_dataset()
-        if names is None or not isinstance(images, ReadableImages):
+        if names is None or not isinstance(images, ReadableImages) or images.unreadable is None:
             return names
         return images.unreadable.others(names)
 
@@ -186,13 +186,13 @@ class PhotoModule(MixingDataModule, ABC):
         for unreadable in self._unreadable.values():
             if summary := unreadable.summary():
                 log.warning(summary)
-        for sentence in self.source.left_out():
-            log.warning(sentence)
 
     def _dataset(self, training: bool, transform: Transform) -> Dataset[tuple[Tensor, int]]:
         images = self.source.dataset(training, transform)
-        if not self.skip or not isinstance(images, LabelledImages):
+        if not isinstance(images, LabelledImages):
             return images
+        if not self.skip:
+            return ReadableImages(images, None) if images.may_lack_labels else images
         if training not in self._unreadable:
             self._unreadable[training] = Unreadable(images)
         return ReadableImages(images, self._unreadable[training])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -180,14 +181,15 @@ class NamedImages(PhotoSource):
             )
         elif self._prefix == "wds":
             keys = {}
-        dataset = create_dataset(
-            self.name,
-            root=self._listed_root if self._prefix == "wds" else self.root,
-            split=split,
-            is_training=training and self._prefix != "wds",
-            batch_size=self._batch_size,
-            **keys,
-        )
+        with self._list_folder() as folder:
+            dataset = create_dataset(
+                self.name,
+                root=folder,
+                split=split,
+                is_training=training and self._prefix != "wds",
+                batch_size=self._batch_size,
+                **keys,
+            )
         if not isinstance(dataset, IterableImageDataset):
             # A stream asks for its rank when it is built, so that it is built anew.
             self._opened[training] = dataset
@@ -197,19 +199,16 @@ class NamedImages(PhotoSource):
     def _place(self) -> ShardPlace:
         return shard_place(self.root or "")
 
-    @property
-    def _listed_root(self) -> str | None:
-        """Return the folder in which timm finds the list of shards, if there is one."""
-        if not self.root or not is_address(self.root):
-            return self.root
-        return self._list_folder.name
-
-    @cached_property
-    def _list_folder(self) -> TemporaryDirectory[str]:
-        folder: TemporaryDirectory[str] = TemporaryDirectory()
-        for name in filter(self._place.has, LISTS):
-            shutil.copy(self._place.local(name), Path(folder.name) / name)
-        return folder
+    @contextmanager
+    def _list_folder(self) -> Iterator[str | None]:
+        """Offer a folder in which timm finds the list of shards, if there is one."""
+        if self._prefix != "wds" or not self.root or not is_address(self.root):
+            yield self.root
+            return
+        with TemporaryDirectory() as folder:
+            for name in filter(self._place.has, LISTS):
+                shutil.copy(self._place.local(name), Path(folder) / name)
+            yield folder
 
     def _find_shards(self, training: bool) -> Shards | None:
         """Return a split's shards; None where timm does not read them as webdataset's."""

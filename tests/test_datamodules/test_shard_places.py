@@ -1,7 +1,6 @@
 """Shards in object storage, served by a local one: the same images, copied once."""
 
 import os
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ pytest.importorskip("webdataset")
 pytest.importorskip("s3fs")
 moto = pytest.importorskip("moto.server")
 boto3 = pytest.importorskip("boto3")
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -72,19 +72,18 @@ def test_a_copy_is_made_once_and_room_is_made_for_others(server, cache, monkeypa
     os.utime(first, (0, 0))
     full = shard_places.shutil.disk_usage(cache)._replace(total=1000, free=10)
     monkeypatch.setattr(shard_places.shutil, "disk_usage", lambda _: full)
-    monkeypatch.setattr(place, "size", lambda _: 1)
     place.local("a-2.tar")
     assert not first.exists()
     assert second.exists()
 
 
 def test_what_cannot_be_read_is_named(server, monkeypatch):
-    with pytest.raises(InputError, match="s3://none/folder.*bucket") as caught:
+    with pytest.raises(InputError, match=r"s3://none/folder.*bucket") as caught:
         make("s3://none/folder").check()
     assert len(caught.value.sentences) == 1
     with pytest.raises(InputError, match=r"s3://data/other holds nothing"):
         make("s3://data/other").check()
-    with pytest.raises(InputError, match="lists the shard b.tar, but there is no such file"):
+    with pytest.raises(InputError, match=r"lists the shard b\.tar, but there is no such file"):
         make("s3://data/folder", val_split="b.tar").check()
     place = Bucket("s3://data/folder")
     boto3.client("s3").put_object(Bucket="data", Key="folder/a-1.tar", Body=b"half")
@@ -92,17 +91,10 @@ def test_what_cannot_be_read_is_named(server, monkeypatch):
         place.local("a-1.tar")
 
 
-def test_wrong_credentials_are_one_sentence(server):
-    def enforce(count: str) -> None:
-        url = f"{server}/moto-api/reset-auth"
-        urllib.request.urlopen(urllib.request.Request(url, count.encode(), method="POST"))
-
-    enforce("0")
-    try:
-        with pytest.raises(InputError, match="s3://data/folder cannot be read.*credentials"):
-            make("s3://data/folder").check()
-    finally:
-        enforce("inf")
+def test_wrong_credentials_are_one_sentence(server, monkeypatch):
+    monkeypatch.setattr("moto.settings.INITIAL_NO_AUTH_ACTION_COUNT", 0)
+    with pytest.raises(InputError, match=r"s3://data/folder cannot be read.*credentials"):
+        make("s3://data/folder").check()
 
 
 def test_a_missing_package_is_named():

@@ -57,6 +57,7 @@ def make(root: Path, workers: int = 0, **changes: object) -> ImageNet:
     return instantiate(settings | common | named | changes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kill", [3, 6])
 def test_a_training_that_is_killed_within_an_epoch_resumes_exactly(root, kill, tmp_path):
     unbroken = train(tmp_path / "unbroken", make(root), None, resume=False)

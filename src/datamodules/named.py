@@ -86,7 +86,11 @@ class NamedImages(PhotoSource):
     @cached_property
     def _own_names(self) -> tuple[str, ...] | None:
         """Return the data set's class names in the order of its labels; None where it has none."""
-        places = self._open(training=False).reader.class_to_idx
+        reader = self._open(training=False).reader
+        listed = getattr(reader, "info", {}).get("class_names")  # as `shard_writer` writes it
+        if isinstance(listed, list) and self._given_classes in (None, len(listed)):
+            return tuple(map(str, listed))
+        places = reader.class_to_idx
         names = tuple(map(str, sorted(places, key=places.__getitem__)))
         return names if names and self._given_classes in (None, len(names)) else None
 

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +25,6 @@ from src.predictions.parts import Parts, Unread
 from src.runs import prediction
 from src.runs.prediction import predict
 from src.runs.predictors import Predictor
-from tests.helpers import ROOT
 
 IMAGES = 101
 
@@ -183,34 +178,6 @@ def test_every_kind_is_the_same_by_parts(kind, name, tmp_path):
 def test_a_kind_that_records_nothing_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"calls self\.emit"):
         Parts(tmp_path / "a", {}, 0, 2).add([0, 1], [], [Unread(2, "cut")])
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-def test_two_processes_of_torchrun_one_killed(photographs, tmp_path):
-    words = ["predict.py", "backbone=vit_micro", "trainer=cpu", "callbacks.progress=null"]
-    words += [f"images={photographs}", f"predictions={tmp_path}/a.csv", "num_workers=0"]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node=2", *words, "batch_size=1", f"hydra.run.dir={tmp_path}/run"]
-    launch = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    end = time.monotonic() + 200
-    while not (parts := list(tmp_path.glob(".a.csv.*/*.jsonl"))):
-        assert launch.poll() is None, launch.stdout.read().decode()
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    children = Path(f"/proc/{launch.pid}/task/{launch.pid}/children").read_text().split()
-    subprocess.run(["kill", "-9", children[0]], check=True)
-    launch.communicate(timeout=60)
-    assert launch.returncode
-    kept = {json.loads(line)["number"] for part in parts for line in part.open() if line.strip()}
-    assert 0 < len(kept) < IMAGES
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert again.returncode == 0, again.stderr
-    counts = [int(line.split()[4]) for line in again.stdout.splitlines() if line[:7] == "Process"]
-    assert sum(counts) <= IMAGES - len(kept)
-    with (tmp_path / "a.csv").open(newline="") as file:
-        names = [row["file"] for row in csv.DictReader(file)]
-    assert names == [f"{n}.png" for n in range(IMAGES) if n != 50]
 
 
 def test_without_torchrun_nothing_changes(monkeypatch):

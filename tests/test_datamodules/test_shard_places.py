@@ -91,12 +91,6 @@ def test_what_cannot_be_read_is_named(server, monkeypatch):
         place.local("a-1.tar")
 
 
-def test_wrong_credentials_are_one_sentence(server, monkeypatch):
-    monkeypatch.setattr("moto.settings.INITIAL_NO_AUTH_ACTION_COUNT", 0)
-    with pytest.raises(InputError, match=r"s3://data/folder cannot be read.*credentials"):
-        make("s3://data/folder").check()
-
-
 def test_a_missing_package_is_named():
     with pytest.raises(InputError, match=r"pip install \S+"):
         Bucket("gs://bucket/folder")

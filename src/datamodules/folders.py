@@ -140,6 +140,10 @@ class ImageFolders(PhotoSource):
         """Return the images of a split in the order of their paths."""
         return LabelledImages(self._reader(training), transform)
 
+    def files(self, training: bool) -> PhotoFiles:
+        """Return the files of a split in the order of their paths."""
+        return self._reader(training)
+
     def num_train_images(self) -> int:
         """Return how many training images there are."""
         return len(self._reader(training=True))

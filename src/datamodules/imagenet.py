@@ -34,7 +34,7 @@ class ImageNet(PhotoModule):
         """Keep the settings; nothing is read before `check`.
 
         Args:
-            root: Folder of the data.
+            root: Folder of the data, or address of shards (`s3://...`).
             dataset: "" for folders, else timm's string (`wds/...`, `hfds/...`, `tfds/...`).
             train_split: Name of the training part.
             val_split: Name of the validation part; folders may also call it `val`.
@@ -64,6 +64,4 @@ class ImageNet(PhotoModule):
             label_key=self._label_key,
             batch_size=self.batch_size,
             num_workers=self.num_workers,
-            seed=self.seed,
-            skip=self.skip,
         )

@@ -30,8 +30,16 @@ class ImageInputError(InputError):
     """Says that one image cannot be read; others of its data set may be fine."""
 
 
+class UnlabelledImage(ImageInputError):
+    """Says that an image has no label and is passed over, which is no fault."""
+
+
 class PhotoReader(Protocol):
-    """Opens images by number, each with its label as it is stored; timm's readers do."""
+    """Opens images by number, each with its label as it is stored; timm's readers do.
+
+    A reader whose images lie in files one after another has `lengths`, the images of each file. One
+    that raises `UnlabelledImage` says so by `may_lack_labels`.
+    """
 
     def __len__(self) -> int: ...
 
@@ -54,6 +62,8 @@ class LabelledImages(Dataset[tuple[Tensor, int]]):
     ) -> None:
         """Read from `reader`; `outputs` is as in `checked_label`."""
         self.reader = reader
+        self.lengths: Sequence[int] | None = getattr(reader, "lengths", None)
+        self.may_lack_labels: bool = getattr(reader, "may_lack_labels", False)
         self.transform = transform
         self._outputs = outputs
 
@@ -65,6 +75,8 @@ class LabelledImages(Dataset[tuple[Tensor, int]]):
             file, label = self.reader[index]
             with file:
                 image = decode_rgb(open_image(file))
+        except (InputError, IndexError):
+            raise
         except Exception as error:  # Pillow's decoders raise whatever they like
             raise _unreadable(self.name(index), error) from error
         label = checked_label(label, self._outputs, lambda: self.name(index))

@@ -17,6 +17,7 @@ class LabelledClips(Dataset[tuple[Tensor, int]]):
     """Makes the input and the label of each video."""
 
     kind = "videos"
+    lengths: Sequence[int] | None = None  # each is a file of its own
 
     def __init__(self, samples: Sequence[tuple[str, int]], read: ReadClip) -> None:
         """Read the files of `samples`, each a path and a label."""

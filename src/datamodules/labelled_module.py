@@ -95,7 +95,7 @@ class LabelledModule(ImageDataModule, ABC):
         Those that are left out as unreadable are passed over, when the evaluation has come so far.
         """
         names, samples = self.source.val_filenames(), self.val_dataset()
-        if names is None or not isinstance(samples, ReadableImages):
+        if names is None or not isinstance(samples, ReadableImages) or samples.unreadable is None:
             return names
         return samples.unreadable.others(names)
 
@@ -104,8 +104,6 @@ class LabelledModule(ImageDataModule, ABC):
         for unreadable in self._unreadable.values():
             if summary := unreadable.summary():
                 log.warning(summary)
-        for sentence in self.source.left_out():
-            log.warning(sentence)
 
     def readable(self, training: bool, samples: LabelledSamples) -> Dataset[tuple[Tensor, int]]:
         """Return a part's samples without those that cannot be read."""

@@ -13,7 +13,7 @@ from typing_extensions import NotRequired
 
 from ..errors import InputError
 from ..shell.stopping import follow_parent_alone
-from .resumable import EpochDraws, EpochSampler, ResumableLoader, ShareSampler
+from .resumable import EpochDraws, EpochSampler, PartSampler, ResumableLoader, ShareSampler
 from .targets import Sample
 
 
@@ -32,7 +32,8 @@ class LoadingSettings(TypedDict):
 class Loaders:
     """Builds loaders that differ in data set and order alone.
 
-    A data set may bring its own `collate` and, for evaluation, its own `loader_class`. An
+    A data set may bring its own `collate` and, for evaluation, its own `loader_class`; one whose
+    images lie in files one after another brings `lengths`, the images of each file. An
     `IterableDataset` has its own order, and shares its images out among processes by itself.
 
     Attributes:
@@ -63,14 +64,24 @@ class Loaders:
         """
         if isinstance(dataset, IterableDataset):
             return self._loader(dataset, _own_class(dataset), drop_last=True)
-        return self._resumable(EpochDraws(dataset, self.seed), start, shuffle=True, repeats=repeats)
+        lengths: Sequence[int] | None = getattr(dataset, "lengths", None)
+        draws = EpochDraws(dataset, self.seed)
+        place = (draws, self.rank, self.processes)
+        if lengths is None:
+            return self._resumable(
+                EpochSampler(*place, seed=self.seed, shuffle=True, repeats=repeats), start
+            )
+        return self._resumable(
+            PartSampler(*place, lengths=lengths, seed=self.seed, repeats=repeats), start
+        )
 
     def unshuffled(self, dataset: Dataset[Sample], start: Mapping[str, int]) -> DataLoader[Sample]:
         """Load training batches of a data set that has further images beyond its length.
 
         Epoch e gets those from `e * length` on; `start` is as in `shuffled`.
         """
-        return self._resumable(dataset, start, shuffle=False, repeats=1)
+        place = (dataset, self.rank, self.processes)
+        return self._resumable(EpochSampler(*place, seed=self.seed, shuffle=False), start)
 
     def shared(self, dataset: Dataset[Sample]) -> DataLoader[Sample]:
         """Load all validation images in order, each on one process."""
@@ -94,15 +105,10 @@ class Loaders:
         chosen = [number * len(dataset) // count for number in range(count)]
         return self._loader(dataset, _own_class(dataset), chosen[self.rank :: self.processes])
 
-    def _resumable(
-        self, dataset: Dataset[Sample], start: Mapping[str, int], *, shuffle: bool, repeats: int
-    ) -> DataLoader[Sample]:
-        sampler = EpochSampler(
-            dataset, self.rank, self.processes, seed=self.seed, shuffle=shuffle, repeats=repeats
-        )
+    def _resumable(self, sampler: EpochSampler, start: Mapping[str, int]) -> DataLoader[Sample]:
         sampler.set_epoch(start["epoch"])
         sampler.skip = start["batch"] * self.batch_size
-        return self._loader(dataset, ResumableLoader, sampler, drop_last=True)
+        return self._loader(sampler.dataset, ResumableLoader, sampler, drop_last=True)
 
     def _loader(
         self,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from timm.data import ImageDataset, IterableImageDataset, create_dataset
@@ -15,8 +18,9 @@ from .hub_columns import find_columns
 from .image_stream import ImageStream
 from .labelled import LabelledImages
 from .photo_source import PhotoSource, Transform
-from .shard_lists import Shards, check_folder, find_shards
-from .shard_stream import ShardStream
+from .shard_images import ShardReader
+from .shard_lists import LISTS, Shards, check_folder, find_shards
+from .shard_places import ShardPlace, is_address, shard_place
 
 _PACKAGES = {  # prefix: (module, name for pip)
     "wds": ("webdataset", "webdataset"),
@@ -43,14 +47,12 @@ class NamedImages(PhotoSource):
         label_key: str | None,
         batch_size: int,
         num_workers: int,
-        seed: int,
-        skip: bool,
     ) -> None:
         """Keep the settings.
 
         Args:
             name: timm's string.
-            root: Folder of the shards (wds) or of the cache.
+            root: Folder or address (s3://...) of the shards (wds), or folder of the cache.
             train_split: The set's own name of its training part.
             val_split: The same of its validation part.
             num_classes: Outputs, or None to ask the data set; 1000 where it does not know.
@@ -58,23 +60,18 @@ class NamedImages(PhotoSource):
             label_key: Column or json key of the labels, or None to find it.
             batch_size: Streams fill complete batches.
             num_workers: Streams are shared out among them.
-            seed: Of a stream's order.
-            skip: Leave images of shards out that cannot be read.
         """
         self.name = name
         # Absolute, so that nothing takes it for an address or a command.
-        self.root = root and str(Path(root).expanduser().resolve())
+        self.root = root and (root if is_address(root) else str(Path(root).expanduser().resolve()))
         self._prefix = name.partition("/")[0]
         self._splits = {True: train_split, False: val_split}
         self._given_classes = num_classes
         self._keys = {"input_key": image_key, "target_key": label_key}
         self._batch_size = batch_size
         self._num_workers = num_workers
-        self._seed = seed
-        self._skip = skip
         self._opened: dict[bool, ImageDataset] = {}
         self._shards: dict[bool, Shards] = {}
-        self._streams: dict[bool, ShardStream] = {}
         self._adopted: tuple[str, ...] | None = None
 
     @property
@@ -89,7 +86,11 @@ class NamedImages(PhotoSource):
     @cached_property
     def _own_names(self) -> tuple[str, ...] | None:
         """Return the data set's class names in the order of its labels; None where it has none."""
-        places = self._open(training=False).reader.class_to_idx
+        reader = self._open(training=False).reader
+        listed = getattr(reader, "info", {}).get("class_names")  # as `shard_writer` writes it
+        if isinstance(listed, list) and self._given_classes in (None, len(listed)):
+            return tuple(map(str, listed))
+        places = reader.class_to_idx
         names = tuple(map(str, sorted(places, key=places.__getitem__)))
         return names if names and self._given_classes in (None, len(names)) else None
 
@@ -120,14 +121,10 @@ class NamedImages(PhotoSource):
             return None
         return tuple(sorted(outputs))
 
-    def left_out(self) -> list[str]:
-        """Return a sentence on each split of shards with images that could not be read."""
-        return [said for stream in self._streams.values() if (said := stream.left_out())]
-
     def num_train_images(self) -> int:
         """Return how many training images there are."""
         if self._prefix == "wds" and (shards := self._find_shards(training=True)):
-            return shards.length
+            return sum(shards.lengths)
         return len(self._open(training=True))
 
     def check(self, training: bool) -> None:
@@ -162,26 +159,12 @@ class NamedImages(PhotoSource):
                     f"split '{self._splits[part]}': {reason}"
                 ) from error
 
-    def dataset(
-        self, training: bool, transform: Transform
-    ) -> LabelledImages | ImageStream | ShardStream:
+    def dataset(self, training: bool, transform: Transform) -> LabelledImages | ImageStream:
         """Return the images of a split."""
         shards = self._find_shards(training) if self._prefix == "wds" else None
         if shards:
-            self._streams[training] = ShardStream(
-                shards.files,
-                shards.length,
-                transform,
-                self._outputs,
-                label_key=shards.label_key,
-                image_key=self._keys["input_key"],
-                training=training,
-                batch_size=self._batch_size,
-                num_workers=self._num_workers,
-                seed=self._seed,
-                skip=self._skip,
-            )
-            return self._streams[training]
+            reader = ShardReader(shards, image_key=self._keys["input_key"])
+            return LabelledImages(reader, transform, self._outputs)
         opened = self._open(training)
         if isinstance(opened, IterableImageDataset):
             return ImageStream(opened, transform, self._num_workers, self._outputs)
@@ -202,18 +185,34 @@ class NamedImages(PhotoSource):
             )
         elif self._prefix == "wds":
             keys = {}
-        dataset = create_dataset(
-            self.name,
-            root=self.root,
-            split=split,
-            is_training=training and self._prefix != "wds",
-            batch_size=self._batch_size,
-            **keys,
-        )
+        with self._list_folder() as folder:
+            dataset = create_dataset(
+                self.name,
+                root=folder,
+                split=split,
+                is_training=training and self._prefix != "wds",
+                batch_size=self._batch_size,
+                **keys,
+            )
         if not isinstance(dataset, IterableImageDataset):
             # A stream asks for its rank when it is built, so that it is built anew.
             self._opened[training] = dataset
         return dataset
+
+    @cached_property
+    def _place(self) -> ShardPlace:
+        return shard_place(self.root or "")
+
+    @contextmanager
+    def _list_folder(self) -> Iterator[str | None]:
+        """Offer a folder in which timm finds the list of shards, if there is one."""
+        if self._prefix != "wds" or not self.root or not is_address(self.root):
+            yield self.root
+            return
+        with TemporaryDirectory() as folder:
+            for name in filter(self._place.has, LISTS):
+                shutil.copy(self._place.local(name), Path(folder) / name)
+            yield folder
 
     def _find_shards(self, training: bool) -> Shards | None:
         """Return a split's shards; None where timm does not read them as webdataset's."""
@@ -224,7 +223,5 @@ class NamedImages(PhotoSource):
             if not isinstance(reader, ReaderWds):
                 return None
             split, label_key = self._splits[training], self._keys["target_key"]
-            self._shards[training] = find_shards(
-                self.root or "", split, reader.split_info, label_key
-            )
+            self._shards[training] = find_shards(self._place, split, reader.split_info, label_key)
         return self._shards[training]

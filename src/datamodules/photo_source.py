@@ -60,10 +60,6 @@ class LabelledSource(Protocol):
         """Return the file of each validation sample in order; None where samples are no files."""
         return None
 
-    def left_out(self) -> list[str]:
-        """Return sentences on samples that the source itself has left out as unreadable."""
-        return []
-
 
 class PhotoSource(LabelledSource, Protocol):
     """Provides the photographs of a training and a validation part."""

@@ -19,6 +19,7 @@ from .labelled_module import LabelledModule
 from .mixing import MixingDataModule, MixingSettings
 from .photo_source import PhotoSource as PhotoSource  # sources may import it from here
 from .photo_source import Transform
+from .readable import ReadableImages
 
 
 class PhotoSettings(MixingSettings):
@@ -125,9 +126,11 @@ class PhotoModule(LabelledModule, MixingDataModule, ABC):
 
     def _dataset(self, training: bool, transform: Transform) -> Dataset[tuple[Tensor, int]]:
         images = self.source.dataset(training, transform)
-        if not self.skip or not isinstance(images, LabelledImages):
+        if not isinstance(images, LabelledImages):
             return images
-        return self.readable(training, images)
+        if self.skip:
+            return self.readable(training, images)
+        return ReadableImages(images, None) if images.may_lack_labels else images
 
     def _train_transform(self) -> Transform:
         return create_transform(**asdict(self.input_config), **self._augmentation, is_training=True)

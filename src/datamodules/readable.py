@@ -1,4 +1,4 @@
-"""Leaves out and counts images that cannot be read: `datamodule.on_bad_image=skip`."""
+"""Leaves out images that cannot be read (`datamodule.on_bad_image=skip`) or have no label."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from ..errors import InputError, some
-from .labelled import ImageInputError
+from .labelled import ImageInputError, UnlabelledImage
 from .targets import Sample
 
 _MOST = 0.1  # share of a split, above which something else is wrong: a disk, a format
@@ -20,6 +20,7 @@ class LabelledSamples(Protocol):
     """Reads samples with a label each, by number; raises `ImageInputError` where one is damaged."""
 
     kind: str  # what to call several of them in a message
+    lengths: Sequence[int] | None  # of files that hold samples one after another
 
     def __len__(self) -> int: ...
 
@@ -81,7 +82,7 @@ def collate(samples: list[tuple[Tensor, int]]) -> list[Tensor] | None:
 
 
 class ReadableImages(Dataset[tuple[Tensor, int]]):
-    """Provides labelled samples without those that cannot be read.
+    """Provides labelled samples without those that cannot be read, or have no label.
 
     Where one image is asked for (training, pictures), the next that can be read takes its place, so
     that a place gives the same image in every run. Where a batch is asked for at once (evaluation),
@@ -91,17 +92,23 @@ class ReadableImages(Dataset[tuple[Tensor, int]]):
     loader_class = ReadableLoader
     collate = staticmethod(collate)
 
-    def __init__(self, images: LabelledSamples, unreadable: Unreadable) -> None:
+    def __init__(self, images: LabelledSamples, unreadable: Unreadable | None) -> None:
+        """Wrap `images`; `unreadable` notes those that cannot be read, None refuses them."""
         self.images = images
+        self.lengths = images.lengths
         self.unreadable = unreadable
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        while (sample := self._read(index)) is None:
-            index = (index + 1) % len(self)
-        return sample
+        for number in range(index, index + len(self)):
+            if (sample := self._read(number % len(self))) is not None:
+                return sample
+        raise InputError(
+            f"None of {len(self)} images has a label, as {self.images.name(index)}: give another "
+            "datamodule.label_key."
+        )
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, int]]:
         """Return the samples of a batch, as PyTorch's loaders ask for them."""
@@ -111,6 +118,10 @@ class ReadableImages(Dataset[tuple[Tensor, int]]):
     def _read(self, index: int) -> tuple[Tensor, int] | None:
         try:
             return self.images[index]
+        except UnlabelledImage:
+            return None
         except ImageInputError:
+            if self.unreadable is None:
+                raise
             self.unreadable.add(index)
             return None

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator, Sequence, Sized
 from contextlib import contextmanager
 
 import lightning as L
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from typing_extensions import override
 
 from ..lightning_internals import batches_trained, epoch_in_progress
 from .targets import Sample
@@ -80,13 +82,59 @@ class EpochSampler(DistributedSampler[int]):
         """Yield the indices that are left of the epoch."""
         length = _length(self.dataset)
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        order = (
-            torch.randperm(length, generator=generator) if self.shuffle else torch.arange(length)
-        )
+        order = self._shuffled(length, generator) if self.shuffle else torch.arange(length)
         images = order.repeat_interleave(self.repeats)[: self.total_size]
         draws = self.epoch * self.repeats + torch.arange(len(images)) % self.repeats
-        share = (draws * length + images)[self.rank :: self.num_replicas]
+        share = self._share(draws * length + images)
         return iter(share[self.skip :].tolist())
+
+    def _shuffled(self, length: int, generator: torch.Generator) -> Tensor:
+        """Return the images of an epoch `(length,)` in the order in which they are drawn."""
+        return torch.randperm(length, generator=generator)
+
+    def _share(self, indices: Tensor) -> Tensor:
+        """Return those of this process; each process gets equally many."""
+        return indices[self.rank :: self.num_replicas]
+
+
+class PartSampler(EpochSampler):
+    """Yields images that lie in files one after another so that few files are in use at a time.
+
+    Each epoch shuffles the files, and then the images within stretches of `WINDOW`; of all of them
+    each process gets one piece. Loader processes do not matter.
+    """
+
+    WINDOW = 10_000
+
+    def __init__(
+        self,
+        dataset: Dataset[Sample],
+        rank: int = 0,
+        replicas: int = 1,
+        *,
+        lengths: Sequence[int],
+        seed: int,
+        repeats: int = 1,
+    ) -> None:
+        """Start at epoch 0; `lengths` are the images of each file, the rest as above."""
+        super().__init__(dataset, rank, replicas, seed=seed, shuffle=True, repeats=repeats)
+        self.lengths = torch.tensor(lengths)
+
+    @override
+    def _shuffled(self, length: int, generator: torch.Generator) -> Tensor:
+        files = torch.randperm(len(self.lengths), generator=generator)
+        parts = torch.arange(length).split(self.lengths.tolist())
+        order = torch.cat([parts[file] for file in files])
+        return torch.cat(
+            [
+                part[torch.randperm(len(part), generator=generator)]
+                for part in order.split(self.WINDOW)
+            ]
+        )
+
+    @override
+    def _share(self, indices: Tensor) -> Tensor:
+        return indices.view(self.num_replicas, -1)[self.rank]
 
 
 class ShareSampler(DistributedSampler[int]):

@@ -4,45 +4,73 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from .shards import count_samples
+from .shard_places import ShardPlace, is_address
+from .shards import Sample, samples_of
 
 if TYPE_CHECKING:
     from timm.data.readers.reader_wds import SplitInfo
 
-_LISTS = ("_info.json", "info.json")  # where timm looks for the names of shards
+LISTS = ("_info.json", "info.json")  # where timm looks for the names of shards
 _MOST_SHARDS = 1_000_000
 
 
-class Shards(NamedTuple):
-    """Holds a split's files, their number of images, and the labels' key in each image's json."""
+@dataclass(frozen=True)
+class Shards:
+    """Holds the shards of a split.
 
-    files: list[Path]
-    length: int
+    Attributes:
+        place: Where they lie.
+        names: Of their files.
+        lengths: Samples of each.
+        label_key: The labels' key in the json beside each image; None for labels in `.cls`.
+    """
+
+    place: ShardPlace
+    names: tuple[str, ...]
+    lengths: tuple[int, ...]
     label_key: str | None
+
+    def samples(self, number: int) -> list[Sample]:
+        """Return the samples of a shard.
+
+        Raises:
+            InputError: If it is no complete tar file, or holds more or fewer than its list says.
+        """
+        found = read_samples(self.place, self.names[number])
+        if len(found) != self.lengths[number]:
+            listed = sum(self.lengths)
+            total = listed - self.lengths[number] + len(found)
+            raise InputError(
+                f"{self.place.root} holds {total} images in {len(self.names)} shards, but its list "
+                f"says {listed}, as {self.names[number]} has {len(found)} and not "
+                f"{self.lengths[number]}: write the shards or the list anew."
+            )
+        return found
 
 
 def check_folder(root: str | None, dataset: str, splits: Iterable[str]) -> None:
     """Check a folder of shards before anything is read from it.
 
     Args:
-        root: The folder, or None if it is not set.
+        root: The folder or address, or None if it is not set.
         dataset: The setting that says what it holds, for messages.
         splits: In timm's notation, as `train-{000..099}.tar`.
 
     Raises:
         InputError: If there is no such folder, a list is no file, or a split names too many shards.
     """
-    if root is None or not Path(root).is_dir():
+    if root is None or not (is_address(root) or Path(root).is_dir()):
         raise InputError(
             f"datamodule.dataset={dataset} needs datamodule.root=/folder/of/the/shards, and "
             f"{root} is no folder."
         )
-    for name in _LISTS:
+    for name in LISTS:
         path = Path(root) / name
         if path.exists() and not path.is_file():
             raise InputError(f"{path} is no regular file: it should list the shards as json.")
@@ -55,34 +83,56 @@ def check_folder(root: str | None, dataset: str, splits: Iterable[str]) -> None:
             )
 
 
-def find_shards(root: str, split: str, listed: SplitInfo, label_key: str | None) -> Shards:
-    """Return the shards of a split, counting their images where no list says how many there are.
+def find_shards(place: ShardPlace, split: str, listed: SplitInfo, label_key: str | None) -> Shards:
+    """Return the shards of a split, counting their samples where no list says how many there are.
 
     Args:
-        root: The folder.
+        place: Where they lie.
         split: Its name, for messages.
         listed: What timm has read of it.
         label_key: Key of the labels as it was set; None for the list's.
 
     Raises:
-        InputError: If a shard is missing or outside of the folder, or there is no image.
+        InputError: If a shard is missing, empty or outside of the folder, or there is no image.
     """
-    files = shard_files(Path(root), listed.filenames)
-    length = listed.num_samples or count_samples(files)
-    if type(length) is not int or length < 1 or not files:
+    names = shard_names(place, listed.filenames)
+    key = label_key or listed.alt_label or None
+    lengths = _listed_lengths(listed, len(names))
+    if key and lengths and len(read_samples(place, names[0])) != lengths[0]:
+        lengths = None  # it counts the samples with a label
+    if not lengths:
+        lengths = tuple(len(read_samples(place, name)) for name in names)
+    if not names or sum(lengths) < 1 or listed.num_samples < 0:
         raise InputError(
-            f"The split '{split}' of {root} has {length} images in {len(files)} shards: there must "
-            "be at least one."
+            f"The split '{split}' of {place.root} has {sum(lengths)} images in {len(names)} "
+            "shards: there must be at least one."
         )
-    return Shards(files, length, label_key or listed.alt_label or None)
+    for name, length in zip(names, lengths, strict=True):
+        if not length:
+            raise InputError(
+                f"{place.shown(name)} is a shard without images: remove it from the split "
+                f"'{split}', or write it anew."
+            )
+    return Shards(place, names, lengths, key)
 
 
-def shard_files(root: Path, names: Sequence[str]) -> list[Path]:
-    """Return the files of shards that a split or a list names.
+def read_samples(place: ShardPlace, name: str) -> list[Sample]:
+    """Return the samples of a shard, of which each can be read on its own.
 
     Raises:
-        InputError: If a name is an address, or leads out of `root`, or there is no such file.
+        InputError: If it is no complete tar file.
     """
+    return list(samples_of(place.local(name), place.shown(name)))
+
+
+def shard_names(place: ShardPlace, names: Sequence[str]) -> tuple[str, ...]:
+    """Check and return the names of shards that a split or a list has.
+
+    Raises:
+        InputError: If a name is an address, or leads out of the folder, or there is no such file,
+            or it has no bytes.
+    """
+    root = place.root
     for name in names:
         if not isinstance(name, str) or re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", name):
             raise InputError(
@@ -91,6 +141,16 @@ def shard_files(root: Path, names: Sequence[str]) -> list[Path]:
             )
         if Path(name).is_absolute() or ".." in Path(name).parts:
             raise InputError(f"{root} lists the shard {name}, which is outside of that folder.")
-        if not (root / name).is_file():
+        if not place.has(name):
             raise InputError(f"{root} lists the shard {name}, but there is no such file.")
-    return [root / name for name in names]
+        if not place.size(name):
+            raise InputError(f"{place.shown(name)} is an empty file and no shard: write it anew.")
+    return tuple(names)
+
+
+def _listed_lengths(listed: SplitInfo, shards: int) -> tuple[int, ...] | None:
+    """Return how many samples the list says of each shard; None unless they add up."""
+    lengths = tuple(listed.shard_lengths)
+    if len(lengths) != shards or any(type(one) is not int or one < 0 for one in lengths):
+        return None
+    return lengths if sum(lengths) == listed.num_samples else None

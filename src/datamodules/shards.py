@@ -1,4 +1,4 @@
-"""Reads the samples of shards: tar files in webdataset's layout.
+"""Reads the samples of shards: tar files in webdataset's layout; as a program it writes them.
 
 webdataset would run a shard that is called `pipe:...` in a shell; here a shard is a regular file.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,64 +17,75 @@ from .decoding import check_regular, reason
 _MOST_BYTES = {"image": 500_000_000, "label": 10_000_000}  # of one member
 
 
+class Member(NamedTuple):
+    """Says where a member's content lies in its shard, in bytes."""
+
+    offset: int
+    size: int
+
+
 class Sample(NamedTuple):
     """Holds the members of one image by their suffixes; `name` says shard and sample."""
 
     name: str
-    members: dict[str, tarfile.TarInfo]
-    shard: tarfile.TarFile
+    members: dict[str, Member]
 
-    def read(self, suffix: str, kind: str) -> bytes:
+    def read(self, file: Path, suffix: str, kind: str) -> bytes:
         """Return the content of a member.
+
+        Args:
+            file: The shard, which may be a copy of the one that `name` says.
+            suffix: Of the member.
+            kind: "image" or "label".
 
         Raises:
             InputError: If it is larger than any of its kind.
         """
-        member = self.members[suffix]
-        if member.size > _MOST_BYTES[kind]:
+        offset, size = self.members[suffix]
+        if size > _MOST_BYTES[kind]:
             raise InputError(
-                f"{self.name}.{suffix} has {member.size:,} bytes, more than the "
+                f"{self.name}.{suffix} has {size:,} bytes, more than the "
                 f"{_MOST_BYTES[kind]:,} of any {kind}: remove it from its shard."
             )
-        file = self.shard.extractfile(member)
-        assert file is not None  # only regular members are listed
-        return file.read()
+        with file.open("rb") as shard:
+            shard.seek(offset)
+            return shard.read(size)
 
 
-def samples_of(file: Path) -> Iterator[Sample]:
-    """Yield the samples of a shard: neighbouring members whose names agree up to the first dot.
+def samples_of(file: Path, name: str | None = None) -> Iterator[Sample]:
+    """Yield the samples of a shard: neighboring members whose names agree up to the first dot.
+
+    Args:
+        file: The shard.
+        name: What to call it; None for its path.
 
     Raises:
         InputError: If it is no complete tar file.
     """
+    called = name or str(file)
     try:
         check_regular(file)
-        with tarfile.open(file) as shard:
+        with tarfile.open(file, "r:") as shard:
             sample: Sample | None = None
             for member in shard:
                 shard.members = []  # type: ignore[attr-defined]  # else it remembers all of them
                 key, suffix = _split(member.name)
-                if not member.isreg() or not suffix:
+                if not member.isreg() or member.issparse() or not suffix:
                     continue
-                name = f"{file}: {key}"
-                if sample is None or sample.name != name:
+                full = f"{called}: {key}"
+                if sample is None or sample.name != full:
                     if sample:
                         yield sample
-                    sample = Sample(name, {}, shard)
-                sample.members[suffix] = member
+                    sample = Sample(full, {})
+                sample.members[suffix] = Member(member.offset_data, member.size)
             if sample:
                 yield sample
     except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(
-            f"{file} cannot be read as a shard ({reason(error)}): give a complete tar file."
+            f"{called} cannot be read as a shard ({reason(error)}): give a complete tar file."
         ) from error
-
-
-def count_samples(files: Sequence[Path]) -> int:
-    """Count the samples of shards by their headers."""
-    return sum(1 for file in files for _ in samples_of(file))
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -84,3 +95,11 @@ def _split(name: str) -> tuple[str, str]:
     if not key or re.fullmatch("__.*__", file):
         return "", ""
     return f"{folder}/{key}" if folder else key, suffix.lower()
+
+
+if __name__ == "__main__":
+    from ..shell.program import one_sentence_errors
+    from .shard_writer import main
+
+    with one_sentence_errors():
+        main()

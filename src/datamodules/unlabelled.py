@@ -249,13 +249,18 @@ def joined(batches: Sequence[PhotoBatch]) -> PhotoBatch:
 
 
 def load_photographs(
-    dataset: UnlabelledFiles, batch_size: int, num_workers: int
+    dataset: UnlabelledFiles,
+    batch_size: int,
+    num_workers: int,
+    numbers: Sequence[int] | None = None,
 ) -> DataLoader[PhotoBatch]:
-    """Load all photographs in order; no more processes than there are batches."""
-    batches = -(-len(dataset) // batch_size)
+    """Load photographs in order, all or those of `numbers`; no more processes than batches."""
+    chosen = range(len(dataset)) if numbers is None else numbers
+    batches = -(-len(chosen) // batch_size)
     return DataLoader(
         dataset,
         batch_size=batch_size,
+        sampler=chosen,
         num_workers=num_workers if batches > 1 else 0,
         collate_fn=joined,
         pin_memory=torch.cuda.is_available(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -28,6 +28,8 @@ from ..datamodules.unlabelled import (
 from ..errors import InputError
 from ..modules.base import SparseModule
 from ..modules.heads.base import Output
+
+Record = object  # of one image, as JSON holds it
 
 
 class Predicted(NamedTuple):
@@ -116,6 +118,21 @@ class Predictions(ABC):
         self.path = path
         self.options = options
         self.open = ExitStack()
+        self.keep: Callable[[Sequence[Record]], None] | None = None
+
+    def reserve(self, names: Sequence[str]) -> None:  # noqa: B027
+        """Learn the names of all images, where their order decides on the names of files."""
+
+    def emit(self, records: Sequence[Record]) -> None:
+        """Hand over the predictions of a batch: to `keep` if somebody has set it, else to `put`.
+
+        Args:
+            records: One for each image, of what JSON can hold.
+        """
+        (self.keep or self.put)(records)
+
+    def put(self, records: Sequence[Record]) -> None:  # noqa: B027
+        """Write what `emit` was given; nothing where each image has a file of its own."""
 
     @classmethod
     def of_evaluation(cls) -> type[Predictions]:
@@ -146,7 +163,7 @@ class Predictions(ABC):
     def write(
         self, images: Sequence[Predicted], output: Output, target: object | None = None
     ) -> None:
-        """Write the predictions of a batch; `target` is the truth, of an evaluation."""
+        """Write the predictions of a batch by `emit`; `target` is the truth, of an evaluation."""
 
     @abstractmethod
     def draw(self, image: Drawn, output: Output) -> Image.Image:

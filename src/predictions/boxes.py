@@ -13,7 +13,7 @@ from ..errors import printable
 from ..files import atomic_file, naming
 from ..modules.heads.base import DenseOutput, Output
 from ..pictures.overlays import draw_objects
-from .base import Drawn, Predicted, Predictions
+from .base import Drawn, Predicted, Predictions, Record
 from .placing import boxes_on, part_of_frame
 
 
@@ -36,6 +36,7 @@ class BoxLines(Predictions):
         self, images: Sequence[Predicted], output: Output, target: object | None = None
     ) -> None:
         assert isinstance(output, DenseOutput)
+        lines = []
         for image, found in zip(images, output.detections, strict=True):
             boxes, scores, labels = _sorted(found, image.size, image.frame)
             line = {
@@ -47,8 +48,13 @@ class BoxLines(Predictions):
                 "labels": labels.tolist(),
                 "classes": [self.options.name(label) for label in labels.tolist()],
             }
-            with naming(self.path):
-                self._file.write(json.dumps(line) + "\n")
+            lines.append(line)
+        self.emit(lines)
+
+    @override
+    def put(self, records: Sequence[Record]) -> None:
+        with naming(self.path):
+            self._file.writelines(json.dumps(line) + "\n" for line in records)
 
     @override
     def draw(self, image: Drawn, output: Output) -> Image.Image:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from typing_extensions import override
 
 from ..files import atomic_file, naming
 from ..modules.heads.base import Output, of_student
-from .base import Predicted
+from .base import Predicted, Record
 from .labels import Table
 
 _PACKED = ".npz"
@@ -43,8 +44,7 @@ class EmbeddingTable(Table):
     ) -> None:
         embeddings = of_student(output).logits.float().cpu().numpy()
         if self.path.suffix == _PACKED:
-            self._files += [image.name for image in images]
-            self._rows.append(embeddings)
+            self.emit([[i.name, row.tolist()] for i, row in zip(images, embeddings, strict=True)])
             return
         header = ["file", *(f"e{number}" for number in range(embeddings.shape[1]))]
         rows = [
@@ -53,8 +53,17 @@ class EmbeddingTable(Table):
         ]
         self.write_rows(header, rows)
 
+    @override
+    def put(self, records: Sequence[Record]) -> None:
+        if self.path.suffix != _PACKED:
+            super().put(records)
+            return
+        for name, row in cast("Sequence[tuple[str, list[float]]]", records):
+            self._files.append(name)
+            self._rows.append(np.asarray(row, dtype=np.float32))
+
     def _pack(self, path: Path) -> None:
-        rows = np.concatenate(self._rows) if self._rows else np.zeros((0, 0), np.float32)
+        rows = np.stack(self._rows) if self._rows else np.zeros((0, 0), np.float32)
         with naming(self.path):
             np.savez(path, files=np.asarray(self._files, dtype=np.str_), embeddings=rows)
 

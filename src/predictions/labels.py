@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import cast
 
 from PIL import Image
 from torch import Tensor
@@ -14,7 +15,7 @@ from ..modules.heads.base import Output, of_student
 from ..pictures.overlays import captioned
 from ..pictures.tokens import draw_token_maps
 from ..reports.tables import TableWriter
-from .base import Drawn, Predicted, Predictions
+from .base import Drawn, Predicted, Predictions, Record
 
 
 class Table(Predictions):
@@ -31,10 +32,16 @@ class Table(Predictions):
 
     def write_rows(self, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
         """Write rows, and before the first of them `header`."""
+        self.emit([[list(header), list(row)] for row in rows])
+
+    @override
+    def put(self, records: Sequence[Record]) -> None:
         with naming(self.path):
-            for row in ([header] if self._empty else []) + list(rows):
+            for header, row in cast("Sequence[tuple[list[str], list[object]]]", records):
+                if self._empty:
+                    self._table.write(header)
                 self._table.write(row)
-        self._empty = False
+                self._empty = False
 
     @override
     def draw(self, image: Drawn, output: Output) -> Image.Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -14,7 +15,7 @@ from ..files import atomic_file
 from ..modules.heads.base import DenseOutput, Output
 from ..pictures.legends import palette
 from ..pictures.overlays import draw_classes
-from .base import Drawn, PictureNames, Predicted, Predictions
+from .base import Drawn, Options, PictureNames, Predicted, Predictions
 from .placing import classes_on
 
 
@@ -26,13 +27,22 @@ class MaskFolder(Predictions):
 
     default = "masks"
 
+    def __init__(self, path: Path, options: Options) -> None:
+        """Start without names."""
+        super().__init__(path, options)
+        self._names = PictureNames()
+        self._reserved: dict[str, str] = {}
+
     @override
     def start(self) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise InputError(
                 f"predictions={self.path} is a file, but masks need a folder: name another place."
             )
-        self._names = PictureNames()
+
+    @override
+    def reserve(self, names: Sequence[str]) -> None:
+        self._reserved = {name: self._names.of(name) for name in names}
 
     @override
     def write(
@@ -40,8 +50,10 @@ class MaskFolder(Predictions):
     ) -> None:
         for image, scores in zip(images, _scores(output), strict=True):
             mask = self._image(classes_on(scores, image.size))
-            with atomic_file(self.path / self._names.of(image.name)) as partial:
+            name = self._reserved.get(image.name) or self._names.of(image.name)
+            with atomic_file(self.path / name) as partial:
                 mask.save(partial)
+        self.emit([None] * len(images))
 
     @override
     def draw(self, image: Drawn, output: Output) -> Image.Image:

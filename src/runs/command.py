@@ -41,9 +41,9 @@ def start(program: str, main: Callable[[DictConfig], float | None], *defaults: s
         quiet_libraries()
         os.environ.setdefault("TOKENTHRIFT_PACKAGE", PACKAGE)
         os.environ.setdefault("TOKENTHRIFT_ASSETS", str(ASSETS))
-        if program == "train":
+        if program in ("train", "predict"):
             name_run()
-        else:
+        if program != "train":
             from .record import add_recorded_choices  # late, for the sake of `--help`
 
             arguments = add_recorded_choices(arguments)

@@ -9,7 +9,7 @@ from src.errors import InputError
 from src.measure.memory import peak_memory_mb
 
 MICRO = ("backbone=vit_micro", "datamodule.batch_size=8")
-SMALL = ("backbone=deit_t", "backbone.image_size=112", "datamodule.batch_size=2")
+SMALL = ("backbone=deit_t", "backbone.image_size=112", "datamodule.batch_size=8")
 
 
 @pytest.mark.slow
@@ -26,6 +26,7 @@ def test_memory_is_that_of_a_step(settings, dense):
     assert plan.plan(settings, dense=dense).step / 1e6 == pytest.approx(measured, rel=0.1)
 
 
+@pytest.mark.slow
 def test_states_and_communication_follow_the_weights(capsys):
     planned = plan.plan(MICRO)
     step = PlannedStep(MICRO, dense=False, device=torch.device("meta"))
@@ -41,6 +42,7 @@ def test_states_and_communication_follow_the_weights(capsys):
     assert planned.blocks[-1].kept < 0.6 * planned.blocks[0].kept
 
 
+@pytest.mark.slow
 def test_a_table_of_devices_and_blocks_is_printed(capsys):
     plan.main([*MICRO, "--processes", "1", "4"])
     printed = capsys.readouterr().out

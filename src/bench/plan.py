@@ -112,7 +112,9 @@ def plan(overrides: Sequence[str], *, dense: bool = False) -> Plan:
     step.drop_gradients()
     gradients, held = _step_memory(step, keep_gradients=True)
     _, activations = _step_memory(step, keep_gradients=False)
-    units = [_bytes(p for part in unit for p in part.parameters()) for unit in units_of(step.student)]
+    units = [
+        _bytes(p for part in unit for p in part.parameters()) for unit in units_of(step.student)
+    ]
     weights = _bytes(step.parameters())
     return Plan(
         weights=weights,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from typing import TYPE_CHECKING
 
 import lightning as L
@@ -60,6 +61,8 @@ class Sharded(ModelParallelStrategy):
             )
         if is_sharded(module.student):
             return
+        # The walk adds to what modules return and never changes it in place.
+        warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
         module.plain_student = (copy_to_meta(module.student),)
         mesh = self.device_mesh["data_parallel"]
         _shard(module.student, mesh)

@@ -102,8 +102,8 @@ def other_processes(checkpoint: Checkpoint, processes: int) -> str:
     if not isinstance(before, int) or before == processes:
         return ""
     return (
-        f"{checkpoint.path} was saved by {before} processes and goes on with {processes}: a step "
-        f"has {processes} instead of {before} batches of images."
+        f"{checkpoint.path} goes on with another number of processes: it was {before} and is "
+        f"{processes}, and so is the number of batches in a step."
     )
 
 

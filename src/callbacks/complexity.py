@@ -8,6 +8,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from ..datamodules.attached import data_of
 from ..measure.complexity import count_gmacs, count_params_m
 from ..modules.base import SparseModule
+from ..modules.sharding import uncounted_student
 from .task_callback import TaskCallback
 
 
@@ -19,10 +20,11 @@ class ComplexityLogger(TaskCallback):
         if not trainer.is_global_zero:
             return
         size = data_of(trainer).image_size
-        sides = pl_module.student.input_sides(size)
-        sparse = count_gmacs(pl_module.student, sides)
-        dense = count_gmacs(pl_module.student.backbone, sides)
-        params = count_params_m(pl_module.student)
+        student = uncounted_student(pl_module)
+        sides = student.input_sides(size)
+        sparse = count_gmacs(student, sides)
+        dense = count_gmacs(student.backbone, sides)
+        params = count_params_m(student)
         rank_zero_info(
             f"{sparse:.2f} GMACs at {size} px, {100 * sparse / dense:.0f} % of dense "
             f"({dense:.2f}); {params:.2f} M parameters"

@@ -8,6 +8,7 @@ import lightning as L
 from typing_extensions import override
 
 from ..modules.base import SparseModule
+from ..modules.sharding import gathered_student
 from ..modules.weights import save_dense
 from .task_callback import TaskCallback
 
@@ -21,5 +22,8 @@ class ExportWeights(TaskCallback):
 
     @override
     def on_fit_end(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
-        if trainer.is_global_zero and not trainer.interrupted:
-            save_dense(pl_module.student, self.path)
+        if trainer.interrupted:
+            return
+        student = gathered_student(pl_module)
+        if trainer.is_global_zero:
+            save_dense(student, self.path)

@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning as L
 
-from ..checkpoints.checkpoint import CLASS_NAMES, PREPROCESSING, RUN
+from ..checkpoints.checkpoint import CLASS_NAMES, PREPROCESSING, PROCESSES, RUN
 from ..config import Settings
 from ..datamodules.attached import data_of
 from ..datamodules.base import ImageDataModule
@@ -33,7 +33,7 @@ class RunRecord(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Add the record, and the names of the classes where the data knows them."""
-        checkpoint[RUN] = self.record
+        checkpoint[RUN] = self.record | {PROCESSES: trainer.world_size}
         data = data_of(trainer)
         named = data is not None and getattr(pl_module, "outputs_are_classes", True)
         names = data.class_names if named else None

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from ..datamodules.base import ImageDataModule
 from ..errors import InputError
+from ..modules.sharding import gathered_student
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +29,12 @@ class SavedStudent(L.Callback):
 
     @override
     def on_fit_end(self, trainer: L.Trainer, pl_module: Any) -> None:
-        if not trainer.is_global_zero or trainer.interrupted:
+        if trainer.interrupted:
             return
-        student, data = pl_module.student, trainer.datamodule  # type: ignore[attr-defined]
+        student = gathered_student(pl_module)
+        if not trainer.is_global_zero:
+            return
+        data = trainer.datamodule  # type: ignore[attr-defined]
         if isinstance(data, ImageDataModule):
             student.preprocessing = data.preprocessing
             student.class_names = data.class_names if pl_module.outputs_are_classes else None

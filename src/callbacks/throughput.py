@@ -11,6 +11,7 @@ from typing_extensions import override
 from ..datamodules.attached import data_of
 from ..measure.throughput import compare_speed
 from ..modules.base import SparseModule
+from ..modules.sharding import is_sharded
 from ..modules.step_results import Batch, TrainingStep
 from .task_callback import TaskCallback
 
@@ -21,7 +22,8 @@ class ThroughputLogger(TaskCallback):
     Training counts everything between the first and the last step of an epoch, loading included
     and validation left out; of an epoch that is resumed, the steps since then.
     `throughput/images_per_s` is the student at inference on a batch like the validation's,
-    `throughput/speedup` its ratio to the dense network, timed in turns.
+    `throughput/speedup` its ratio to the dense network, timed in turns, unless its weights are
+    sharded, for one process alone cannot run it then.
     """
 
     def __init__(self) -> None:
@@ -61,7 +63,7 @@ class ThroughputLogger(TaskCallback):
 
     @override
     def on_fit_end(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
-        if not trainer.is_global_zero or trainer.interrupted:
+        if not trainer.is_global_zero or trainer.interrupted or is_sharded(pl_module.student):
             return
         data = data_of(trainer)
         student = pl_module.student

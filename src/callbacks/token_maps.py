@@ -12,6 +12,7 @@ from ..datamodules.attached import data_of
 from ..files import atomic_file
 from ..loggers.pictures import log_picture
 from ..modules.base import SparseModule
+from ..modules.sharding import is_sharded
 from ..pictures import draw_token_maps
 from ..pictures.masks import masked_images
 from ..pictures.samples import inspect, spread_images
@@ -21,6 +22,8 @@ from .task_callback import TaskCallback
 
 class TokenMaps(TaskCallback):
     """Draws validation images and the patches kept at each location, after each validation.
+
+    A student whose weights are sharded is not drawn, for one process alone cannot run it.
 
     Writes `<folder>/epoch_000.png` and logs `token_maps` to TensorBoard, and to W&B with a mask
     for each location.
@@ -37,7 +40,7 @@ class TokenMaps(TaskCallback):
 
     @override
     def on_validation_end(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
-        if not trainer.is_global_zero or trainer.sanity_checking:
+        if not trainer.is_global_zero or trainer.sanity_checking or is_sharded(pl_module.student):
             return
         data = data_of(trainer)
         images = spread_images(data.val_dataset(), self.images).to(pl_module.device)

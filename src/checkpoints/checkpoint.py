@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 CLASS_NAMES = "class_names"  # of a checkpoint: a list with one text for each output
 PREPROCESSING = "preprocessing"  # of a checkpoint: plain values of a `Preprocessing`
 RUN = "run"  # of a checkpoint: the configuration and choices that it was trained under
+PROCESSES = "processes"  # of that record: how many trained it
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,11 @@ from ..checkpoints.checkpoint import Checkpoint
 from ..config import Settings, instantiate
 from ..datamodules.attached import data_of
 from ..errors import InputError
-from .backbones.base import SparseOutput
+from .backbones.base import SparseBackbone, SparseOutput
 from .heads.base import Output, TaskTarget, of_student
 from .losses import TeacherOutput
 from .optim import build_optimizer, parameter_groups, scaled_lr
+from .sharding import Sharded
 from .step_results import Batch, EvaluationStep, TrainingStep
 from .student import build_student
 from .teacher import Teacher, Teaching
@@ -103,6 +104,7 @@ class SparseModule(L.LightningModule, ABC):
             )
         self.optimizer_options = optimizer
         self.teacher: Teacher | None = None
+        self.plain_student: tuple[SparseBackbone, ...] = ()  # as before it was sharded, no values
 
     def check_trainable(self) -> None:
         """Check that the loss trains all of the method, before a training.
@@ -136,6 +138,11 @@ class SparseModule(L.LightningModule, ABC):
         """Copy the teacher from the student's starting weights, before a checkpoint is restored."""
         if stage == "fit" and self.loss.needs_teacher:
             self.teacher = instantiate(self.teacher_options, student=self.teaching())
+
+    def configure_model(self) -> None:
+        """Shard the weights where the strategy does so, before the optimizer takes them."""
+        if isinstance(self.trainer.strategy, Sharded):
+            self.trainer.strategy.shard(self)
 
     def on_fit_start(self) -> None:
         """Move the teacher to the student's device and precision."""

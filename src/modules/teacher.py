@@ -52,6 +52,18 @@ class Teacher:
             compile_for_inference(self.student) if compiled else self.student
         )
 
+    def shard(self, shard: Callable[[nn.Module], None]) -> None:
+        """Apply `shard` to the network.
+
+        Raises:
+            InputError: If the network is compiled, with its weights as constants.
+        """
+        if self._run is not self.student:
+            raise InputError(
+                "A compiled teacher cannot be sharded: choose task.teacher.compiled=false."
+            )
+        shard(self.student)
+
     def follow(self, student: nn.Module) -> None:
         """Move to the student's device and precision."""
         weight = next(student.parameters())

@@ -18,9 +18,10 @@ from ..checkpoints.checkpoint import Checkpoint, newest_checkpoint, taken
 from ..config import instantiate
 from ..errors import InputError
 from ..modules.base import SparseModule
+from ..modules.sharding import Sharded
 from ..shell.program import sentences_of
 from .class_names import check_same_classes, warn_of_other_classes
-from .resuming import check_resumable, differing_settings
+from .resuming import check_resumable, differing_settings, other_processes
 from .settings import check_monitor, check_target, config_faults
 from .unused_settings import unused_settings
 
@@ -108,7 +109,8 @@ def assemble(config: DictConfig, choices: dict[str, str], typed: list[str]) -> R
         module.check_trainable()
     if module:
         with faults.of("ckpt_path", "trainer"):
-            checkpoint = _checkpoint(settings, module, data, OmegaConf.to_container(config))
+            record = OmegaConf.to_container(config)
+            checkpoint = _checkpoint(settings, module, data, record, processes)
     faults.report()
     if data and weights and not checkpoint and module.outputs_are_classes:
         warn_of_other_classes(data, weights)
@@ -128,6 +130,11 @@ def _trainer(settings: dict[str, Any], record: Any, choices: dict[str, str]) -> 
         logger=loggers,
         plugins=[*map(instantiate, settings["trainer"].get("plugins") or []), AtomicCheckpointIO()],
     )
+    if isinstance(trainer.strategy, Sharded) and trainer.world_size == 1:
+        raise InputError(
+            "trainer=fsdp shards weights among processes, and there is one: give "
+            "trainer.devices=2 or more, or choose trainer=gpu."
+        )
     return trainer
 
 
@@ -137,7 +144,7 @@ def _weights(settings: dict[str, Any]) -> Checkpoint | None:
 
 
 def _checkpoint(
-    settings: dict[str, Any], module: SparseModule, data: Any, record: Any
+    settings: dict[str, Any], module: SparseModule, data: Any, record: Any, processes: int
 ) -> Path | None:
     """Find and check the checkpoint that the training goes on from."""
     path = settings["ckpt_path"]
@@ -154,5 +161,7 @@ def _checkpoint(
         check_same_classes(data, checkpoint)
     if differing := differing_settings(checkpoint, record):
         log.warning(f"{checkpoint.path} goes on with other settings: {'; '.join(differing)}.")
+    if others := other_processes(checkpoint, processes):
+        log.warning(others)
     checkpoint.hand_over()  # to Lightning, which reads it otherwise
     return checkpoint.path

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..checkpoints.checkpoint import RUN, Checkpoint
+from ..checkpoints.checkpoint import PROCESSES, RUN, Checkpoint
 from ..checkpoints.resumable_state import check_complete, check_states
 from ..errors import InputError
 from ..modules.backbones.base import SparseBackbone
@@ -88,6 +88,23 @@ def differing_settings(checkpoint: Checkpoint, current: Mapping[str, Any]) -> li
         for key in (now | before)
         if before.get(key, _ABSENT) != now.get(key, _ABSENT)
     ]
+
+
+def other_processes(checkpoint: Checkpoint, processes: int) -> str:
+    """Return a sentence that says by how many processes a training goes on; empty if by as many.
+
+    Args:
+        checkpoint: With the record of its run.
+        processes: That train now.
+    """
+    record = checkpoint.content.get(RUN)
+    before = record.get(PROCESSES) if isinstance(record, Mapping) else None
+    if not isinstance(before, int) or before == processes:
+        return ""
+    return (
+        f"{checkpoint.path} goes on with another number of processes: it was {before} and is "
+        f"{processes}, and so is the number of batches in a step."
+    )
 
 
 def _settings(values: Mapping[Any, Any], parent: str = "") -> Iterator[tuple[str, Any]]:

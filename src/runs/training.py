@@ -17,6 +17,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from omegaconf import DictConfig, OmegaConf
 
 from ..errors import InputError
+from ..modules.sharding import Sharded
 from ..shell.stopping import Stopped, asked, how_to_resume, raise_if_asked
 from .assembly import Run, assemble
 from .cell import run_cell
@@ -61,6 +62,8 @@ def _fit(config: DictConfig) -> Run:
     run = assemble(config, choices, typed)
     trainer = run.trainer
     sweeping = hydra_config.mode is RunMode.MULTIRUN
+    if sweeping and isinstance(trainer.strategy, Sharded):
+        raise InputError("A sweep measures its students in one process: choose trainer=ddp.")
     if sweeping and trainer.world_size > 1 and not _started_from_outside(trainer):
         raise InputError(
             f"A sweep cannot start {trainer.world_size} processes for each of its jobs: add "

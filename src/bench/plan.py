@@ -167,6 +167,7 @@ def _blocks(step: PlannedStep) -> tuple[Block, ...]:
     if not isinstance(student, SequenceBackbone):
         return ()
     begun: list[tuple[int, int]] = []  # tokens and bytes held, where a block begins
+    live = Live(step.known())
     with ExitStack() as stack:
         for block in student.blocks():
             first = next(block.children())  # the walk calls a block's parts, not the block
@@ -175,7 +176,7 @@ def _blocks(step: PlannedStep) -> tuple[Block, ...]:
             )
             stack.callback(hook.remove)
         stack.enter_context(step.as_on_device())
-        live = stack.enter_context(Live(step.known()))
+        stack.enter_context(live)
         output = student(step.images) if step.loss else student.backbone(step.images)
         ends = [held for _, held in begun[1:]] + [live.held]
         del output

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def count_gmacs(network: nn.Module, image_size: int | tuple[int, ...]) -> float:
@@ -25,7 +28,7 @@ def count_gmacs(network: nn.Module, image_size: int | tuple[int, ...]) -> float:
     return count_on_meta(copy_to_meta(network), image_size)
 
 
-def copy_to_meta(network: nn.Module) -> nn.Module:
+def copy_to_meta(network: Network) -> Network:
     """Return a copy of `network` on the meta device, in evaluation mode and without values."""
     tensors = [*network.parameters(), *network.buffers()]
     shadow = copy.deepcopy(network, {id(tensor): _shadow(tensor) for tensor in tensors})

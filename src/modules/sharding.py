@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import lightning as L
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.strategies import ModelParallelStrategy
-from torch import Tensor, nn
+from torch import nn
 from typing_extensions import override
 
 from ..errors import InputError
@@ -89,12 +89,12 @@ def gathered_student(module: SparseModule) -> SparseBackbone:
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    weights: dict[str, Tensor] = get_model_state_dict(module.student, options=options)
+    weights = get_model_state_dict(module.student, options=options)
     (plain,) = module.plain_student
-    whole = copy.deepcopy(plain)
+    gathered = copy.deepcopy(plain)
     if module.trainer.is_global_zero:
-        whole.load_state_dict(weights, assign=True)
-    return whole
+        gathered.load_state_dict(weights, assign=True)
+    return gathered
 
 
 def uncounted_student(module: SparseModule) -> SparseBackbone:
@@ -102,7 +102,7 @@ def uncounted_student(module: SparseModule) -> SparseBackbone:
     return module.plain_student[0] if is_sharded(module.student) else module.student
 
 
-def units_of(student: SparseBackbone) -> list[list[nn.Module]]:
+def units_of(student: nn.Module) -> list[list[nn.Module]]:
     """Return the modules that are gathered together, for each block of a plain transformer.
 
     The walk calls a block's parts and not the block, and weights are gathered where a module is
@@ -117,7 +117,7 @@ def units_of(student: SparseBackbone) -> list[list[nn.Module]]:
     ]
 
 
-def _shard(student: SparseBackbone, mesh: DeviceMesh) -> None:
+def _shard(student: nn.Module, mesh: DeviceMesh) -> None:
     from torch.distributed.fsdp import fully_shard
 
     for unit in units_of(student):

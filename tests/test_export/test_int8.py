@@ -65,7 +65,7 @@ def test_all_files_are_measured_side_by_side(exported) -> None:
         assert "of_product" in sparse
         assert "of_product" not in dense
         for row in (dense, sparse):
-            assert row["megabytes"] < 0.6 * rows[0]["megabytes"]
+            assert row["megabytes"] < 0.7 * rows[0]["megabytes"]  # a small file has much of its graph
             assert row["latency_p50_ms"] <= row["latency_p95_ms"]
             assert row["peak_megabytes"] > 0
             assert row["same_class"] >= 0.75

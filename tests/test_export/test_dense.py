@@ -38,9 +38,10 @@ def settings(*words: str) -> dict[str, Any]:
     return {**compose_config([*WORDS, *words], PARTS), **REST, "file": "scenes.onnx"}
 
 
-def made(asked: dict[str, Any]) -> Network:
+def made(asked: dict[str, Any]) -> tuple[Network, int]:
     torch.manual_seed(0)
-    return shaken(build(asked, None)[0], by=0.05).eval()
+    network, side = build(asked, None)
+    return shaken(network, by=0.05).eval(), side
 
 
 @pytest.mark.slow
@@ -51,7 +52,7 @@ def test_a_plain_script_and_predict_give_the_student_s_mask(tmp_path: Path, monk
     path = tmp_path / "scenes.onnx"
     asked = settings("task=segmentation", "backbone=vit_micro", "method=query_absorb", "rho=0.7")
     asked["file"] = str(path)
-    network, side = made(asked), asked["datamodule"]["image_size"]
+    network, side = made(asked)
     monkeypatch.setattr("src.export.check.build", lambda *_: (network, side))
     rows, _ = export_and_check(asked)
     assert rows[1]["difference_batch_5"] < 1e-3
@@ -79,7 +80,7 @@ def test_a_plain_script_and_predict_give_the_student_s_mask(tmp_path: Path, monk
 def test_upernet_on_maps_of_several_strides(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
-    network = made(settings("task=segmentation", "head=upernet", "backbone=swin_micro"))
+    network, _ = made(settings("task=segmentation", "head=upernet", "backbone=swin_micro"))
     export(network, tmp_path / "scenes.onnx", 64)
     run = load(tmp_path / "scenes.onnx")
     assert largest_difference(Deployed(network), run, 64, 3) < 1e-3

@@ -517,16 +517,16 @@ CASES = [
     case("half weights", "train.py trainer.precision=bf16-true", "precision=bf16-true", "32-true"),
     case("half weights in eval", f"eval.py {SHOWN} trainer.precision=16-true", "bf16-mixed or"),
     case(
-        "a dense task as a graph",
-        "export.py task=segmentation backbone.weights=null",
-        "SparseSegmenter",
-        "task=",
+        "masks in 8 bits",
+        "export.py task=segmentation backbone.weights=null int8=true",
+        "int8=True measures top-1",
+        "int8=false",
     ),
     case(
         "boxes as a graph",
         "export.py task=detection backbone=swin_micro backbone.weights=null",
         "cannot be exported",
-        "SparseDetector",
+        "RetinaNet",
     ),
     # Python.
     case("unknown name", lambda files: create_student("nope"), "backbone='nope'", "deit_s"),

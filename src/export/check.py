@@ -11,14 +11,12 @@ from typing import Any
 from ..checkpoints.checkpoint import Checkpoint, taken
 from ..config import instantiate, locate
 from ..errors import InputError
-from ..modules.backbones.base import SparseBackbone
-from ..modules.dense import DenseModule
-from ..modules.networks.create import own_classes
+from ..modules.heads.base import WholeNetwork
 from ..modules.saving.description import describe
-from ..modules.student import build_student
 from ..runs.class_names import match_classes
 from .files import Int8, calibration_images, int8_kinds, write_all
 from .graph import Deployed, largest_difference, load
+from .networks import Network, build, student_of
 from .report import Row, circumstances, scored, timed
 
 log = logging.getLogger(__name__)
@@ -39,27 +37,21 @@ def export_and_check(settings: dict[str, Any]) -> tuple[list[Row], Row]:
     """
     kinds = int8_kinds(settings)
     _check_task(settings)
-    backbone, path = settings["backbone"], Path(settings["file"])
-    checkpoint = taken(backbone["weights"]) if backbone["weights"] else None
+    weights, path = settings["backbone"]["weights"], Path(settings["file"])
+    checkpoint = taken(weights) if weights else None
     data, images = _data(settings, checkpoint, kinds), None
     if "static" in kinds:
         images = calibration_images(data.plain_train_dataset(), settings["calibration_images"])
-    student = build_student(
-        backbone,
-        settings["method"],
-        settings["schedule"],
-        (checkpoint and checkpoint.num_classes) or own_classes(backbone["network"]),
-        checkpoint=checkpoint,
-    ).eval()
-    size, batch = backbone["image_size"], settings["throughput_batch"]
+    network, size = build(settings, checkpoint)
+    student, batch = student_of(network), settings["throughput_batch"]
     with tempfile.TemporaryDirectory() as folder:
         variants = write_all(
-            student,
+            network,
             path,
             Path(folder),
             size,
             survivors=settings["survivors"],
-            described=_description(student),
+            described=_description(network),
             select=settings["select"],
             int8=Int8(kinds, settings["keep_float"], images),
         )
@@ -67,7 +59,7 @@ def export_and_check(settings: dict[str, Any]) -> tuple[list[Row], Row]:
         if kinds:
             scores, number = scored(variants, data)
             rows = [row | score for row, score in zip(rows, scores, strict=True)]
-    model, run = Deployed(student, settings["survivors"]), load(path)
+    model, run = Deployed(network, settings["survivors"]), load(path)
     rows[1] |= {
         f"difference_batch_{b}": largest_difference(model, run, size, b)
         for b in settings["check_batches"]
@@ -91,11 +83,6 @@ def _data(settings: dict[str, Any], checkpoint: Checkpoint | None, kinds: Collec
 
 def _check_task(settings: dict[str, Any]) -> None:
     task = locate(settings["task"])
-    if issubclass(task, DenseModule):
-        raise InputError(
-            f"ckpt_path={settings['ckpt_path']} with the task {task.__name__} cannot be exported "
-            "yet: give a classifier's, of task=classification."
-        )
     if settings["int8"] and task.target != "label":
         raise InputError(
             f"int8={settings['int8']} measures top-1, and this task learns from "
@@ -103,9 +90,10 @@ def _check_task(settings: dict[str, Any]) -> None:
         )
 
 
-def _description(student: SparseBackbone) -> dict[str, object] | None:
+def _description(network: Network) -> dict[str, object] | None:
+    head = network.head if isinstance(network, WholeNetwork) else None
     try:
-        return describe(student, None, None)
+        return describe(student_of(network), head, None)
     except InputError as error:
         log.warning(f"The file describes neither classes nor preprocessing. {error}")
         return None

@@ -13,10 +13,10 @@ from torch.utils.data import Dataset
 
 from ..errors import InputError
 from ..files import atomic_file
-from ..modules.backbones.base import SparseBackbone
 from .graph import export, load
 from .kept import selects
 from .layers import keep_outputs
+from .networks import Network, student_of
 from .quantize import Calibrated, quantize_dynamic, quantize_static
 
 LEAST_IMAGES, MOST_IMAGES = 32, 512  # for calibration
@@ -92,7 +92,7 @@ def calibration_images(dataset: Dataset[Any], count: int) -> Tensor:
 
 
 def write_all(
-    student: SparseBackbone,
+    network: Network,
     path: Path,
     folder: Path,
     image_size: int,
@@ -102,11 +102,11 @@ def write_all(
     int8: Int8,
     select: str = "topk",
 ) -> list[Variant]:
-    """Write the student beside its dense network, both in float and in the kinds of `int8`.
+    """Write a network beside its dense copy, both in float and in the kinds of `int8`.
 
     Args:
-        student: In evaluation mode, on the CPU.
-        path: Of the student's file; 8-bit ones get `_int8` and `_int8_static` in front of the
+        network: A student, alone or with its head, in evaluation mode, on the CPU.
+        path: Of its file; 8-bit ones get `_int8` and `_int8_static` in front of the
             ending.
         folder: For files that nobody keeps.
         image_size: Side in pixels.
@@ -115,13 +115,13 @@ def write_all(
         int8: What is written in 8 bits.
         select: As in `export`.
     """
-    export(student, path, image_size, survivors, described, select=select)
+    export(network, path, image_size, survivors, described, select=select)
     dense = folder / f"dense{path.suffix}"
-    export(student.dense_copy(), dense, image_size)
-    watched = None
+    export(network.dense_copy(), dense, image_size)
+    student, watched = student_of(network), None
     if int8.kinds and selects(student.method):
         watched = folder / "watched.onnx"
-        export(student, watched, image_size, survivors, described, kept=True, select=select)
+        export(network, watched, image_size, survivors, described, kept=True, select=select)
     floating = [f"student.method.{name}" for name in student.method.scorers]
     variants = [Variant("dense", "fp32", dense), Variant("sparse", "fp32", path, watched)]
     for kind, ending in (("dynamic", "_int8"), ("static", "_int8_static")):

@@ -15,21 +15,25 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..files import atomic_file
-from ..modules.backbones.base import SparseBackbone, SparseOutput
+from ..modules.backbones.base import SparseOutput
+from ..modules.heads.base import WholeNetwork
 from ..modules.saving.description import as_text
 from .kept import KeptSets
+from .networks import Network, student_of
 
 FORMATS = (".onnx", ".pt2")
 Outputs = tuple[Tensor, ...]
 
 
 class Deployed(nn.Module):
-    """A student at inference as plain tensors in, plain tensors out."""
+    """Runs a student at inference, alone or with its head: plain tensors in, plain tensors out."""
 
-    def __init__(self, student: SparseBackbone, survivors: bool = False) -> None:
-        """Copy `student`; with `survivors` say which patches each location leaves."""
+    def __init__(self, network: Network, survivors: bool = False) -> None:
+        """Copy `network`; with `survivors` say which patches each location leaves."""
         super().__init__()
-        self.student = copy.deepcopy(student).eval().requires_grad_(False)
+        network = copy.deepcopy(network).eval().requires_grad_(False)
+        self.student = student_of(network)
+        self.head = network.head if isinstance(network, WholeNetwork) else None
         self.survivors = survivors
         self.kept: KeptSets | None = None
         self.names = ["logits", *["survivors"] * survivors]
@@ -41,9 +45,17 @@ class Deployed(nn.Module):
             self.names.append("kept")
 
     def forward(self, images: Tensor) -> Outputs:
-        """Images `(B, 3, S, S)` to logits `(B, classes)`, and sets of patches `(B, S, patches)`."""
-        output: SparseOutput = self.student(images)
-        outputs = [output.logits]
+        """Compute logits of images `(B, 3, H, W)`, and sets of patches `(B, S, patches)`.
+
+        Logits are `(B, classes)`, with a head `(B, classes, H, W)`.
+        """
+        output: SparseOutput
+        if self.head is None:
+            output = self.student(images)
+            outputs = [output.logits]
+        else:
+            output = self.student.with_maps(images)
+            outputs = [self.head(output, images).logits]
         if self.survivors:
             outputs.append(torch.stack(output.decisions, dim=1))
         if self.kept is not None:
@@ -52,7 +64,7 @@ class Deployed(nn.Module):
 
 
 def export(
-    student: SparseBackbone,
+    network: Network,
     path: Path,
     image_size: int,
     survivors: bool = False,
@@ -60,10 +72,10 @@ def export(
     kept: bool = False,
     select: str = "topk",
 ) -> None:
-    """Write `student` with any batch size to `path`, by its ending as ONNX or torch.export's.
+    """Write `network` with any batch size to `path`, by its ending as ONNX or torch.export's.
 
     Args:
-        student: On the CPU.
+        network: A student, alone or with a head that gives logits, on the CPU.
         path: Ends in `.onnx` or `.pt2`.
         image_size: Side in pixels; how many tokens each location keeps is fixed by it.
         survivors: Add the second output of `Deployed`.
@@ -77,13 +89,14 @@ def export(
     """
     if path.suffix not in FORMATS:
         raise InputError(f"file={path} must end in {' or '.join(FORMATS)}.")
+    student = student_of(network)
     if survivors and not student.method.schedule.locations:
         raise InputError("survivors=true: a dense network decides nothing; leave it false.")
     if reason := student.method.not_exported:
         raise InputError(f"{student.method.name} cannot be exported: {reason}.")
     if select not in ("topk", "matmul"):
         raise InputError(f"select={select} is neither topk nor matmul.")
-    model = Deployed(student, survivors)
+    model = Deployed(network, survivors)
     if select == "matmul":
         model.student.method.use_products()
     model.note(kept)
@@ -91,7 +104,7 @@ def export(
     batch = torch.export.Dim("batch", min=1, max=4096)
     with torch.no_grad():
         program = torch.export.export(
-            model, (images,), dynamic_shapes=({0: batch},), strict=not kept
+            model, (images,), dynamic_shapes=({0: batch},), strict=not kept and model.head is None
         )  # what is noted for `kept` is a side effect, which strict tracing refuses
     if select == "matmul":
         program = program.run_decompositions({torch.ops.aten.select.int: _slice})

@@ -23,6 +23,7 @@ from .layers import KINDS, layer_name, linear_layers
 AGREEMENT = 0.98  # share of equal classes on the calibration images that `keep_float=auto` wants
 FLOAT_LAYERS = (0, 1, 2, 4, 8)  # how many layers it leaves in float, one number after the other
 SCANNED = 4  # images by which layers are ranked
+_RANKING = ("TopK", "ArgMax", "Greater")  # the last of select=matmul
 _SMALLEST = 1e-5
 _BATCH = 8
 
@@ -117,6 +118,16 @@ class Calibrated:
                 quantizer.quantize_model()
             quantizer.model.save_model_to_file(str(partial))
 
+    def before_selection(self) -> list[str]:
+        """Return the layers that run before tokens are first ranked; none if they never are."""
+        earlier: list[str] = []
+        for node in self._model.graph.node:
+            if node.op_type in _RANKING:
+                return earlier
+            if node.name in self.layers:
+                earlier.append(node.name)
+        return []
+
     def worst_first(self) -> list[str]:
         """Rank layers by the share of noise in their outputs when they work in 8 bits."""
         from onnx import numpy_helper
@@ -174,8 +185,9 @@ def quantize_static(
         reference: Runs the file in float.
         images: The calibration images `(n, 3, S, S)`.
         quantized: The new file.
-        keep_float: How many; `auto` takes the first of `FLOAT_LAYERS` with which `AGREEMENT` of
-            the calibration images get the same class as in float, or the last.
+        keep_float: How many; `auto` takes the first of `FLOAT_LAYERS`, or else all layers before
+            the first selection, with which `AGREEMENT` of the calibration images get the same class
+            as in float, or the last.
 
     Returns:
         Names of the layers in float, the most harmful first.
@@ -185,8 +197,9 @@ def quantize_static(
         calibrated.write(quantized, floating)
         return [calibrated.names[layer] for layer in floating]
     wanted = in_batches(reference, images)[0]
-    for count in track(FLOAT_LAYERS, description="Leaving layers in float", transient=True):
-        floating = calibrated.worst_first()[:count] if count else []
+    worst, earlier = calibrated.worst_first(), calibrated.before_selection()
+    choices = [*(worst[:count] for count in FLOAT_LAYERS), *([earlier] if earlier else [])]
+    for floating in track(choices, description="Leaving layers in float", transient=True):
         calibrated.write(quantized, floating)
         if agreement(wanted, in_batches(load(quantized), images)[0]).same >= AGREEMENT:
             break

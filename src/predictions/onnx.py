@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from ..datamodules.preprocessing import Preprocessing
 from ..errors import InputError, one_sentence
 from ..modules.backbones.output import SparseOutput
+from ..modules.heads.base import DenseOutput, Output
 
 
 class OnnxStudent(nn.Module):
-    """Gives the logits of an exported student; features and decisions stay in the file.
+    """Gives the logits of an exported network; features and decisions stay in the file.
 
     Attributes:
+        task: What its head predicts, as in `conf/task`; None where the file has no head.
         preprocessing: How the file says that images are prepared.
         class_names: The name of each output's class; None where the file does not say.
     """
@@ -51,16 +53,21 @@ class OnnxStudent(nn.Module):
         )
         names = _value(said, "class_names")
         self.class_names = tuple(map(str, names)) if isinstance(names, list) else None
+        task = _value(said, "task")
+        self.task = str(task["name"]) if isinstance(task, dict) and task.get("head") else None
 
     def input_sides(self) -> tuple[int, ...]:
         """Return height and width of an input in pixels, before them the frames of a clip."""
         return tuple(self._session.get_inputs()[0].shape[2:])
 
-    def forward(self, images: Tensor) -> SparseOutput:
-        """Classify `images (B, 3, H, W)`, or clips `(B, 3, T, H, W)`."""
+    def forward(self, images: Tensor) -> Output:
+        """Classify `images (B, 3, H, W)`, clips `(B, 3, T, H, W)`, or with a head pixels."""
         inputs = {self._session.get_inputs()[0].name: images.float().cpu().numpy()}
         logits = torch.from_numpy(self._session.run(None, inputs)[0])
-        return SparseOutput(logits, logits.new_zeros(len(logits), 0, 0), logits.new_zeros(0, 0))
+        nothing = logits.new_zeros(len(logits), 0, 0)
+        if self.task is None:
+            return SparseOutput(logits, nothing, nothing[..., 0])
+        return DenseOutput(SparseOutput(nothing[..., 0], nothing, nothing[..., 0]), logits)
 
 
 def _value(said: Mapping[str, str], key: str) -> object:

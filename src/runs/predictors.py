@@ -62,7 +62,7 @@ def open_predictor(config: DictConfig, overrides: Sequence[str], task: str) -> P
     if path and Path(path).suffix == ONNX:
         _refuse_choices(path, overrides, ("rho", "method", "schedule", "backbone"))
         onnx = OnnxStudent(Path(path))
-        kind = predictions_of(_task(task, path))
+        kind = predictions_of(_task(onnx.task or task, path))
         sides = onnx.input_sides()
         return Predictor(onnx, kind, onnx.preprocessing, sides, onnx.class_names, _resolved(config))
     if path and describes_itself(path):

@@ -65,7 +65,9 @@ def test_all_files_are_measured_side_by_side(exported) -> None:
         assert "of_product" in sparse
         assert "of_product" not in dense
         for row in (dense, sparse):
-            assert row["megabytes"] < 0.6 * rows[0]["megabytes"]
+            assert (
+                row["megabytes"] < 0.7 * rows[0]["megabytes"]
+            )  # a small file has much of its graph
             assert row["latency_p50_ms"] <= row["latency_p95_ms"]
             assert row["peak_megabytes"] > 0
             assert row["same_class"] >= 0.75
@@ -103,6 +105,9 @@ def test_selectors_stay_in_float_and_smoothing_changes_nothing(exported, tmp_pat
     calibrated = Calibrated(path, images, [scorer])
     assert calibrated.layers == layers
     assert "blocks.0.mlp.fc1" in calibrated.names.values()
+    earlier = [calibrated.names[layer] for layer in calibrated.before_selection()]
+    assert all(name.startswith(("patch_embed", "blocks.0.")) for name in earlier)
+    assert len(earlier) == 1 + 4  # the first of two locations is block 1
     calibrated.write(tmp_path / "float.onnx", layers)
     before, after = load(path)(images)[0], load(tmp_path / "float.onnx")(images)[0]
     assert 0 < (before - after).abs().max() < 1e-4

@@ -57,9 +57,11 @@ class Head(nn.Module, ABC):
         task: What it predicts, as a task is called in `conf/task`.
         settings: As in `conf/head`, by which it was made; None if nobody has said them.
         num_classes: Classes that it tells apart, a detector's background included.
+        not_exported: Why it cannot be written as a graph; empty if it can.
     """
 
     task: ClassVar[str]
+    not_exported: ClassVar[str] = ""
     settings: Mapping[str, object] | None = None
     num_classes: int = 0
 

@@ -65,6 +65,10 @@ class DetectionHead(Head):
     """Runs a detector of torchvision on a student's maps; class 0 is the background."""
 
     task = "detection"
+    not_exported = (
+        "how many boxes it gives depends on the image, which a graph of fixed shapes cannot hold; "
+        "run it by predict or by the library, or export a classifier or a segmentation"
+    )
     ranges = {
         "channels": Number(128, least=1, whole=True),
         "anchor": Number(4, above=0),

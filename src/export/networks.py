@@ -1,0 +1,58 @@
+"""Builds the network that an export writes: a student, or a student with its head."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..checkpoints.checkpoint import Checkpoint
+from ..config import instantiate, locate
+from ..errors import InputError
+from ..modules.backbones.base import SparseBackbone
+from ..modules.dense import DenseModule
+from ..modules.heads.base import WholeNetwork
+from ..modules.networks.create import own_classes
+from ..modules.student import build_student
+
+Network = SparseBackbone | WholeNetwork
+
+
+def student_of(network: Network) -> SparseBackbone:
+    """Return the student of a network, with or without a head."""
+    return network.student if isinstance(network, WholeNetwork) else network
+
+
+def build(settings: dict[str, Any], checkpoint: Checkpoint | None) -> tuple[Network, int]:
+    """Build what `conf/export.yaml` composes, and say for which size.
+
+    Args:
+        settings: `conf/export.yaml`, resolved.
+        checkpoint: The file `backbone.weights`, if there is one.
+
+    Returns:
+        The network in evaluation mode, and the side of its images in pixels.
+    """
+    backbone = settings["backbone"]
+    if issubclass(locate(settings["task"]), DenseModule):
+        return _with_head(settings, checkpoint)
+    student = build_student(
+        backbone,
+        settings["method"],
+        settings["schedule"],
+        (checkpoint and checkpoint.num_classes) or own_classes(backbone["network"]),
+        checkpoint=checkpoint,
+    )
+    return student.eval(), backbone["image_size"]
+
+
+def _with_head(settings: dict[str, Any], checkpoint: Checkpoint | None) -> tuple[Network, int]:
+    data = instantiate(settings["datamodule"])
+    names = checkpoint.class_names if checkpoint else None
+    if names is None:
+        names = data.class_names
+    module: DenseModule = instantiate(
+        settings["task"], num_classes=len(names or ()) or data.num_classes, checkpoint=checkpoint
+    )
+    if reason := module.head.not_exported:
+        raise InputError(f"{type(module.head).__name__} cannot be exported: {reason}.")
+    module.student.class_names, module.student.preprocessing = names, data.preprocessing
+    return module.whole.eval(), data.image_size

@@ -54,8 +54,9 @@ def draw_objects(
     labels: Tensor,
     names: Mapping[int, str],
     masks: Tensor | None = None,
+    min_score: float = SHOWN,
 ) -> Image.Image:
-    """Draw the boxes of objects with a score from 0.3 with their classes, and a legend.
+    """Draw the boxes of objects that are sure enough with their classes, and a legend.
 
     The surest lie on top. The legend says how many objects are less sure and not drawn.
 
@@ -67,10 +68,11 @@ def draw_objects(
         names: Of each label.
         masks: `(D, h, w)`, how probably each pixel is the object's, over the photograph at any
             resolution; None draws boxes alone.
+        min_score: Least score of an object that is drawn.
     """
     picture = _shown(photograph)
     scale = torch.tensor(picture.size) / torch.tensor(photograph.size)
-    sure = [i for i, score in enumerate(scores.tolist()) if score >= SHOWN]
+    sure = [i for i, score in enumerate(scores.tolist()) if score >= min_score]
     sure.sort(key=lambda i: float(scores[i]))
     if masks is not None:
         for i in sure:
@@ -85,14 +87,25 @@ def draw_objects(
         _label(pen, box, f"{names[label]} {100 * score:.0f} %", color_of(label), picture.size)
     counts = {label: sum(one[0] == label for one in drawn) for label in {one[0] for one in drawn}}
     legend = {label: f"{names[label]} ({counts[label]})" for label in sorted(counts)}
-    return with_legend([picture], legend, _left_out(len(sure), len(scores)))
+    return with_legend([picture], legend, _left_out(len(sure), len(scores), min_score))
 
 
-def _left_out(drawn: int, found: int) -> str:
+def mask_on(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return which pixels `(H, W)` of a photograph an object's mask covers.
+
+    Args:
+        mask: `(h, w)`, how probably each pixel is the object's, at any resolution.
+        size: Width and height of the photograph in pixels.
+    """
+    enlarged = F.interpolate(mask[None, None].float(), size[::-1], mode="bilinear")
+    return enlarged[0, 0] > 0.5
+
+
+def _left_out(drawn: int, found: int, min_score: float) -> str:
     """Say how many objects are not drawn; nothing if all are."""
     if drawn == found:
         return "" if found else "no objects found"
-    return f"{'' if drawn else 'no objects drawn, '}{found - drawn} below {100 * SHOWN:.0f} %"
+    return f"{'' if drawn else 'no objects drawn, '}{found - drawn} below {100 * min_score:g} %"
 
 
 def _percent(share: float) -> str:
@@ -101,8 +114,7 @@ def _percent(share: float) -> str:
 
 def _filled(picture: Image.Image, mask: Tensor, color: tuple[int, int, int]) -> Image.Image:
     """Return `picture` with the color inside of a mask."""
-    enlarged = F.interpolate(mask[None, None].float(), picture.size[::-1], mode="bilinear")
-    inside = 255 * _INSIDE * (enlarged[0, 0] > 0.5)
+    inside = 255 * _INSIDE * mask_on(mask, picture.size)
     picture.paste(color, mask=Image.fromarray(inside.to(torch.uint8).numpy()))
     return picture
 

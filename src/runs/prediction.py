@@ -42,6 +42,7 @@ _NUMBERS = {
     "num_workers": Number(4, least=0, whole=True, optional=True),
     "top_k": Number(5, least=1, whole=True),
     "threshold": Number(0.5, least=0, most=1),
+    "min_score": Number(0.3, least=0, most=1),
 }
 
 
@@ -69,7 +70,7 @@ def predict(predictor: Predictor, photographs: Sequence[Photograph]) -> Path:
     kind, run = predictor.kind, Path(settings["paths"]["run"])
     path = Path(settings["predictions"] or run / kind.default)
     names = predictor.class_names
-    chosen = {key: settings[key] for key in ("top_k", "threshold", "colored")}
+    chosen = {key: settings[key] for key in ("top_k", "threshold", "colored", "min_score")}
     loader = load_photographs(
         UnlabelledPhotos(photographs, evaluation_transform(predictor.preprocessing)),
         settings["batch_size"],

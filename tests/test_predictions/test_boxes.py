@@ -72,5 +72,5 @@ def test_min_score_is_a_share() -> None:
     settings = {"batch_size": 1, "num_workers": None, "top_k": 1, "threshold": 0.5}
     assert OmegaConf.load(CONF).min_score == Options().min_score
     prediction._check(OmegaConf.create(settings | {"min_score": 1.0}))
-    with pytest.raises(InputError, match="min_score=1.5"):
+    with pytest.raises(InputError, match=r"min_score=1\.5"):
         prediction._check(OmegaConf.create(settings | {"min_score": 1.5}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ _LONGEST = 1024  # pixels of a side of a shown photograph
 _SHORTEST = 320
 _INSIDE = 0.4  # of a class's color over the mask of an object
 _PAD = 2  # pixels around the text of a label
+
+_Rectangle: TypeAlias = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 def captioned(picture: Image.Image, text: str) -> Image.Image:
@@ -83,8 +86,10 @@ def draw_objects(
     ]
     for label, box, _ in drawn:
         pen.rectangle(box, outline=color_of(label), width=2)
-    for label, box, score in drawn:  # above all boxes
-        _label(pen, box, f"{names[label]} {100 * score:.0f} %", color_of(label), picture.size)
+    taken: list[_Rectangle] = []
+    for label, box, score in reversed(drawn):  # above all boxes
+        text = f"{names[label]} {100 * score:.0f} %"
+        taken.append(_label(pen, box, text, color_of(label), picture.size, taken))
     counts = {label: sum(one[0] == label for one in drawn) for label in {one[0] for one in drawn}}
     legend = {label: f"{names[label]} ({counts[label]})" for label in sorted(counts)}
     return with_legend([picture], legend, _left_out(len(sure), len(scores), min_score))
@@ -125,16 +130,33 @@ def _label(
     text: str,
     color: tuple[int, int, int],
     size: tuple[int, int],
-) -> None:
-    """Write text above the left top of a box, moved into a picture of this width and height."""
+    taken: Sequence[_Rectangle],
+) -> _Rectangle:
+    """Write text above the left top of a box, moved into a picture of this width and height.
+
+    It goes further down, or up, where other labels have `taken` its place. Returns its place.
+    """
     font = ImageFont.load_default(12)
     right, bottom = pen.textbbox((0, 0), text, font=font)[2:]
     width, height = right + 2 * _PAD, bottom + 2 * _PAD
     left = max(min(box[0], size[0] - width), 0)
     top = box[1] - height if box[1] >= height else box[1]
     top = max(min(top, size[1] - height), 0)
-    pen.rectangle((left, top, left + width, top + height), fill=color)
+    lines = size[1] // height
+    below_or_above = (top + sign * line * height for sign in (1, -1) for line in range(lines + 1))
+    places = [
+        (left, y, left + width, y + height) for y in below_or_above if 0 <= y <= size[1] - height
+    ]
+    free = (one for one in places if not any(_overlap(one, other) for other in taken))
+    left, top, *_ = place = next(free, (left, top, left + width, top + height))
+    pen.rectangle(place, fill=color)
     pen.text((left + _PAD, top + _PAD), text, fill=readable_on(color), font=font)
+    return place
+
+
+def _overlap(one: _Rectangle, other: _Rectangle) -> bool:
+    """Tell whether two rectangles share more than an edge."""
+    return all(one[i] < other[i + 2] and other[i] < one[i + 2] for i in (0, 1))
 
 
 def _shown(photograph: Image.Image) -> Image.Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from PIL import Image
@@ -51,7 +52,8 @@ def draw_dense(
         labels = [masks[masks != IGNORED], classes.flatten()]
         columns = [pixels, _tinted(pixels, masks), _tinted(pixels, classes)]
     titles = ["input", "truth", "prediction"]
-    columns += survivors(images.cpu(), output.backbone, normalization)
+    framed = replace(output.backbone, covered=None)  # columns are of one size
+    columns += survivors(images.cpu(), framed, normalization)
     titles += survivors_titles(output.backbone)
     present = torch.cat([one.cpu() for one in labels]).unique().tolist()
     return with_legend([grid(columns, titles)], {label: name(label) for label in present})

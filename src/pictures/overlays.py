@@ -18,6 +18,7 @@ _LONGEST = 1024  # pixels of a side of a shown photograph
 _SHORTEST = 320
 _INSIDE = 0.4  # of a class's color over the mask of an object
 _PAD = 2  # pixels around the text of a label
+_LINES = 4  # that a label may lie from its place
 
 _Rectangle: TypeAlias = tuple[float, float, float, float]  # left, top, right, bottom
 
@@ -134,7 +135,7 @@ def _label(
 ) -> _Rectangle:
     """Write text above the left top of a box, moved into a picture of this width and height.
 
-    It goes further down, or up, where other labels have `taken` its place. Returns its place.
+    It goes further down, or up, where other labels have `taken` its place, but stays near. Returns its place.
     """
     font = ImageFont.load_default(12)
     right, bottom = pen.textbbox((0, 0), text, font=font)[2:]
@@ -142,8 +143,7 @@ def _label(
     left = max(min(box[0], size[0] - width), 0)
     top = box[1] - height if box[1] >= height else box[1]
     top = max(min(top, size[1] - height), 0)
-    lines = size[1] // height
-    below_or_above = (top + sign * line * height for sign in (1, -1) for line in range(lines + 1))
+    below_or_above = (top + sign * line * height for sign in (1, -1) for line in range(_LINES))
     places = [
         (left, y, left + width, y + height) for y in below_or_above if 0 <= y <= size[1] - height
     ]

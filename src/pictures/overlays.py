@@ -90,7 +90,7 @@ def draw_objects(
     taken: list[_Rectangle] = []
     for label, box, score in reversed(drawn):  # above all boxes
         text = f"{names[label]} {100 * score:.0f} %"
-        taken.append(_label(pen, box, text, color_of(label), picture.size, taken))
+        _label(pen, box, text, color_of(label), picture.size, taken)
     counts = {label: sum(one[0] == label for one in drawn) for label in {one[0] for one in drawn}}
     legend = {label: f"{names[label]} ({counts[label]})" for label in sorted(counts)}
     return with_legend([picture], legend, _left_out(len(sure), len(scores), min_score))
@@ -131,11 +131,12 @@ def _label(
     text: str,
     color: tuple[int, int, int],
     size: tuple[int, int],
-    taken: Sequence[_Rectangle],
-) -> _Rectangle:
+    taken: list[_Rectangle],
+) -> None:
     """Write text above the left top of a box, moved into a picture of this width and height.
 
-    It goes further down, or up, where other labels have `taken` its place, but stays near. Returns its place.
+    It goes a little down or up where labels have `taken` its place, and is added to them. Where all
+    is taken nothing is written: the legend names the color.
     """
     font = ImageFont.load_default(12)
     right, bottom = pen.textbbox((0, 0), text, font=font)[2:]
@@ -148,10 +149,13 @@ def _label(
         (left, y, left + width, y + height) for y in below_or_above if 0 <= y <= size[1] - height
     ]
     free = (one for one in places if not any(_overlap(one, other) for other in taken))
-    left, top, *_ = place = next(free, (left, top, left + width, top + height))
+    place = next(free, None)
+    if place is None:
+        return
+    taken.append(place)
+    left, top, *_ = place
     pen.rectangle(place, fill=color)
     pen.text((left + _PAD, top + _PAD), text, fill=readable_on(color), font=font)
-    return place
 
 
 def _overlap(one: _Rectangle, other: _Rectangle) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from PIL import Image
@@ -13,7 +14,7 @@ from ..datamodules.normalization import Normalization
 from ..datamodules.targets import IGNORED, Target
 from ..modules.heads.base import DenseOutput
 from .legends import color_of, with_legend
-from .tokens import faded, grid
+from .tokens import grid, survivors, survivors_titles
 
 SHOWN = 0.3  # least score of a detection
 TINT = 0.65  # of a class's color over the image
@@ -26,7 +27,7 @@ def draw_dense(
     normalization: Normalization,
     name: Callable[[int], str] = str,
 ) -> Image.Image:
-    """Draw one row an image: input, truth, prediction, then what each location keeps.
+    """Draw one row an image: input, truth, prediction, then what each location leaves.
 
     A legend names the classes that are drawn. Detections with a score from 0.3 are drawn; what has
     no class is left as it is.
@@ -51,9 +52,9 @@ def draw_dense(
         labels = [masks[masks != IGNORED], classes.flatten()]
         columns = [pixels, _tinted(pixels, masks), _tinted(pixels, classes)]
     titles = ["input", "truth", "prediction"]
-    for step in output.backbone.steps:
-        columns.append(faded(pixels, step.keep.to(pixels)))
-        titles.append(f"block {step.location}: {100 * step.keep.float().mean():.0f} %")
+    framed = replace(output.backbone, covered=None)  # columns are of one size
+    columns += survivors(images.cpu(), framed, normalization)
+    titles += survivors_titles(output.backbone)
     present = torch.cat([one.cpu() for one in labels]).unique().tolist()
     return with_legend([grid(columns, titles)], {label: name(label) for label in present})
 

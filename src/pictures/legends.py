@@ -13,11 +13,18 @@ _LINE = 18
 _SIZE = 13  # of the font
 _ROOM = 150  # pixels that a note has beside a legend of shorter names
 
+# Of classes 0 to 20: each as far as possible in CIELAB from those before it, black and white.
+_FIRST = bytes.fromhex(
+    "000000 dd77aa 00ff00 0000ff ff9900 447700 0077ff ff11ee 00ffcc ee0033 ddee11"
+    "0088aa 774411 ddcc77 771199 554477 ff9977 bbbbff 99ee77 ff0099 66aa88"
+)
+
 
 def color_of(label: int) -> tuple[int, int, int]:
-    """Return the color of a class, the same everywhere; neighbors differ, and 0 is black."""
-    if label == 0:
-        return (0, 0, 0)
+    """Return the color of a class, the same everywhere; 0 is black, and 0 to 20 are easily told."""
+    if 3 * label < len(_FIRST):
+        first, second, third = _FIRST[3 * label : 3 * label + 3]
+        return first, second, third
     red, green, blue = colorsys.hsv_to_rgb(label * 0.618 % 1, 0.9, 1.0)
     return round(255 * red), round(255 * green), round(255 * blue)
 

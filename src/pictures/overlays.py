@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -17,6 +18,9 @@ _LONGEST = 1024  # pixels of a side of a shown photograph
 _SHORTEST = 320
 _INSIDE = 0.4  # of a class's color over the mask of an object
 _PAD = 2  # pixels around the text of a label
+_LINES = 4  # that a label may lie from its place
+
+_Rectangle: TypeAlias = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 def captioned(picture: Image.Image, text: str) -> Image.Image:
@@ -54,8 +58,9 @@ def draw_objects(
     labels: Tensor,
     names: Mapping[int, str],
     masks: Tensor | None = None,
+    min_score: float = SHOWN,
 ) -> Image.Image:
-    """Draw the boxes of objects with a score from 0.3 with their classes, and a legend.
+    """Draw the boxes of objects that are sure enough with their classes, and a legend.
 
     The surest lie on top. The legend says how many objects are less sure and not drawn.
 
@@ -67,10 +72,11 @@ def draw_objects(
         names: Of each label.
         masks: `(D, h, w)`, how probably each pixel is the object's, over the photograph at any
             resolution; None draws boxes alone.
+        min_score: Least score of an object that is drawn.
     """
     picture = _shown(photograph)
     scale = torch.tensor(picture.size) / torch.tensor(photograph.size)
-    sure = [i for i, score in enumerate(scores.tolist()) if score >= SHOWN]
+    sure = [i for i, score in enumerate(scores.tolist()) if score >= min_score]
     sure.sort(key=lambda i: float(scores[i]))
     if masks is not None:
         for i in sure:
@@ -81,18 +87,31 @@ def draw_objects(
     ]
     for label, box, _ in drawn:
         pen.rectangle(box, outline=color_of(label), width=2)
-    for label, box, score in drawn:  # above all boxes
-        _label(pen, box, f"{names[label]} {100 * score:.0f} %", color_of(label), picture.size)
+    taken: list[_Rectangle] = []
+    for label, box, score in reversed(drawn):  # above all boxes
+        text = f"{names[label]} {100 * score:.0f} %"
+        _label(pen, box, text, color_of(label), picture.size, taken)
     counts = {label: sum(one[0] == label for one in drawn) for label in {one[0] for one in drawn}}
     legend = {label: f"{names[label]} ({counts[label]})" for label in sorted(counts)}
-    return with_legend([picture], legend, _left_out(len(sure), len(scores)))
+    return with_legend([picture], legend, _left_out(len(sure), len(scores), min_score))
 
 
-def _left_out(drawn: int, found: int) -> str:
+def mask_on(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return which pixels `(H, W)` of a photograph an object's mask covers.
+
+    Args:
+        mask: `(h, w)`, how probably each pixel is the object's, at any resolution.
+        size: Width and height of the photograph in pixels.
+    """
+    enlarged = F.interpolate(mask[None, None].float(), size[::-1], mode="bilinear")
+    return enlarged[0, 0] > 0.5
+
+
+def _left_out(drawn: int, found: int, min_score: float) -> str:
     """Say how many objects are not drawn; nothing if all are."""
     if drawn == found:
         return "" if found else "no objects found"
-    return f"{'' if drawn else 'no objects drawn, '}{found - drawn} below {100 * SHOWN:.0f} %"
+    return f"{'' if drawn else 'no objects drawn, '}{found - drawn} below {100 * min_score:g} %"
 
 
 def _percent(share: float) -> str:
@@ -101,8 +120,7 @@ def _percent(share: float) -> str:
 
 def _filled(picture: Image.Image, mask: Tensor, color: tuple[int, int, int]) -> Image.Image:
     """Return `picture` with the color inside of a mask."""
-    enlarged = F.interpolate(mask[None, None].float(), picture.size[::-1], mode="bilinear")
-    inside = 255 * _INSIDE * (enlarged[0, 0] > 0.5)
+    inside = 255 * _INSIDE * mask_on(mask, picture.size)
     picture.paste(color, mask=Image.fromarray(inside.to(torch.uint8).numpy()))
     return picture
 
@@ -113,16 +131,36 @@ def _label(
     text: str,
     color: tuple[int, int, int],
     size: tuple[int, int],
+    taken: list[_Rectangle],
 ) -> None:
-    """Write text above the left top of a box, moved into a picture of this width and height."""
+    """Write text above the left top of a box, moved into a picture of this width and height.
+
+    It goes a little down or up where labels have `taken` its place, and is added to them. Where all
+    is taken nothing is written: the legend names the color.
+    """
     font = ImageFont.load_default(12)
     right, bottom = pen.textbbox((0, 0), text, font=font)[2:]
     width, height = right + 2 * _PAD, bottom + 2 * _PAD
     left = max(min(box[0], size[0] - width), 0)
     top = box[1] - height if box[1] >= height else box[1]
     top = max(min(top, size[1] - height), 0)
-    pen.rectangle((left, top, left + width, top + height), fill=color)
+    below_or_above = (top + sign * line * height for sign in (1, -1) for line in range(_LINES))
+    places = [
+        (left, y, left + width, y + height) for y in below_or_above if 0 <= y <= size[1] - height
+    ]
+    free = (one for one in places if not any(_overlap(one, other) for other in taken))
+    place = next(free, None)
+    if place is None:
+        return
+    taken.append(place)
+    left, top, *_ = place
+    pen.rectangle(place, fill=color)
     pen.text((left + _PAD, top + _PAD), text, fill=readable_on(color), font=font)
+
+
+def _overlap(one: _Rectangle, other: _Rectangle) -> bool:
+    """Tell whether two rectangles share more than an edge."""
+    return all(one[i] < other[i + 2] and other[i] < one[i + 2] for i in (0, 1))
 
 
 def _shown(photograph: Image.Image) -> Image.Image:

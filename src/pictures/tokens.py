@@ -42,11 +42,7 @@ def draw_token_maps(
     """
     images, output = in_a_row(images, output)
     columns = [normalization.undo(seen(images, output)), *survivors(images, output, normalization)]
-    titles = [
-        f"block {step.location}: {100 * step.shares().float().mean():.0f} %"
-        for step in output.steps
-    ]
-    return grid(columns, ["input", *titles])
+    return grid(columns, ["input", *survivors_titles(output)])
 
 
 def survivors(
@@ -71,6 +67,14 @@ def survivors(
             shown = _merged(pixels, step.source.to(pixels.device), share)
         left.append(faded(shown, step.keep.to(pixels)))
     return left
+
+
+def survivors_titles(output: SparseOutput) -> list[str]:
+    """Return for each location its name and the share of tokens that it leaves."""
+    return [
+        f"block {step.location}: {100 * step.shares().float().mean():.0f} %"
+        for step in output.steps
+    ]
 
 
 def draw_disagreement(

@@ -28,6 +28,7 @@ from ..datamodules.unlabelled import (
 from ..errors import InputError
 from ..modules.base import SparseModule
 from ..modules.heads.base import Output
+from ..pictures.dense import SHOWN
 
 Record = object  # of one image, as JSON holds it
 
@@ -89,12 +90,14 @@ class Options:
         top_k: Classes of an image with one label, the likeliest first.
         threshold: Least probability of a label where an image has several.
         colored: Masks are written with a palette.
+        min_score: Least score of an object that is drawn; files hold all.
     """
 
     class_names: tuple[str, ...] | None = None
     top_k: int = 1
     threshold: float = 0.5
     colored: bool = False
+    min_score: float = SHOWN
 
     def name(self, output: int) -> str:
         """Return the name of an output's class, or its number."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
+import numpy as np
 from PIL import Image
 from torch import Tensor
 from typing_extensions import override
@@ -12,7 +13,7 @@ from typing_extensions import override
 from ..errors import printable
 from ..files import atomic_file, naming
 from ..modules.heads.base import DenseOutput, Output
-from ..pictures.overlays import draw_objects
+from ..pictures.overlays import draw_objects, mask_on
 from .base import Drawn, Predicted, Predictions, Record
 from .placing import boxes_on, part_of_frame
 
@@ -22,6 +23,8 @@ class BoxLines(Predictions):
 
     `boxes` are left, top, right and bottom in pixels of the image, `scores` from 0 to 1, `labels`
     numbers of classes (0 is the background) and `classes` their names; the surest object is first.
+    Mask R-CNN adds `masks` at the image's size, compressed runs of COCO with `size` and `counts`,
+    which `pycocotools.mask.decode` reads.
     """
 
     default = "predictions.jsonl"
@@ -39,7 +42,7 @@ class BoxLines(Predictions):
         lines = []
         for image, found in zip(images, output.detections, strict=True):
             boxes, scores, labels = _sorted(found, image.size, image.frame)
-            line = {
+            line: dict[str, object] = {
                 "file": printable(image.name),
                 "width": image.size[0],
                 "height": image.size[1],
@@ -48,6 +51,9 @@ class BoxLines(Predictions):
                 "labels": labels.tolist(),
                 "classes": [self.options.name(label) for label in labels.tolist()],
             }
+            masks = _masks(found, image.size, image.frame)
+            if masks is not None:
+                line["masks"] = [_runs(mask_on(mask, image.size)) for mask in masks]
             lines.append(line)
         self.emit(lines)
 
@@ -63,7 +69,8 @@ class BoxLines(Predictions):
         boxes, scores, labels = _sorted(found, image.photograph.size, image.frame)
         names = {label: self.options.name(label) for label in labels.tolist()}
         masks = _masks(found, image.photograph.size, image.frame)
-        return draw_objects(image.photograph, boxes, scores, labels, names, masks)
+        least = self.options.min_score
+        return draw_objects(image.photograph, boxes, scores, labels, names, masks, least)
 
 
 def _masks(
@@ -75,6 +82,14 @@ def _masks(
     width, height = part_of_frame(size, frame)
     order = _order(found)
     return found["masks"][order, 0, :height, :width].float().cpu()
+
+
+def _runs(mask: Tensor) -> dict[str, object]:
+    """Return a mask `(H, W)` as runs, which COCO's tools compress to text."""
+    from pycocotools import mask as coco
+
+    runs = coco.encode(np.asfortranarray(mask.numpy(), dtype=np.uint8))
+    return {"size": list(mask.shape), "counts": runs["counts"].decode("ascii")}
 
 
 def _order(found: dict[str, Tensor]) -> Tensor:

@@ -51,13 +51,14 @@ log = logging.getLogger(__name__)
 _NAMED = 20  # photographs that the warning names
 _DEPENDED_ON = (
     *("backbone", "method", "schedule", "rho", "task", "head", "seed", "ckpt_path"),
-    *("top_k", "threshold", "colored"),
+    *("top_k", "threshold", "colored", "min_score"),
 )
 _NUMBERS = {
     "batch_size": Number(32, least=1, whole=True),
     "num_workers": Number(4, least=0, whole=True, optional=True),
     "top_k": Number(5, least=1, whole=True),
     "threshold": Number(0.5, least=0, most=1),
+    "min_score": Number(0.3, least=0, most=1),
 }
 
 
@@ -85,7 +86,7 @@ def predict(predictor: Predictor, photographs: Sequence[Photograph]) -> Path | N
     settings = predictor.settings
     kind, run = predictor.kind, Path(settings["paths"]["run"])
     path = Path(settings["predictions"] or run / kind.default)
-    chosen = {key: settings[key] for key in ("top_k", "threshold", "colored")}
+    chosen = {key: settings[key] for key in ("top_k", "threshold", "colored", "min_score")}
     predictions = kind(path, Options(predictor.class_names, **chosen))
     predictions.reserve([photograph.name for photograph in photographs])
     how = Reading(predictor.preprocessing, predictor.sides, settings["datamodule"])

@@ -24,7 +24,7 @@ from src.datamodules.moving_digits import CLASSES, MovingScenes  # noqa: E402
 from src.modules import create_student  # noqa: E402
 from src.modules.weights import save_dense  # noqa: E402
 
-BATCH, STEPS, PEAK_RATE, WARM_UP = 32, 800, 2e-3, 100
+BATCH, STEPS, PEAK_RATE, WARM_UP = 32, 2400, 2e-3, 100
 GROUND, GROUND_WEIGHT, COVERED = len(CLASSES), 0.2, 0.2
 STATE = ROOT / "logs" / "clips" / "state.pt"
 RESULT = ROOT / "assets" / "video_micro_digits.safetensors"

@@ -15,4 +15,9 @@ class TestEva(SequenceFamily):
             "vit_small_patch16_dinov3",
             SMALL | {"num_kv_heads": 2, "attn_type": "rope", "qkv_fused": False},
         ),
+        "mixed": ("vit_small_patch16_rope_mixed_224", SMALL),
+        "mixed_any_size": (
+            "vit_small_patch16_rope_mixed_ape_224",
+            SMALL | {"img_size": (48, 80), "dynamic_img_size": True},
+        ),
     }

@@ -39,8 +39,7 @@ class Plans:
         method = student.method
         self._fixed = method.one_head_per_location
         self._own = method.schedule.locations
-        network = cast(PlainTransformer, student.backbone)
-        self.patches = math.prod(network.patch_embed.dynamic_feat_size(image_size))
+        self.patches = math.prod(student.patch_embed.dynamic_feat_size(image_size))
         taken = filter(self._takes, range(method.depth))
         self.places = self._own if self._fixed else tuple(taken)
 

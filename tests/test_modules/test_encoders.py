@@ -14,7 +14,7 @@ SMALL = {"embed_dim": 64, "num_heads": 4, "depth": 4, "img_size": 64, "num_class
 class TestEncoder(SequenceFamily):
     cases = {
         "qwen3": ("qwen3_vit_88m", SMALL),
-        "deepseek": ("deepseek_vit_417m", SMALL | {"patch_size": 16}),
+        "deepseek": ("deepseek_vit_412m", SMALL | {"patch_size": 16}),
     }
 
 

@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-
 # Tokens that weigh nothing at all still have an average.
 _SMALLEST_WEIGHT = 1e-30
 
@@ -177,7 +176,7 @@ class Tokens:
 def heaviest(
     group: Int[Tensor, "B N"], count: int, weight: Float[Tensor, "B N"]
 ) -> Int[Tensor, "B {count}"]:
-    """Return the index of each group's token of the largest weight, `(B, count)`; the first of equals.
+    """Return the index of each group's heaviest token, `(B, count)`; of equals the first.
 
     Args:
         group: `(B, N)`, 0..count-1.

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from ...errors import InputError
 from ...measure.complexity import copy_to_meta, count_on_meta
 from ..backbones.sequence import SequenceBackbone
-from ..backbones.timm_parts import PlainTransformer
 from ..schedules import KeepSchedule
 
 _CORRECTIONS = 5  # of the estimated cost, at most

@@ -96,6 +96,10 @@ def test_training_computes_what_inference_computes(name, selector, disposal):
     network = make_network(name).eval()
     student = shaken(make_student(network, selector, disposal))
     images = torch.randn(2, 3, 64, 64)
+    if name == "eva" and disposal.__name__.endswith("ByProducts"):
+        with pytest.raises(InputError, match="select=matmul: tokens with rotary positions"):
+            student(images)
+        return
     torch.manual_seed(3)
     with torch.no_grad():
         inference = student(images)

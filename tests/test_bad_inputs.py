@@ -586,12 +586,6 @@ CASES = [
         "ratios=0.7 must be a list",
     ),
     case(
-        "merge rotary positions",
-        lambda files: sparsify(timm.create_model("eva02_tiny_patch14_224", depth=4), method="tome"),
-        "cannot be fused or merged",
-        "method=dynamicvit",
-    ),
-    case(
         "load strange keys",
         lambda files: load_weights(create_student("vit_micro"), files["strange"]),
         "missing backbone.norm.bias",

@@ -40,7 +40,7 @@ AS_IS = Normalization((0.0,) * 3, (1.0,) * 3)  # of images that are shown as the
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_method_of_a_kind_fits(name: str) -> None:
-    """But for those of clips, of windows, and those that merge beside data that cannot."""
+    """But for those of clips and of windows."""
     student = students_of(name)["dense"]
     kind = TokenReduction if isinstance(student, SequenceBackbone) else SpatialRouting
     classes = {method: get_class(node["_target_"]) for method, node in METHODS.items()}
@@ -48,10 +48,6 @@ def test_every_method_of_a_kind_fits(name: str) -> None:
     own -= {method for method in own if getattr(classes[method], "needs_clips", False)}
     if not getattr(student, "has_windows", False):
         own -= {method for method in own if getattr(classes[method], "needs_windows", False)}
-    if not student.geometry(student.backbone).mergeable:
-        own -= {m for m, student in students_of("vit").items() if student.method.merges}
-        assert "dynamicvit" in own
-        assert "tome" not in own
     assert set(students_of(name)) == own
     assert len(own) >= 3
 

@@ -16,7 +16,8 @@ import torch
 
 from src.callbacks.position_map import ClassMap
 from src.callbacks.predictions import PredictionWriter
-from src.export.graph import export, quantize
+from src.export.graph import export
+from src.export.quantize import quantize_dynamic
 from src.files import atomic_file, naming
 from src.modules import sparsify
 from src.reports.tables import write_csv
@@ -116,7 +117,7 @@ def test_a_full_disk_leaves_the_older_export(name, tmp_path, monkeypatch):
     monkeypatch.setattr("torch.onnx.export", lambda *_, **__: written)
     monkeypatch.setattr("onnx.load", lambda _: SimpleNamespace(graph=MagicMock()))
     monkeypatch.setattr("onnxruntime.quantization.quantize_dynamic", torn)
-    write = quantize if name == "small.onnx" else export
+    write = quantize_dynamic if name == "small.onnx" else export
     first = tmp_path / "large.onnx" if name == "small.onnx" else student
     with pytest.raises(OSError, match="No space left") as full:
         write(first, path, *([] if name == "small.onnx" else [80]))

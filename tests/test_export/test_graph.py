@@ -16,6 +16,8 @@ CASES = [
     *(("vit", method, ".onnx") for method in covering("vit") if method != "dense"),
     ("vit", "dynamicvit", ".pt2"),
     ("lvvit", "dynamicvit", ".onnx"),
+    ("eva", "tome", ".onnx"),
+    ("eva", "evit", ".onnx"),
     ("swin", "asymmetric", ".onnx"),
     ("swin", "query_windows", ".onnx"),
     ("convnext", "query_paths", ".onnx"),

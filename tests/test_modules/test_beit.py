@@ -28,12 +28,6 @@ class TestBeit(SequenceFamily):
     cases = CASES
 
 
-@pytest.mark.parametrize("method", ["tome", "evit", "mctf", "query_absorb"])
-def test_places_have_no_sum(method):
-    with pytest.raises(InputError, match=r"relative positions, .* cannot be fused or merged"):
-        sparsify(make_network(CASES["beit"]), method=method)
-
-
 @torch.no_grad()
 def test_removed_tokens_are_as_if_never_there():
     """Timm's own blocks on the kept rows, with the kept rows and columns of each bias."""

@@ -5,7 +5,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.errors import InputError
 from src.modules.layers.attention import attend, explicit, sized_softmax
 from src.modules.layers.fused_attention import by_columns, fused
 from src.modules.layers.predictor import Predictor, size_weighted_mean
@@ -76,15 +75,27 @@ class TestTokens:
         assert again.data["rows"].tolist() == [[[0, 1]], [[2, 3]]]
         assert again.data["places"].tolist() == [[0], [1]]
 
-    def test_tokens_with_data_are_neither_fused_nor_merged(self):
-        tokens = Tokens(torch.randn(1, 4, 8), prefix=1, data={"places": torch.arange(3)[None]})
-        index = torch.tensor([[0, 1]])
-        for combine in (
-            lambda: tokens.fuse(index, torch.ones(1, 3)),
-            lambda: tokens.merge(index, 2),
-        ):
-            with pytest.raises(InputError, match="with places cannot be fused or merged"):
-                combine()
+    def test_a_merged_token_has_the_data_of_its_heaviest_member(self):
+        data = {"places": torch.arange(4)[None], "rows": torch.arange(8.0).view(1, 4, 2)}
+        tokens = Tokens(
+            torch.randn(2, 5, 8),
+            prefix=1,
+            size=torch.tensor([[1.0, 2, 5, 1, 1], [1, 3, 1, 2, 4]]),
+            data=data,
+        )
+        group = torch.tensor([[1, 1, 0, 0], [0, 1, 1, 0]])
+        merged = tokens.merge(group, 2)
+        assert merged.data["places"].tolist() == [[2, 1], [3, 2]]  # of equals the first
+        assert merged.data["rows"].tolist() == [[[4, 5], [2, 3]], [[6, 7], [4, 5]]]
+        by_weight = tokens.merge(group, 2, torch.tensor([[1.0, 0, 0, 2], [9, 5, 4, 1]]))
+        assert by_weight.data["places"].tolist() == [[3, 0], [0, 1]]
+        assert merged.merge(torch.zeros(2, 2).long(), 1).data["places"].tolist() == [[1], [3]]
+
+    def test_a_fused_token_has_the_data_of_its_heaviest_member(self):
+        tokens = Tokens(torch.randn(2, 5, 8), prefix=1, data={"places": torch.arange(4)[None]})
+        weight = torch.tensor([[9.0, 1, 2, 1], [1, 1, 9, 9]])
+        fused = tokens.fuse(torch.tensor([[0], [2]]), weight)
+        assert fused.data["places"].tolist() == [[0, 2], [2, 3]]
 
 
 class TestAttention:

@@ -340,14 +340,9 @@ def test_methods_of_the_class_token_need_one(method):
         sparsify(network, method=method)
 
 
-@pytest.mark.parametrize("method", ["evit", "tome", "mctf", "structural"])
-def test_rotary_positions_cannot_be_merged(method):
-    network = make_network("eva02_tiny_patch14_224", img_size=112)
-    with pytest.raises(InputError, match="cannot be fused or merged"):
-        make_student(network, method)
-
-
-@pytest.mark.parametrize("method", ["random", "attention", "static", "ats"])
+@pytest.mark.parametrize(
+    "method", ["random", "attention", "static", "ats", "evit", "tome", "mctf", "structural"]
+)
 @torch.no_grad()
 def test_rotary_positions_follow_their_tokens(method):
     student = make_student(make_network("eva02_tiny_patch14_224", img_size=112), method)

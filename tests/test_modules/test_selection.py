@@ -88,23 +88,18 @@ def test_a_name_says_what_a_method_is_made_of(method, name):
     assert make_small("vit", method).method.name == name
 
 
-def test_a_refusal_names_the_parts():
-    with pytest.raises(InputError, match="merged by LearnedQuery with Absorb: choose"):
-        make_small("eva", "query_absorb")
-
-
 @pytest.mark.parametrize("name", ["vit", "eva", "lvvit"])
 @pytest.mark.parametrize(
     ("selector", "disposal"), [pair for pair in PAIRS if not pair[0].draws_masks]
 )
 def test_training_computes_what_inference_computes(name, selector, disposal):
     network = make_network(name).eval()
-    if disposal.merges and not family_of(network).geometry(network).mergeable:
-        with pytest.raises(InputError, match=f"{selector.__name__} with {disposal.__name__}"):
-            make_student(network, selector, disposal)
-        return
     student = shaken(make_student(network, selector, disposal))
     images = torch.randn(2, 3, 64, 64)
+    if name == "eva" and disposal.__name__.endswith("ByProducts"):
+        with pytest.raises(InputError, match="select=matmul: tokens with rotary positions"):
+            student(images)
+        return
     torch.manual_seed(3)
     with torch.no_grad():
         inference = student(images)

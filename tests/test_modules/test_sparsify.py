@@ -134,13 +134,6 @@ def test_an_unknown_network_is_refused_with_examples():
         assert f"(as {name})" in said
 
 
-@pytest.mark.parametrize("method", ["evit", "tome", "mctf", "structural"])
-def test_merging_needs_no_rotary_positions(method):
-    network = timm.create_model("eva02_tiny_patch14_224", **SMALL | {"img_size": 56})
-    with pytest.raises(InputError, match=r"rotary positions.* cannot be fused or merged"):
-        sparsify(network, method=method)
-
-
 def test_methods_that_merge_say_so():
     """A method whose tokens stand for several patches declares that it merges."""
     images = torch.randn(1, 3, 64, 64)

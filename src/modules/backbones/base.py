@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
+from timm.layers import PatchEmbed
 from torch import Tensor, nn
 
 from ...errors import InputError
@@ -98,10 +99,15 @@ class SparseBackbone(Described, ABC):
         return cast(Network, self.backbone)
 
     @property
+    def patch_embed(self) -> PatchEmbed | None:
+        """Return timm's module that cuts images into patches; None without one of that name."""
+        return cast("PatchEmbed | None", getattr(self.backbone, "patch_embed", None))
+
+    @property
     def image_size(self) -> tuple[int, int]:
         """Return the height and width in pixels of the images that the network was made for."""
-        embedding = getattr(self.backbone, "patch_embed", None)
-        made_for = getattr(embedding, "img_size", None) or self.pretrained_cfg["input_size"][1:]
+        size = getattr(self.patch_embed, "img_size", None)
+        made_for = size or self.pretrained_cfg["input_size"][1:]
         return int(made_for[0]), int(made_for[1])
 
     def input_sides(self, image_size: int | tuple[int, int] | None = None) -> tuple[int, ...]:
@@ -206,7 +212,7 @@ class SparseBackbone(Described, ABC):
 
 
 def timm_names(
-    convert: Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]],
+    convert: Callable[..., dict[str, Tensor]],
     weights: dict[str, Tensor],
     network: nn.Module,
 ) -> dict[str, Tensor]:

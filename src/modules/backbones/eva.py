@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -20,7 +21,7 @@ from .pooling import check_pooling, pool_and_classify
 from .sequence import SequenceBackbone
 from .vit import attn_output, patch_margin
 
-ROPE = "rotary positions"
+ROPE, PLACES = "rotary positions", "places"
 
 
 Blocks = EvaBlock | EvaBlockPostNorm
@@ -29,22 +30,23 @@ Blocks = EvaBlock | EvaBlockPostNorm
 class SparseEva(SequenceBackbone[Blocks]):
     """Walks timm's `Eva` block by block with its own modules.
 
-    Modifications: attention reads token sizes, and a patch's rotary embedding stays with it.
+    Modifications: attention reads token sizes, and a patch's rotary embedding stays with it; a
+    merged token has that of its heaviest member.
     """
 
-    networks = (Eva,)
-    example = "eva02_small_patch14_224"
+    networks: ClassVar[tuple[type[nn.Module], ...]] = (Eva,)
+    example: ClassVar[str | None] = "eva02_small_patch14_224"
     backbone: Eva
 
     @staticmethod
     def check(network: nn.Module) -> None:
-        """Check that blocks are timm's and share one rotary embedding, as all their heads do."""
+        """Check that blocks and their attention are timm's."""
         assert isinstance(network, Eva)
         check_pooling(network)
-        if getattr(network, "rope_mixed", False):
+        if getattr(network, "rope_mixed", False) and network.patch_drop is not None:
             raise InputError(
-                "Rotary embeddings that differ by block and head (rope_mixed) cannot be walked: "
-                "take a network with axial ones, as vit_small_patch16_rope_224."
+                "patch_drop_rate beside rotary embeddings that differ by block (rope_mixed) cannot "
+                "be walked: make the network with patch_drop_rate=0."
             )
         for block in network.blocks:
             if type(block) not in (EvaBlock, EvaBlockPostNorm):
@@ -72,7 +74,6 @@ class SparseEva(SequenceBackbone[Blocks]):
             len(network.blocks),
             network.patch_embed.num_patches,
             class_token=network.cls_token is not None,
-            token_data=() if network.rope is None else (ROPE,),
         )
 
     def embed(self, images: Tensor) -> Tokens:
@@ -80,8 +81,13 @@ class SparseEva(SequenceBackbone[Blocks]):
         net = self.backbone
         x, rope = net._pos_embed(net.patch_embed(images))
         norm = getattr(net, "norm_pre", None)
-        data = {} if rope is None else {ROPE: rope.view(-1, *rope.shape[-2:])}
-        return Tokens(x if norm is None else norm(x), prefix=net.num_prefix_tokens, data=data)
+        tokens = Tokens(x if norm is None else norm(x), prefix=net.num_prefix_tokens)
+        if rope is None:
+            return tokens
+        if getattr(net, "rope_mixed", False):  # (blocks, H, patches, D)
+            places = torch.arange(rope.shape[-2], device=x.device)
+            return replace(tokens, data={PLACES: places[None]}, tables={ROPE: rope})
+        return replace(tokens, data={ROPE: rope.view(-1, *rope.shape[-2:])})
 
     @override
     def blocks(self) -> Iterable[Blocks]:
@@ -96,8 +102,9 @@ class SparseEva(SequenceBackbone[Blocks]):
             part.unflatten(-1, (-1, attn.head_dim)).transpose(1, 2)  # (B, H, P+N, D)
             for part in _query_key_value(attn, normed)
         )
-        query = _rotated(attn, attn.q_norm(query), tokens).type_as(value)
-        key = _rotated(attn, attn.k_norm(key), tokens).type_as(value)
+        rope = self._rope(block, tokens)
+        query = _rotated(attn, attn.q_norm(query), rope, tokens.prefix).type_as(value)
+        key = _rotated(attn, attn.k_norm(key), rope, tokens.prefix).type_as(value)
         if (shared := query.shape[1] // key.shape[1]) > 1:  # several queries read the same key
             key, value = (each.repeat_interleave(shared, dim=1) for each in (key, value))
         dropout = attn.attn_drop.p if self.training else 0.0
@@ -105,17 +112,27 @@ class SparseEva(SequenceBackbone[Blocks]):
         out = attn_output(attn, mixed.transpose(1, 2).flatten(2), normed)
         if isinstance(block, EvaBlockPostNorm):
             out = block.norm1(out)
-        elif block.gamma_1 is not None:
-            out = block.gamma_1 * out
+        elif (scale := getattr(block, "gamma_1", None)) is not None:  # DeepSeek's blocks have none
+            out = scale * out
         return block.drop_path1(out), Attended(query, key, value, attn.scale, tokens.size)
+
+    def _rope(self, block: Blocks, tokens: Tokens) -> Tensor | None:
+        """Return the patches' rotary embeddings in this block, `(B, H, N, D)`; B, H may be 1."""
+        if ROPE in tokens.data:
+            return tokens.data[ROPE].unsqueeze(1)
+        if ROPE not in tokens.tables:
+            return None
+        number = next(i for i, each in enumerate(self.blocks()) if each is block)
+        table = tokens.tables[ROPE][number]  # (H, patches, D)
+        return table[:, tokens.data[PLACES]].transpose(0, 1)
 
     @override
     def mlp(self, block: Blocks, x: Tensor) -> Tensor:
         if isinstance(block, EvaBlockPostNorm):
             return block.drop_path2(block.norm2(block.mlp(x)))
         out = block.mlp(block.norm2(x))
-        if block.gamma_2 is not None:
-            out = block.gamma_2 * out
+        if (scale := getattr(block, "gamma_2", None)) is not None:
+            out = scale * out
         return block.drop_path2(out)
 
     @override
@@ -136,10 +153,11 @@ def _query_key_value(attn: EvaAttention | AttentionRope, x: Tensor) -> tuple[Ten
     return F.linear(x, attn.qkv.weight, bias).chunk(3, dim=-1)
 
 
-def _rotated(attn: EvaAttention | AttentionRope, x: Tensor, tokens: Tokens) -> Tensor:
-    if ROPE not in tokens.data:
+def _rotated(
+    attn: EvaAttention | AttentionRope, x: Tensor, rope: Tensor | None, prefix: int
+) -> Tensor:
+    if rope is None:
         return x
-    rope = tokens.data[ROPE].unsqueeze(1)  # (B, 1, N, D)
     half = getattr(attn, "rotate_half", False)
-    patches = apply_rot_embed_cat(x[:, :, tokens.prefix :], rope, half=half)
-    return torch.cat([x[:, :, : tokens.prefix], patches], dim=2)
+    patches = apply_rot_embed_cat(x[:, :, prefix:], rope, half=half)
+    return torch.cat([x[:, :, :prefix], patches], dim=2)

@@ -38,8 +38,8 @@ class Biased(Generic[BlockT]):
 class RelativeBackbone(SequenceBackbone[Biased[BlockT]], Generic[BlockT]):
     """Walks blocks that add a number for each head and each two places to their logits.
 
-    Each patch token carries its place; a block's bias has the rows and columns of the places that
-    are left. The tables are made for one image size.
+    Each patch token carries its place, a merged one that of its heaviest member; a block's bias has
+    the rows and columns of the places that are left. The tables are made for one image size.
     """
 
     any_size = None
@@ -58,7 +58,6 @@ class RelativeBackbone(SequenceBackbone[Biased[BlockT]], Generic[BlockT]):
             len(net.blocks),
             net.patch_embed.num_patches,
             class_token=net.cls_token is not None,
-            token_data=(PLACES,),
         )
 
     @override

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import ClassVar, Generic, TypeVar, cast
 
+from timm.layers import PatchEmbed
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -48,13 +49,6 @@ class SequenceBackbone(SparseBackbone, Generic[BlockT]):
                 f"{method.name} reads how pixels change in time, and {type(backbone).__name__} "
                 "sees single images: choose a method of images, as method=dynamicvit, or a "
                 "network of clips, as backbone=videomae_s."
-            )
-        data = self.geometry(backbone).token_data
-        if method.merges and data:
-            raise InputError(
-                f"Tokens with {' and '.join(data)}, as this {type(backbone).__name__}'s, cannot be "
-                f"fused or merged by {method.name}: choose a method that keeps "
-                "or drops them whole, as method=cropr or method=dynamicvit."
             )
         super().__init__(backbone, method)
 
@@ -120,7 +114,7 @@ class SequenceBackbone(SparseBackbone, Generic[BlockT]):
     def enter(self, images: Tensor) -> Tokens:
         """Return the tokens of `images (B, 3, H, W)` before the first block, with their grid."""
         height, width = images.shape[-2:]
-        grid = self._network.patch_embed.dynamic_feat_size((height, width))
+        grid = self.patch_embed.dynamic_feat_size((height, width))
         return replace(self.embed(images), grid=grid)
 
     def run_block(
@@ -166,12 +160,17 @@ class SequenceBackbone(SparseBackbone, Generic[BlockT]):
         )
 
     @property
+    @override
+    def patch_embed(self) -> PatchEmbed:
+        return self._network.patch_embed
+
+    @property
     def _network(self) -> PlainTransformer:
         return cast(PlainTransformer, self.backbone)
 
     def _covered(self) -> tuple[int, int] | None:
         if self.margin(self.backbone) is None:
             return None
-        embed = self._network.patch_embed
+        embed = self.patch_embed
         (rows, columns), (height, width) = embed.grid_size, embed.patch_size
         return rows * height, columns * width

@@ -32,17 +32,7 @@ class TimmViT(SequenceBackbone[Block]):
         """Check that blocks are pre-norm `Block`s with timm's standard attention."""
         assert isinstance(network, VisionTransformer)
         check_pooling(network)
-        for block in network.blocks:
-            if type(block) is not Block:
-                raise InputError(
-                    f"Blocks of type {type(block).__name__} cannot be walked: the network must "
-                    "be made of timm's standard Block."
-                )
-            if type(block.attn) is not Attention:
-                raise InputError(
-                    f"Attention of type {type(block.attn).__name__} cannot be walked: the "
-                    "network must use timm's standard Attention."
-                )
+        check_blocks(network.blocks)
 
     @staticmethod
     @override
@@ -100,6 +90,21 @@ class SparseViT(TimmViT):
         net = self.backbone
         x = net.norm(tokens.x)
         return pool_and_classify(net, x, tokens), x[:, tokens.prefix :], None
+
+
+def check_blocks(blocks: Iterable[nn.Module]) -> None:
+    """Raise an `InputError` unless all are timm's pre-norm `Block` with its standard attention."""
+    for block in blocks:
+        if type(block) is not Block:
+            raise InputError(
+                f"Blocks of type {type(block).__name__} cannot be walked: the network must "
+                "be made of timm's standard Block."
+            )
+        if type(block.attn) is not Attention:
+            raise InputError(
+                f"Attention of type {type(block.attn).__name__} cannot be walked: the "
+                "network must use timm's standard Attention."
+            )
 
 
 def patch_margin(network: nn.Module) -> tuple[int, int] | None:

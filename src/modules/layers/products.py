@@ -36,11 +36,7 @@ def select(tokens: Tokens, score: Float[Tensor, "B N"], count: int) -> Tokens:
     Raises:
         InputError: If the tokens carry `data`.
     """
-    if tokens.data:
-        raise InputError(
-            f"select=matmul: tokens with {' and '.join(tokens.data)} are selected by look-ups: "
-            "write select=topk."
-        )
+    _refuse_data(tokens)
     place = rank(score)
     matrix = group_matrix(place, count)
     size, place = tokens.size, torch.where(place < count, place, -1.0)
@@ -67,7 +63,12 @@ def fuse(
 
 
 def merge(tokens: Tokens, group: Float[Tensor, "B N"], count: int) -> Tokens:
-    """Average the patch tokens that go to the same place, weighted by size; sizes add up."""
+    """Average the patch tokens that go to the same place, weighted by size; sizes add up.
+
+    Raises:
+        InputError: If the tokens carry `data`.
+    """
+    _refuse_data(tokens)
     size = tokens.size
     if size is None:
         size = torch.ones_like(tokens.x[..., 0])
@@ -96,6 +97,14 @@ def nearest_kept(
     best = alike == alike.amax(dim=2, keepdim=True)
     joined = torch.where(best, place.unsqueeze(1), float(place.shape[1])).amin(dim=2)
     return torch.where(kept, place, joined)
+
+
+def _refuse_data(tokens: Tokens) -> None:
+    if tokens.data:
+        raise InputError(
+            f"select=matmul: tokens with {' and '.join(tokens.data)} are selected by look-ups: "
+            "write select=topk."
+        )
 
 
 def _placed(

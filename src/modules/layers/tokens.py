@@ -9,8 +9,6 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from ...errors import InputError
-
 # Tokens that weigh nothing at all still have an average.
 _SMALLEST_WEIGHT = 1e-30
 
@@ -28,8 +26,8 @@ class Tokens:
             where none does; None means each its own.
         data: What else each patch token carries, by name: `(B, N, ...)`, or `(1, N, ...)` where
             all images have the same, as rotary positions or a row of a table. Selection takes the
-            rows of the tokens that stay; a sum or an average has none, so that tokens with data
-            are neither fused nor merged.
+            rows of the tokens that stay; a sum or an average has the row of its heaviest member.
+        tables: What `data` point into, by name; no token's leaving changes it.
         grid: Rows and columns of the image's patches, where the network knows them; of a clip's,
             places in time before them.
         summaries: For each location passed in training what its selector learns from, `(B, C)`.
@@ -40,6 +38,7 @@ class Tokens:
     size: Float[Tensor, "B T"] | None = None
     source: Int[Tensor, "B patches"] | None = None
     data: Mapping[str, Tensor] = field(default_factory=dict)
+    tables: Mapping[str, Tensor] = field(default_factory=dict)
     grid: tuple[int, ...] | None = None
     summaries: tuple[Tensor, ...] = ()
 
@@ -84,10 +83,7 @@ class Tokens:
             x=take_rows(self.x, kept),
             size=None if size is None else size.gather(1, kept),
             source=self._source_after(index),
-            data={
-                name: take_rows(each.expand(index.shape[0], *each.shape[1:]), index)
-                for name, each in self.data.items()
-            },
+            data=self._data_of(index),
         )
 
     def fuse(self, index: Int[Tensor, "B K"], weight: Float[Tensor, "B N"]) -> Tokens:
@@ -96,11 +92,7 @@ class Tokens:
         Args:
             index: As in `select`.
             weight: `(B, N)`, weight of each patch token in the sum.
-
-        Raises:
-            InputError: If the tokens carry `data`.
         """
-        self._refuse_data()
         rest = torch.ones_like(weight).scatter(1, index, 0.0)  # 1 = not kept
         fused = ((weight * rest).unsqueeze(-1) * self.patches).sum(1, keepdim=True)
         kept = self.select(index)
@@ -109,7 +101,9 @@ class Tokens:
             assert self.patch_size is not None
             size = torch.cat([size, (self.patch_size * rest).sum(1, keepdim=True)], dim=1)
         x = torch.cat([kept.x, fused.to(kept.x.dtype)], dim=1)
-        return replace(kept, x=x, size=size)
+        first = weight.masked_fill(rest == 0, -torch.inf).argmax(1, keepdim=True)
+        data = self._data_of(torch.cat([index, first], dim=1)) if self.data else {}
+        return replace(kept, x=x, size=size, data=data)
 
     def merge(
         self, group: Int[Tensor, "B N"], count: int, weight: Float[Tensor, "B N"] | None = None
@@ -120,11 +114,7 @@ class Tokens:
             group: `(B, N)`, the new index in 0..count-1 of each patch token; none stays empty.
             count: New number of patch tokens.
             weight: `(B, N)`, each token's weight in its average; its size by default.
-
-        Raises:
-            InputError: If the tokens carry `data`.
         """
-        self._refuse_data()
         size = self.size
         if size is None:  # in fp32, for bf16 counts no further than to 256
             size = self.x.new_ones(self.x.shape[:2], dtype=torch.float32)
@@ -141,18 +131,18 @@ class Tokens:
             x=torch.cat([self.x[:, : self.prefix], merged], dim=1),
             size=torch.cat([size[:, : self.prefix], empty.scatter_add(1, group, old)], dim=1),
             source=source,
+            data=self._data_of(heaviest(group, count, weight)) if self.data else {},
         )
+
+    def _data_of(self, index: Int[Tensor, "B K"]) -> dict[str, Tensor]:
+        return {
+            name: take_rows(each.expand(index.shape[0], *each.shape[1:]), index)
+            for name, each in self.data.items()
+        }
 
     def _followed(self, group: Int[Tensor, "B N"]) -> Int[Tensor, "B patches"]:
         assert self.source is not None
         return torch.where(self.source >= 0, group.gather(1, self.source.clamp(min=0)), -1)
-
-    def _refuse_data(self) -> None:
-        if self.data:
-            raise InputError(
-                f"Tokens with {' and '.join(self.data)} cannot be fused or merged: choose a method "
-                "that keeps or drops them whole, as method=dynamicvit."
-            )
 
     def _source_after(self, index: Int[Tensor, "B K"]) -> Int[Tensor, "B patches"]:
         # One slot more than there are tokens: -1 (nothing stands for the patch) reads it as well.
@@ -181,6 +171,23 @@ class Tokens:
         if self.size is None:
             return self.x.new_full((self.x.shape[0],), self.patches.shape[1], dtype=torch.float32)
         return (self.size[:, self.prefix :] > 0).sum(dim=1, dtype=torch.float32)
+
+
+def heaviest(
+    group: Int[Tensor, "B N"], count: int, weight: Float[Tensor, "B N"]
+) -> Int[Tensor, "B {count}"]:
+    """Return the index of each group's heaviest token, `(B, count)`; of equals the first.
+
+    Args:
+        group: `(B, N)`, 0..count-1.
+        count: Number of groups; an empty one gets the last token.
+        weight: `(B, N)`, positive.
+    """
+    most = weight.new_zeros(weight.shape[0], count).scatter_reduce(1, group, weight, "amax")
+    last = weight.shape[1] - 1
+    index = torch.arange(last + 1, device=weight.device).expand_as(group)
+    index = torch.where(weight == most.gather(1, group), index, last)
+    return index.new_full(most.shape, last).scatter_reduce(1, group, index, "amin")
 
 
 def take_rows(x: Shaped[Tensor, "B T ..."], index: Int[Tensor, "B K"]) -> Shaped[Tensor, "B K ..."]:

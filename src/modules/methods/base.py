@@ -29,7 +29,6 @@ class Geometry:
         num_patches: Positions, or None where the network takes any image size.
         layer_scale: Initial factor on the branches of such blocks, or None if they have none.
         class_token: Whether the first token is the class token.
-        token_data: Names of what each patch token carries (`Tokens.data`).
         clips: Whether the network takes clips, whose patches reach over some frames.
     """
 
@@ -38,13 +37,7 @@ class Geometry:
     num_patches: int | None
     layer_scale: float | None = None
     class_token: bool = False
-    token_data: tuple[str, ...] = ()
     clips: bool = False
-
-    @property
-    def mergeable(self) -> bool:
-        """Tell whether tokens can be fused or merged, as those that carry data cannot."""
-        return not self.token_data
 
 
 class Method(nn.Module, ABC):

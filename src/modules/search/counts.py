@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from ...errors import InputError
 from ...measure.complexity import copy_to_meta, count_on_meta
 from ..backbones.sequence import SequenceBackbone
-from ..backbones.timm_parts import PlainTransformer
 from ..schedules import KeepSchedule
 
 _CORRECTIONS = 5  # of the estimated cost, at most
@@ -39,8 +38,7 @@ class Plans:
         method = student.method
         self._fixed = method.one_head_per_location
         self._own = method.schedule.locations
-        network = cast(PlainTransformer, student.backbone)
-        self.patches = math.prod(network.patch_embed.dynamic_feat_size(image_size))
+        self.patches = math.prod(student.patch_embed.dynamic_feat_size(image_size))
         taken = filter(self._takes, range(method.depth))
         self.places = self._own if self._fixed else tuple(taken)
 

@@ -40,7 +40,7 @@ class Ranking:
 class Disposal(ABC):
     """Decides what becomes of the tokens that were not selected.
 
-    `merges` says that it sums or averages tokens, which those with rotary positions refuse.
+    `merges` says that it sums or averages tokens.
     """
 
     merges: ClassVar[bool] = False

@@ -13,7 +13,7 @@ if TYPE_CHECKING:  # files of the library may import this one without loading Li
     import lightning as L
     from lightning.pytorch.callbacks import ModelCheckpoint
     from lightning.pytorch.loggers import CSVLogger
-    from lightning.pytorch.strategies import DDPStrategy
+    from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 
 Writer = TypeVar("Writer")
 
@@ -84,3 +84,11 @@ def writer_of(logger: CSVLogger, make: Callable[[], Writer]) -> Writer:
     if logger._experiment is None:
         logger._experiment = make()  # type: ignore[assignment]
     return logger._experiment  # type: ignore[return-value]
+
+
+def share_among_all(strategy: ModelParallelStrategy) -> None:
+    """Share weights among all processes of all machines, once their number is known.
+
+    By itself Lightning shares them among machines alone.
+    """
+    strategy._data_parallel_size = strategy.num_nodes * strategy.num_processes

@@ -81,7 +81,7 @@ def test_pages_can_be_found() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=of)
 def test_targets_of_make_and_modules_exist(page: Path) -> None:
     text = page.read_text("utf-8")
-    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     typed = [line for b in blocks(page) if b.language == "sh" for line in b.text.splitlines()]
     for words in (line.split() for line in [*typed, *spans(page)] if line.startswith("make ")):
         assert words[1] in targets, words

@@ -87,7 +87,7 @@ class NamedImages(PhotoSource):
     def _own_names(self) -> tuple[str, ...] | None:
         """Return the data set's class names in the order of its labels; None where it has none."""
         reader = self._open(training=False).reader
-        listed = getattr(reader, "info", {}).get("class_names")  # as `shard_writer` writes it
+        listed = getattr(reader, "info", {}).get("class_names")  # as `shards` writes it
         if isinstance(listed, list) and self._given_classes in (None, len(listed)):
             return tuple(map(str, listed))
         places = reader.class_to_idx

@@ -17,7 +17,7 @@ from .decoding import SUFFIXES
 from .fields import Json
 from .labelled import UnlabelledImage
 from .shard_lists import Shards
-from .shards import Sample
+from .shard_samples import Sample
 
 _IMAGES = tuple(suffix.removeprefix(".") for suffix in SUFFIXES)
 _MOST_KNOWN = 30_000  # samples of whose places a process keeps a list

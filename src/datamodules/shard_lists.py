@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from .shard_places import ShardPlace, is_address
-from .shards import Sample, samples_of
+from .shard_samples import Sample, samples_of
 
 if TYPE_CHECKING:
     from timm.data.readers.reader_wds import SplitInfo

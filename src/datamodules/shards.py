@@ -1,105 +1,120 @@
-"""Reads the samples of shards: tar files in webdataset's layout; as a program it writes them.
-
-webdataset would run a shard that is called `pipe:...` in a shell; here a shard is a regular file.
-"""
+"""Packs labelled photographs into shards, with a list of their sizes and classes beside them."""
 
 from __future__ import annotations
 
-import re
+import argparse
+import json
+import os
+import random
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+
+from rich.progress import Progress
 
 from ..errors import InputError
-from .decoding import check_regular, reason
+from ..files import atomic_file, digest
+from .decoding import check_regular
+from .folders import ImageFolders
+from .shard_lists import LISTS
+from .shard_samples import samples_of
 
-_MOST_BYTES = {"image": 500_000_000, "label": 10_000_000}  # of one member
-
-
-class Member(NamedTuple):
-    """Says where a member's content lies in its shard, in bytes."""
-
-    offset: int
-    size: int
+SPLITS = ("train", "validation")
 
 
-class Sample(NamedTuple):
-    """Holds the members of one image by their suffixes; `name` says shard and sample."""
+def write_shards(folder: Path, out: Path, *, images: int = 1000, seed: int = 0) -> None:
+    """Pack photographs in ImageNet's layout into tar files in webdataset's.
 
-    name: str
-    members: dict[str, Member]
-
-    def read(self, file: Path, suffix: str, kind: str) -> bytes:
-        """Return the content of a member.
-
-        Args:
-            file: The shard, which may be a copy of the one that `name` says.
-            suffix: Of the member.
-            kind: "image" or "label".
-
-        Raises:
-            InputError: If it is larger than any of its kind.
-        """
-        offset, size = self.members[suffix]
-        if size > _MOST_BYTES[kind]:
-            raise InputError(
-                f"{self.name}.{suffix} has {size:,} bytes, more than the "
-                f"{_MOST_BYTES[kind]:,} of any {kind}: remove it from its shard."
-            )
-        with file.open("rb") as shard:
-            shard.seek(offset)
-            return shard.read(size)
-
-
-def samples_of(file: Path, name: str | None = None) -> Iterator[Sample]:
-    """Yield the samples of a shard: neighboring members whose names agree up to the first dot.
+    Photographs are copied as they are, in a random order, with their label as `.cls`. Shards that
+    an earlier call with the same photographs and settings has finished stay. A shard appears when
+    it is complete, and the list (`_info.json`) when all shards are there.
 
     Args:
-        file: The shard.
-        name: What to call it; None for its path.
+        folder: Holds `train/<class>/*` and `val/<class>/*` (or `validation`).
+        out: Gets the shards; it is made.
+        images: Photographs of a shard, at most.
+        seed: Of the order.
 
     Raises:
-        InputError: If it is no complete tar file.
+        InputError: If the photographs cannot be read, or there is no such number.
     """
-    called = name or str(file)
-    try:
-        check_regular(file)
-        with tarfile.open(file, "r:") as shard:
-            sample: Sample | None = None
-            for member in shard:
-                shard.members = []  # type: ignore[attr-defined]  # else it remembers all of them
-                key, suffix = _split(member.name)
-                if not member.isreg() or member.issparse() or not suffix:
-                    continue
-                full = f"{called}: {key}"
-                if sample is None or sample.name != full:
-                    if sample:
-                        yield sample
-                    sample = Sample(full, {})
-                sample.members[suffix] = Member(member.offset_data, member.size)
-            if sample:
-                yield sample
-    except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(
-            f"{called} cannot be read as a shard ({reason(error)}): give a complete tar file."
-        ) from error
+    if images < 1:
+        raise InputError(f"--images {images} is not possible: a shard has at least one photograph.")
+    source = ImageFolders(str(folder), *SPLITS)
+    source.check(training=True)
+    splits = {}
+    with Progress() as progress:
+        for split in SPLITS:
+            samples = source.files(training=split == "train").samples
+            order = list(range(len(samples)))
+            random.Random(seed).shuffle(order)
+            parts = [order[start : start + images] for start in range(0, len(order), images)]
+            names = [f"{split}-{number:06}.tar" for number in range(len(parts))]
+            task = progress.add_task(split, total=len(order))
+            for name, part in zip(names, parts, strict=True):
+                chosen = {_key(number, samples[number][0]): samples[number] for number in part}
+                if not _is_complete(out / name, list(chosen)):
+                    _pack(out / name, chosen)
+                progress.advance(task, len(part))
+            splits[split] = {
+                "name": split,
+                "num_samples": len(order),
+                "filenames": names,
+                "shard_lengths": [len(part) for part in parts],
+            }
+    with atomic_file(out / LISTS[0]) as partial:
+        partial.write_text(json.dumps({"splits": splits, "class_names": source.class_names}))
 
 
-def _split(name: str) -> tuple[str, str]:
-    """Return a member's key and suffix; no suffix for hidden files and webdataset's own."""
-    folder, _, file = name.rpartition("/")
-    key, _, suffix = file.partition(".")
-    if not key or re.fullmatch("__.*__", file):
-        return "", ""
-    return f"{folder}/{key}" if folder else key, suffix.lower()
+def _key(number: int, path: str) -> str:
+    """Return a sample's name, which no other file has at another time."""
+    status = os.stat(path)
+    return f"{number:08}-{digest(f'{path} {status.st_size} {status.st_mtime_ns}')}"
+
+
+def _is_complete(file: Path, keys: Sequence[str]) -> bool:
+    with suppress(InputError):
+        names = [sample.name for sample in samples_of(file)] if file.exists() else []
+        return bool(names) and names == [f"{file}: {key}" for key in keys]
+    return False
+
+
+def _pack(file: Path, samples: dict[str, tuple[str, int]]) -> None:
+    with atomic_file(file) as partial, tarfile.open(partial, "w") as shard:
+        for key, (path, label) in samples.items():
+            check_regular(path)
+            image = tarfile.TarInfo(f"{key}{Path(path).suffix.lower()}")
+            image.size = os.stat(path).st_size
+            with open(path, "rb") as content:
+                shard.addfile(image, content)
+            text = str(label).encode()
+            member = tarfile.TarInfo(f"{key}.cls")
+            member.size = len(text)
+            shard.addfile(member, BytesIO(text))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Pack what the command line names."""
+    parser = argparse.ArgumentParser(
+        prog="python -m src.datamodules.shards",
+        description="Pack photographs in ImageNet's layout (train/<class>/*, val/<class>/*) into "
+        "tar files of webdataset's layout, with a list of their sizes and classes; the same "
+        "command goes on where it was stopped.",
+        epilog="Train on them: train.py datamodule=imagenet datamodule.dataset=wds/any "
+        "datamodule.root=OUT, or root=s3://bucket/folder after a copy.",
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="of the photographs")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder of the shards")
+    parser.add_argument("--images", type=int, default=1000, help="of a shard (default: 1000)")
+    parser.add_argument("--seed", type=int, default=0, help="of their order (default: 0)")
+    chosen = parser.parse_args(arguments)
+    write_shards(chosen.folder, chosen.out, images=chosen.images, seed=chosen.seed)
 
 
 if __name__ == "__main__":
     from ..shell.program import one_sentence_errors
-    from .shard_writer import main
 
     with one_sentence_errors():
         main()

@@ -13,6 +13,7 @@ from torch import nn
 from typing_extensions import override
 
 from ..errors import InputError
+from ..lightning_internals import share_among_all
 from ..measure.complexity import copy_to_meta
 from .backbones.base import SparseBackbone
 from .backbones.vit import TimmViT
@@ -36,7 +37,7 @@ class Sharded(ModelParallelStrategy):
 
     @override
     def setup_environment(self) -> None:
-        self._data_parallel_size = self.num_nodes * self.num_processes
+        share_among_all(self)
         super().setup_environment()
 
     @override

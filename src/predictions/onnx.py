@@ -64,10 +64,10 @@ class OnnxStudent(nn.Module):
         """Classify `images (B, 3, H, W)`, clips `(B, 3, T, H, W)`, or with a head pixels."""
         inputs = {self._session.get_inputs()[0].name: images.float().cpu().numpy()}
         logits = torch.from_numpy(self._session.run(None, inputs)[0])
-        nothing = logits.new_zeros(len(logits), 0, 0)
+        features, sizes = logits.new_zeros(len(logits), 0, 0), logits.new_zeros(len(logits), 0)
         if self.task is None:
-            return SparseOutput(logits, nothing, nothing[..., 0])
-        return DenseOutput(SparseOutput(nothing[..., 0], nothing, nothing[..., 0]), logits)
+            return SparseOutput(logits, features, sizes)
+        return DenseOutput(SparseOutput(sizes, features, sizes), logits)
 
 
 def _value(said: Mapping[str, str], key: str) -> object:

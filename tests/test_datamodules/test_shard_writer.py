@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from src.datamodules import shard_writer
-from src.datamodules.shard_writer import main
+from src.datamodules import shards
+from src.datamodules.shards import main
 from src.errors import InputError
 from tests.test_datamodules.test_shard_resume import make
 
@@ -51,7 +51,7 @@ def test_shards_hold_the_images_of_the_folders(folder, tmp_path):
 
 def test_a_call_that_was_stopped_goes_on(folder, tmp_path, monkeypatch):
     out = tmp_path / "out"
-    pack, packed = shard_writer._pack, []
+    pack, packed = shards._pack, []
 
     def stop(file: Path, samples) -> None:
         if len(packed) == 2:
@@ -59,13 +59,13 @@ def test_a_call_that_was_stopped_goes_on(folder, tmp_path, monkeypatch):
         packed.append(file.name)
         pack(file, samples)
 
-    monkeypatch.setattr(shard_writer, "_pack", stop)
+    monkeypatch.setattr(shards, "_pack", stop)
     with pytest.raises(KeyboardInterrupt):
         main([str(folder), str(out), "--images", "3"])
     assert sorted(file.name for file in out.iterdir()) == packed
     (out / packed[1]).write_bytes((out / packed[1]).read_bytes()[:700])
     monkeypatch.setattr(
-        shard_writer, "_pack", lambda file, one: packed.append(file.name) or pack(file, one)
+        shards, "_pack", lambda file, one: packed.append(file.name) or pack(file, one)
     )
     main([str(folder), str(out), "--images", "3"])
     assert packed[2:] == [packed[1], "train-000002.tar", "validation-000000.tar",

@@ -14,7 +14,7 @@ from PIL import Image
 
 from src.config import compose_config, instantiate
 from src.datamodules.imagenet import ImageNet
-from src.datamodules.shards import samples_of
+from src.datamodules.shard_samples import samples_of
 from src.errors import InputError
 from src.pictures.samples import numbered_images, spread_images
 

@@ -143,7 +143,10 @@ def test_target_and_mixing_are_checked() -> None:
 def test_an_8_bit_export_is_not_scored_by_top_1() -> None:
     target = "src.modules.multilabel.SparseMultilabelClassifier"
     with pytest.raises(InputError, match=r"int8=True measures top-1, and .* write int8=false"):
-        export_and_check({"task": {"_target_": target}, "int8": True, "ckpt_path": "a.ckpt"})
+        export_and_check(
+            {"task": {"_target_": target}, "ckpt_path": "a.ckpt", "file": "a.onnx"}
+            | {"int8": True, "calibration_images": 32, "keep_float": "auto"}
+        )
 
 
 @pytest.mark.parametrize(

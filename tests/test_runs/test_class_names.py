@@ -113,10 +113,10 @@ def test_damaged_names_are_refused(names: object) -> None:
 
 def test_a_run_stores_its_names() -> None:
     for names, wanted in ((("ant", "bee"), {"class_names": ["ant", "bee"]}), (None, {})):
-        trainer = SimpleNamespace(datamodule=SimpleNamespace(class_names=names))
+        trainer = SimpleNamespace(datamodule=SimpleNamespace(class_names=names), world_size=1)
         content: dict[str, object] = {}
         RunRecord({}, {}).on_save_checkpoint(trainer, None, content)  # type: ignore[arg-type]
-        assert content == {"run": {"config": {}, "choices": {}}} | wanted
+        assert content == {"run": {"config": {}, "choices": {}, "processes": 1}} | wanted
 
 
 def test_a_training_goes_on_with_its_own_classes(tmp_path: Path) -> None:

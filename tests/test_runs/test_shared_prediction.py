@@ -71,7 +71,14 @@ def process(
     trainer = {"_target_": "lightning.Trainer", "accelerator": "cpu", "devices": 1}
     settings = {
         "trainer": trainer | {"enable_model_summary": False, "enable_progress_bar": False},
-        **{"top_k": 2, "threshold": 0.5, "colored": False, "pictures": None},
+        **{
+            "top_k": 2,
+            "threshold": 0.5,
+            "colored": False,
+            "pictures": None,
+            "min_score": 0.3,
+            "datamodule": {},
+        },
         **{"batch_size": 4, "num_workers": 0},
         **{"predictions": str(path), "paths": {"run": str(path.parent)}},
     } | more
@@ -79,7 +86,7 @@ def process(
         {"input_size": (3, 8, 8), "mean": (0.5,) * 3, "std": (0.5,) * 3}
         | {"interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "center"}
     )
-    predictor = Predictor(Mean(batches), kind, half, None, settings)
+    predictor = Predictor(Mean(batches), kind, half, (8, 8), None, settings)
     return predict(predictor, find_photographs(str(photographs)))
 
 

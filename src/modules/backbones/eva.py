@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from timm.layers import AttentionRope, apply_rot_embed_cat

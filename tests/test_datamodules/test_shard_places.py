@@ -94,3 +94,17 @@ def test_what_cannot_be_read_is_named(server, monkeypatch):
 def test_a_missing_package_is_named():
     with pytest.raises(InputError, match=r"pip install \S+"):
         Bucket("gs://bucket/folder")
+
+
+def test_refused_credentials_are_one_sentence(monkeypatch):
+    """As s3fs says a 403; fsspec's memory is asked, which needs no server."""
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    def refuse(*_, **__):
+        raise PermissionError("The AWS Access Key Id you provided does not exist in our records.")
+
+    monkeypatch.setattr(MemoryFileSystem, "find", refuse)
+    with pytest.raises(InputError, match=r"memory://data cannot be read \(The AWS Access Key") as e:
+        Bucket("memory://data")
+    assert "credentials" in str(e.value)
+    assert str(e.value).count("\n") == 0

@@ -40,7 +40,8 @@ def trained(tmp_path_factory):
 def agree(one, two):
     assert one["state_dict"].keys() == two["state_dict"].keys()
     for name, value in one["state_dict"].items():
-        assert torch.allclose(value, two["state_dict"][name], rtol=1e-4, atol=1e-5), name
+        # A step of AdamW is as long for gradients near zero, whose rounding then shows.
+        assert torch.allclose(value, two["state_dict"][name], rtol=1e-4, atol=5e-5), name
 
 
 def test_losses_and_weights_are_those_of_one_process(trained):

@@ -16,8 +16,6 @@ from hypothesis import settings
 from src.measure import throughput
 
 torch.set_num_threads(1)
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a background job of a script
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SLOW = (
     "test_bad_inputs.py",

@@ -11,6 +11,7 @@ from src.errors import InputError
 from src.modules import graph_for_inference
 from src.modules.backbones import SparseBackbone
 from tests.combinations import CASES, make_student, shaken
+from tests.helpers import ROOT, one_process, run
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 FIXED = [(name, method) for name, method in CASES if method != "random"]
@@ -68,3 +69,14 @@ def test_a_replayed_graph_computes_the_same(name, method):
 def test_a_graph_needs_images_on_a_gpu():
     with pytest.raises(InputError, match="these are on cpu"):
         graph_for_inference(make_student("vit", "dynamicvit"))(torch.randn(1, 3, 64, 64))
+
+
+@gpu
+@pytest.mark.parametrize("task", sorted(path.stem for path in (ROOT / "conf" / "task").iterdir()))
+def test_every_task_trains_and_evaluates(task, tmp_path):
+    device = "trainer=gpu"
+    words = [f"task={task}", "debug=smoke", device, "logger=csv", "throughput_batch=1"]
+    with one_process(ROOT):
+        assert run(["train.py", *words, f"hydra.run.dir={tmp_path}"]) == 0
+        evaluated = [f"ckpt_path={tmp_path}/checkpoints/last.ckpt", device]
+        assert run(["eval.py", *evaluated, f"hydra.run.dir={tmp_path}/evaluated"]) == 0

@@ -90,7 +90,7 @@ def evaluate(
             callback.prepare(trainer, module, datamodule)
     accuracy = test_accuracy(trainer, module, datamodule)
     device = trainer.strategy.root_device
-    student, shown = module.student.to(device).eval(), shown.to(device)
+    student, shown = module.to(device).student.eval(), shown.to(device)  # with its head, if any
     row = {
         **choices,
         "rho": settings["rho"],
@@ -126,7 +126,7 @@ def _acts_at_test(kind: Any) -> bool:
 
 def trained_row(settings: dict[str, Any], trainer: L.Trainer, module: Any, data: Any) -> dict:
     """Return the row of `evaluate` for a student that has just been trained and validated."""
-    student = module.student.to(trainer.strategy.root_device).eval()
+    student = module.to(trainer.strategy.root_device).student.eval()
     validated = {
         name.removeprefix("val/"): round(float(value), 2)
         for name, value in trainer.callback_metrics.items()

@@ -12,8 +12,11 @@ from torch import Tensor
 from ..errors import InputError
 from ..modules.networks.create import IMAGE_SIDES
 
-# A value that is one reference to another; OmegaConf resolves nothing else without a resolver.
-_REFERENCE = re.compile(r"\$\{([A-Za-z_]\w*(?:\.\w+|\[\w+\])*)\}")
+# A value that is one reference to another, or a number where there is no other: OmegaConf resolves
+# nothing else without another resolver.
+_REFERENCE = re.compile(
+    r"\$\{(?P<select>oc\.select:)?(?P<name>[A-Za-z_]\w*(?:\.\w+|\[\w+\])*)(?(select),\d+)\}"
+)
 # Addresses, commands (`pipe:`), and names by which timm reads from elsewhere (`hf-hub:`).
 _ELSEWHERE = re.compile(r"://|::|^\s*[A-Za-z][\w+.-]+:(?!\s)")
 _MOST_NESTED, _MOST_VALUES = 20, 20_000
@@ -37,7 +40,7 @@ def check_values(taken: Mapping[str, Any], others: Collection[str], path: Any) -
     for key, value in _leaves(taken, path):
         if isinstance(value, str) and "${" in value:
             reference = _REFERENCE.fullmatch(value)
-            if not reference or _parts(reference[1])[0] not in {*taken, *others}:
+            if not reference or _parts(reference["name"])[0] not in {*taken, *others}:
                 raise InputError(
                     f"{path} is refused because its record says {key}={value!r}, which is no plain "
                     "reference to one of its own values: give that setting on the command line, "
@@ -121,7 +124,7 @@ def _expanded(value: Any, record: Mapping[str, Any], trail: tuple[str, ...], pat
         reference = _REFERENCE.fullmatch(value)
         if not reference:
             return 1
-        name = reference[1]
+        name = reference["name"]
         if name in trail or len(trail) > _MOST_NESTED:
             raise _refused(path, trail[0] if trail else name, f"a reference {value} in a circle")
         return _expanded(_found(record, name), record, (*trail, name), path)

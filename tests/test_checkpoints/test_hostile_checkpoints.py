@@ -374,6 +374,8 @@ RECORDS = {
     "hydra's": {"rho": "${hydra:runtime.cwd}"},
     "created": {"method": '${oc.create:"{_target_: os.mkdir}"}'},
     "decoded": {"method": "${oc.decode:'{a: 1}'}"},
+    "selected elsewhere": {"rho": "${oc.select:paths.run,1}"},
+    "selected with a text": {"rho": "${oc.select:schedule.rho,${oc.env:SECRET}}"},
     "another node": {"rho": "${paths.run}"},
     "a relative one": {"datamodule.seed": "${..seed}"},
     "in a circle": {"rho": "${schedule.rho}"},

@@ -85,15 +85,15 @@ def attend(
     if size is None:
         return F.scaled_dot_product_attention(query, key, value, bias, dropout, scale=scale)
     scale = query.shape[-1] ** -0.5 if scale is None else scale
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() and size.requires_grad:
         size, bound = apply_bound(size)
         if dropout:
             out = explicit(query, key, value, size, scale, dropout, bias)
         else:
             out = fused(query, key, value, size, scale, bias)
         return carry_bound(out, value, bound)
-    # Without a gradient the sizes are a bias like any other. The results differ for tokens of size
-    # 0 alone, which do not see themselves then; no other token reads them.
+    # Sizes without a gradient are a bias like any other. The results differ for tokens of size 0
+    # alone, which do not see themselves then; no other token reads them.
     mask = log_size(size, query.dtype)
     mask = mask if bias is None else mask + bias
     return F.scaled_dot_product_attention(query, key, value, mask, dropout, scale=scale)

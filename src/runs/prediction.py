@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import lightning as L
 import torch
@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from typing_extensions import override
 
 from ..callbacks.stop_at_signal import StopAtSignal
-from ..config import instantiate
+from ..config import Settings, instantiate
 from ..datamodules.loading import cores
 from ..datamodules.normalization import Normalization
 from ..datamodules.unlabelled import (
@@ -165,7 +165,7 @@ def _facts(predictor: Predictor, photographs: Sequence[Photograph]) -> dict[str,
     }
 
 
-def _trainer(settings: dict[str, Any]) -> L.Trainer:
+def _trainer(settings: Settings) -> L.Trainer:
     progress = settings.get("callbacks", {}).get("progress")
     process = launched()
     shown = progress and (process is None or process.rank == 0)

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -34,7 +33,7 @@ class Checkpoint:
     """
 
     path: Path
-    content: Mapping[str, Any] = field(repr=False)
+    content: Mapping[str, object] = field(repr=False)
 
     @classmethod
     def read(cls, path: str | Path) -> Checkpoint:
@@ -88,13 +87,14 @@ class Checkpoint:
         names = self.content.get(CLASS_NAMES)
         if names is None:
             return None
-        texts = isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names)
-        if not texts or not names or len(set(names)) < len(names):
+        listed = names if isinstance(names, (list, tuple)) else ()
+        texts = tuple(name for name in listed if isinstance(name, str))
+        if not texts or len(set(texts)) < len(listed):
             raise InputError(
                 f"{self.path} holds {CLASS_NAMES} that are no list of different texts: it is "
                 "damaged."
             )
-        return tuple(names)
+        return texts
 
     @property
     def progress(self) -> tuple[int, int]:

@@ -65,7 +65,7 @@ class FoundWeights:
 
 
 def find_weights(
-    content: Mapping[str, Any], path: str | Path, own: frozenset[str] = frozenset()
+    content: Mapping[str, object], path: str | Path, own: frozenset[str] = frozenset()
 ) -> FoundWeights:
     """Find one network's weights in a file, without what trainers wrap around them and names.
 
@@ -116,8 +116,8 @@ def find_weights(
 
 
 def _mappings(
-    content: Mapping[str, Any], keys: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
+    content: Mapping[str, object], keys: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Mapping[str, object]]]:
     """Find the mappings in a file, down to the third level, with the keys that lead there."""
     yield keys, content
     for key, value in content.items():
@@ -125,7 +125,7 @@ def _mappings(
             yield from _mappings(value, (*keys, key))
 
 
-def _tensors(content: Mapping[str, Any]) -> dict[str, Any]:
+def _tensors(content: Mapping[str, object]) -> dict[str, Any]:
     return {
         key: value
         for key, value in content.items()
@@ -133,7 +133,7 @@ def _tensors(content: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _networks(content: Mapping[str, Any], own: frozenset[str]) -> dict[str, int]:
+def _networks(content: Mapping[str, object], own: frozenset[str]) -> dict[str, int]:
     """Count the tensors of each network, by the prefix of its names."""
     counts: dict[str, int] = defaultdict(int)
     kinds: dict[str, set[bool]] = defaultdict(set)
@@ -152,7 +152,7 @@ def _networks(content: Mapping[str, Any], own: frozenset[str]) -> dict[str, int]
     }
 
 
-def _fallback(mappings: Mapping[tuple[str, ...], Any]) -> tuple[str, ...]:
+def _fallback(mappings: Mapping[tuple[str, ...], Mapping[str, object]]) -> tuple[str, ...]:
     """Return the keys of the mapping with weights of unknown names: a known one or the largest."""
     known = [(key,) for key in _CONTAINERS if (key,) in mappings]
     return known[0] if known else max(mappings, key=lambda keys: len(_tensors(mappings[keys])))
@@ -167,7 +167,7 @@ def _method(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(start): value for k, value in tensors.items() if k.startswith(start)}
 
 
-def _check_plain(tensors: Mapping[str, Any], path: str | Path) -> None:
+def _check_plain(tensors: Mapping[str, object], path: str | Path) -> None:
     """Refuse tensors that were not made, as larger than the file or without plain values."""
     for name, value in tensors.items():
         if isinstance(value, UnreadTensor):

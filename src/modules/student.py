@@ -11,14 +11,13 @@ from typing import Any
 from torch import nn
 
 from ..checkpoints.checkpoint import Checkpoint
-from ..config import instantiate, option
+from ..config import Settings, instantiate, option
 from ..errors import InputError
 from . import networks  # noqa: F401 - registers them with timm
 from .backbones import SparseBackbone, family_of
 from .choices import (
     RATIOS,
     MethodLike,
-    Settings,
     choose_method,
     choose_schedule,
     listed,

@@ -35,7 +35,7 @@ class _Place(NamedTuple):
         return ".".join((*self.keys, self.prefix.rstrip("."))).strip(".") or "its top level"
 
     @property
-    def rank(self) -> tuple[Any, ...]:
+    def rank(self) -> tuple[int, ...]:
         """Rank averages first, as timm does, then a student, and a teacher last."""
         words = set(re.split(r"[._]", f"{'.'.join(self.keys)}.{self.prefix}".lower()))
         kinds = ({"ema", "averaged"}, {"student"})

@@ -7,10 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..errors import InputError, some
-from .fields import BOX, FLAG, SIDE, TEXT, WHOLE, Json, check_fields, read_json, shown
+from .fields import BOX, FLAG, SIDE, TEXT, WHOLE, Fields, Json, check_fields, read_json, shown
 from .shapes import Outline, Runs, reaches_out, read_shape
 
 log = logging.getLogger(__name__)
@@ -147,7 +146,7 @@ class Annotations:
         ids.add(id)
         return shown(id)
 
-    def _object(self, one: dict[str, Any], image: Listed, where: str) -> Annotated | None:
+    def _object(self, one: Fields, image: Listed, where: str) -> Annotated | None:
         """Return an object, or None if it is to be left out."""
         if "iscrowd" in one:
             check_fields(one, {"iscrowd": FLAG}, where)

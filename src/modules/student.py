@@ -40,7 +40,7 @@ def sparsify(
     locations: Sequence[int] | None = None,
     schedule: str | KeepSchedule | None = None,
     method: str | type[Method] | None = None,
-    **options: Any,
+    **options: object,
 ) -> SparseBackbone:
     """Put a method beside a timm network that you already have; its weights are used as they are.
 

@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from ...config import Settings
+from ...config import Settings, plain_settings
 from ...errors import InputError, some
 from ...modules.backbones.base import SparseBackbone
 from ...modules.student import attach
@@ -41,7 +40,7 @@ class Cell:
 
     method: str
     rho: float | None
-    settings: dict[str, Any]
+    settings: Settings
     make: Callable[[], SparseBackbone]
 
     @property
@@ -133,16 +132,15 @@ def _method(config: DictConfig, name: str) -> Settings:
     merged = config.copy()
     OmegaConf.set_struct(merged, False)
     merged.method = found
-    settings: Any = OmegaConf.to_container(merged.method, resolve=True)
+    settings = plain_settings(merged.method)
     settings.pop("defaults", None)
-    return dict(settings)
+    return settings
 
 
 def _schedule(config: DictConfig, ratio: float) -> Settings:
     merged = config.copy()
     merged.rho = float(ratio)
-    settings: Any = OmegaConf.to_container(merged.schedule, resolve=True)
-    return dict(settings)
+    return plain_settings(merged.schedule)
 
 
 def _at_each_ratio(

@@ -27,7 +27,7 @@ class Plans:
 
     def __init__(self, student: Student, image_size: tuple[int, int]) -> None:
         """Copy the student to the meta device, where schedules are counted."""
-        self._shadow: Any = copy_to_meta(student)
+        self._shadow = copy_to_meta(student)
         self._sides = student.input_sides(image_size)
         self._known: dict[Counts, float] = {}
         self._blocks = [

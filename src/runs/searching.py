@@ -10,7 +10,8 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from ..datamodules.loading import cores
-from ..datamodules.unlabelled import find_photographs, load_photographs
+from ..datamodules.unlabelled import find_photographs
+from ..datamodules.unlabelled_batches import load_photographs
 from ..errors import InputError
 from ..modules.backbones.base import SparseBackbone
 from ..modules.search.search import search_schedule

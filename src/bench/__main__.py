@@ -181,7 +181,7 @@ def _from_which_batch(rows: Sequence[InferenceRow], backbone: str, rho: float) -
 def _check(options: argparse.Namespace) -> None:
     for batch in options.batch:
         if batch < 1:
-            raise InputError(f"--batch {batch} is no batch size: give a whole number from 1.")
+            raise InputError(f"--batch {batch} is not a batch size: give a whole number from 1.")
     if options.device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"--device {options.device}: PyTorch sees no GPU here; give cpu.")
 

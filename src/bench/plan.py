@@ -35,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     for number in options.processes:
         if number < 1:
-            raise InputError(f"--processes {number} is none: give whole numbers from 1.")
+            raise InputError(
+                f"--processes {number} is not a number of processes: give whole numbers from 1."
+            )
     plans = {
         "dense": plan(options.settings, dense=True),
         "sparse": plan(options.settings),

@@ -88,7 +88,7 @@ class Annotations:
             image = Listed(int(facts["id"]), facts["file_name"], width, height)
             if image.id in images:
                 raise InputError(
-                    f"{self.path} lists two images of the id {image.id}, "
+                    f"{self.path} lists two images with the id {image.id}, "
                     f"{shown(images[image.id].file_name)} and {shown(image.file_name)}: each must "
                     "have its own."
                 )
@@ -105,7 +105,7 @@ class Annotations:
             if id in names or name in taken:
                 same = "id" if id in names else "name"
                 raise InputError(
-                    f"{self.path} lists two categories of the {same} {shown(facts[same])}: each "
+                    f"{self.path} lists two categories with the {same} {shown(facts[same])}: each "
                     "must have its own."
                 )
             names[id] = name

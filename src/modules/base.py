@@ -95,7 +95,7 @@ class SparseModule(L.LightningModule, ABC):
         self.loss.prepare(self.student, num_classes)
         if self.student.head_is_new and self.loss.left_out:
             names = ", ".join(self.loss.left_out)
-            log.info(f"Left out of the loss, for this student cannot learn from it: {names}.")
+            log.info(f"Left out of the loss, because this student cannot learn from them: {names}.")
         if self.loss.needs_token_logits and not self.student.classifies_tokens:
             raise InputError(
                 f"backbone.network={backbone['network']} does not classify each token, which a "

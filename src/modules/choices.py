@@ -33,7 +33,7 @@ def choose_method(method: str | type[Method], options: Settings) -> MethodLike:
         if name not in known:
             called = method if isinstance(method, str) else kind.__name__
             raise InputError(
-                f"{name}={value!r} is no option of the method {called}, which has "
+                f"{name}={value!r} is not an option of the method {called}, which has "
                 f"{', '.join(known) or 'none'}."
             )
     package, _, place = kind.__module__.partition(".")

@@ -16,7 +16,7 @@ from typing_extensions import Unpack, override
 
 from .backbones.base import SparseOutput
 from .base import Metric, SparseModule
-from .task_parts import TaskParts
+from .task_settings import TaskSettings
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class LabelModule(SparseModule):
     judged_by = Metric("acc1", "top-1 (%)")
     predictions: ClassVar[str | None] = "src.predictions.labels.LabelTable"
 
-    def __init__(self, *, num_classes: int, **parts: Unpack[TaskParts]) -> None:
+    def __init__(self, *, num_classes: int, **parts: Unpack[TaskSettings]) -> None:
         """Build student, loss and metrics.
 
         Args:

@@ -1,4 +1,4 @@
-"""Networks as compiled programs for inference."""
+"""Compiles networks to programs for inference."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from ..checkpoints.checkpoint import Checkpoint
 from ..config import Settings, instantiate
 from .base import SparseModule
 from .heads.base import DenseOutput, Head, TaskTarget, WholeNetwork
-from .task_parts import TaskParts
+from .task_settings import TaskSettings
 from .weights import load_head
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ class DenseModule(SparseModule):
 
     head: Head
 
-    def __init__(self, *, head: Settings, num_classes: int, **parts: Unpack[TaskParts]) -> None:
+    def __init__(self, *, head: Settings, num_classes: int, **parts: Unpack[TaskSettings]) -> None:
         """Build student and head.
 
         Args:
@@ -36,7 +36,7 @@ class DenseModule(SparseModule):
         file, checkpoint = parts["backbone"].get("weights"), parts.get("checkpoint")
         if file and checkpoint is None:
             checkpoint = Checkpoint.read(file)
-        of_base: TaskParts = {**parts, "checkpoint": checkpoint}
+        of_base: TaskSettings = {**parts, "checkpoint": checkpoint}
         super().__init__(num_classes=0, any_size=True, **of_base)
         self.head = instantiate(head, levels=self.student.levels(), num_classes=num_classes)
         self.head.settings, self.head.num_classes = head, num_classes

@@ -13,7 +13,7 @@ from ..errors import InputError
 from .base import Metric
 from .dense import DenseModule
 from .heads.base import DenseOutput
-from .task_parts import DenseParts
+from .task_settings import DenseSettings
 
 if TYPE_CHECKING:
     from .heads.detection import DetectionHead
@@ -33,7 +33,7 @@ class SparseDetector(DenseModule):
     predictions = "src.predictions.boxes.BoxLines"
     head: DetectionHead
 
-    def __init__(self, *, num_classes: int, **parts: Unpack[DenseParts]) -> None:
+    def __init__(self, *, num_classes: int, **parts: Unpack[DenseSettings]) -> None:
         """Build student, head, loss and metrics.
 
         Args:

@@ -22,7 +22,7 @@ from .base import Metric, SparseModule
 from .feature_losses import cosine
 from .neighbors import NearestNeighbors
 from .step_results import Batch, EvaluationStep
-from .task_parts import TaskParts
+from .task_settings import TaskSettings
 from .teacher import Teacher
 
 DENSE = "dense_teacher"  # in checkpoints: the weights that the student's are compared with
@@ -61,7 +61,7 @@ class SparseEmbedder(SparseModule):
         neighbors: int = 20,
         bank_images: int = 10000,
         outputs: int = 0,
-        **parts: Unpack[TaskParts],
+        **parts: Unpack[TaskSettings],
     ) -> None:
         """Build student, loss and metrics.
 
@@ -73,7 +73,7 @@ class SparseEmbedder(SparseModule):
                 features.
             **parts: Of the base; the network's outputs are no classes, so that all are present.
         """
-        of_base: TaskParts = {**parts, "present_classes": None}
+        of_base: TaskSettings = {**parts, "present_classes": None}
         super().__init__(num_classes=outputs, **of_base)
         self.save_hyperparameters(ignore=["checkpoint"])
         self.neighbors = neighbors

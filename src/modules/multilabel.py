@@ -1,4 +1,4 @@
-"""Multi-label classification: an image has any number of the classes."""
+"""Trains and evaluates students on multi-label classification: any number of classes an image."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ..datamodules.label_sets import LABELS, TARGET_WORDS
 from .backbones.base import SparseOutput
 from .base import Metric, SparseModule
 from .multilabel_losses import is_known
-from .task_parts import TaskParts
+from .task_settings import TaskSettings
 
 _UNKNOWN = -1  # torchmetrics takes whole numbers
 
 
 @final
 class SparseMultilabelClassifier(SparseModule):
-    """A student with a yes or no for each image and class.
+    """Trains and evaluates a student that says yes or no to each class of an image.
 
     Targets are `(B, classes)` of 1, 0, and -1 or NaN where nobody knows, which counts neither in
     the loss nor in the metrics. Validation logs `val/map`, the mean over classes of the average
@@ -38,8 +38,8 @@ class SparseMultilabelClassifier(SparseModule):
     judged_by = Metric("map", "mAP (%)")
     predictions = "src.predictions.label_sets.LabelSetTable"
 
-    def __init__(self, *, num_classes: int, **parts: Unpack[TaskParts]) -> None:
-        """Build as the base does.
+    def __init__(self, *, num_classes: int, **parts: Unpack[TaskSettings]) -> None:
+        """Build student, loss and metrics.
 
         Args:
             num_classes: Outputs of the network, one for each class.
@@ -79,7 +79,7 @@ class SparseMultilabelClassifier(SparseModule):
 
 
 class MeanAveragePrecision(TorchMetric):
-    """The mean over classes of torchmetrics' average precision.
+    """Averages torchmetrics' average precision over classes.
 
     Its own mean (`MultilabelAveragePrecision`) takes a class without a positive image for 0, and
     fails on one without a known label: both are left out here. NaN if no class is left.

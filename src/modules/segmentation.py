@@ -15,7 +15,7 @@ from ..errors import InputError
 from .base import Metric
 from .dense import DenseModule
 from .heads.base import DenseOutput, WholeNetwork
-from .task_parts import DenseParts
+from .task_settings import DenseSettings
 
 
 @final
@@ -32,7 +32,7 @@ class SparseSegmenter(DenseModule):
     judged_by = Metric("miou", "mIoU (%)")
     predictions = "src.predictions.masks.MaskFolder"
 
-    def __init__(self, *, num_classes: int, **parts: Unpack[DenseParts]) -> None:
+    def __init__(self, *, num_classes: int, **parts: Unpack[DenseSettings]) -> None:
         """Build student, head, loss and metrics; classes that do not occur are left out of means.
 
         Args:

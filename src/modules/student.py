@@ -1,4 +1,4 @@
-"""The library: sparsifies networks that you have, and creates students by name."""
+"""Sparsifies networks that you have, and creates students by name: the library's functions."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def build_student(
 ) -> SparseBackbone:
     """Build a student with the weights that `backbone` asks for and a head for `num_classes`.
 
-    A file for another number of classes is loaded whole; then its head is replaced by a new one,
+    A file for another number of classes is loaded first; then its head is replaced by a new one,
     or dropped where `num_classes` is 0.
 
     Args:

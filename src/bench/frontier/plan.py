@@ -63,7 +63,7 @@ def plan_cells(config: DictConfig, network: nn.Module) -> list[Cell]:
     names = method_names()
     for name in config.methods or ():
         if str(name) not in names:
-            raise InputError(f"methods has {str(name)!r}, which is none of {', '.join(names)}.")
+            raise InputError(f"methods has {str(name)!r}, which is not one of {', '.join(names)}.")
     plans = {float(ratio): _schedule(config, ratio) for ratio in config.ratios}
     cells: list[Cell] = []
     if plans and config.methods is None:
@@ -81,8 +81,8 @@ def plan_cells(config: DictConfig, network: nn.Module) -> list[Cell]:
     cells += _numbered([_trained(str(path)) for path in config.checkpoints])
     if not cells:
         raise InputError(
-            "No method fits this network without a training: give trained students as "
-            f"checkpoints=[FILE], or choose of methods=[...] ({some(names)})."
+            "No method fits this network untrained: give trained students as "
+            f"checkpoints=[FILE], or choose from methods=[...] ({some(names)})."
         )
     return cells
 
@@ -178,7 +178,7 @@ def _trained(path: str) -> Cell:
     student = getattr(network, "student", network)
     if not isinstance(student, SparseBackbone):
         raise InputError(
-            f"checkpoints has {path}, which is no student: give a .ckpt of a training."
+            f"checkpoints has {path}, which is not a student: give a .ckpt of a training."
         )
     chosen: Sequence[str] = [word for word in words if word.startswith("method=")]
     name = chosen[0].partition("=")[2] if chosen else student.method.name

@@ -140,7 +140,7 @@ def _check(config: DictConfig) -> None:
         raise InputError(f"precision={config.precision} must be one of {', '.join(PRECISIONS)}.")
     if config.ckpt_path:
         raise InputError(
-            f"ckpt_path={config.ckpt_path} is no dense network: give its weights as "
+            f"ckpt_path={config.ckpt_path} is not a dense network: give its weights as "
             "backbone.weights, and trained students as checkpoints=[FILE]."
         )
     check_config(config)

@@ -1,4 +1,4 @@
-"""Slow and fast paths chosen by a learned query, each position on one path in training too."""
+"""Chooses slow and fast paths by a learned query, one path a position in training too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Windows that matter least are skipped, attention and MLP (SparseViT: Chen et al., CVPR 2023)."""
+"""Skips the windows that matter least, attention and MLP (SparseViT: Chen et al., CVPR 2023)."""
 
 from __future__ import annotations
 

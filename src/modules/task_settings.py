@@ -11,7 +11,7 @@ from ..checkpoints.checkpoint import Checkpoint
 from ..config import Settings
 
 
-class TaskParts(TypedDict, total=False):
+class TaskSettings(TypedDict, total=False):
     """Names the arguments of a task beside its `num_classes`; `SparseModule` says what they are."""
 
     backbone: Required[Settings]
@@ -24,7 +24,7 @@ class TaskParts(TypedDict, total=False):
     checkpoint: Checkpoint | None
 
 
-class DenseParts(TaskParts):
+class DenseSettings(TaskSettings):
     """Names the arguments of a task with a head on the student's maps."""
 
     head: Settings

@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ..errors import InputError
-from .found_weights import FoundWeights, find_weights
+from .found_weights import FoundWeights, find_weights, read_tensors
 from .reading import read_file
 from .resumable_state import progress_of
 
@@ -70,12 +70,17 @@ class Checkpoint:
 
     @cached_property
     def head(self) -> dict[str, Tensor]:
-        """Return the weights of the head beside a student, by the head's own names."""
+        """Return the weights of the head beside a student, by the head's own names.
+
+        Raises:
+            InputError: If one has no plain values.
+        """
         found = self.weights()
         if found.outer is None:
             return {}
         start = f"{found.outer}head."
-        return {k.removeprefix(start): v for k, v in found.all.items() if k.startswith(start)}
+        head = {k.removeprefix(start): v for k, v in found.all.items() if k.startswith(start)}
+        return read_tensors(head, self.path)
 
     @cached_property
     def class_names(self) -> tuple[str, ...] | None:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -22,6 +22,8 @@ _OTHERS = {
     *("patch_embed", "pos_embed", "cls_token", "dist_token", "reg_token", "pos_drop", "stem"),
     *("norm", "fc_norm", "norm_pre", "head", "head_dist", "aux_head", "score_predictor"),
 }
+# A tensor in a file: its values, or why they were not read.
+StoredTensor = Tensor | UnreadTensor
 _ENOUGH = 0.9  # share of the largest network's names that another one needs to be its equal
 
 
@@ -52,14 +54,14 @@ class FoundWeights:
     Attributes:
         network: By the network's names, as timm has them or its authors.
         method: By the names below `method`, if the file is a student's.
-        all: Every tensor that lies beside these too, by its name in the file.
+        all: Every tensor that lies beside these too, by its name in the file; read or not.
         notes: Where they were and what was left there, as parts of a sentence.
         outer: Prefix of the names of what contains the student; None without one.
     """
 
     network: dict[str, Tensor]
     method: dict[str, Tensor]
-    all: dict[str, Tensor]
+    all: dict[str, StoredTensor]
     notes: list[str]
     outer: str | None
 
@@ -97,13 +99,13 @@ def find_weights(
         for other in counts
         if other.keys == place.keys and len(other.prefix) > len(place.prefix)
     ]
-    network = {
+    own_tensors = {
         key.removeprefix(place.prefix): value
         for key, value in tensors.items()
         if key.startswith(place.prefix) and not key.startswith(tuple(inner))
     }
-    method = _method(tensors, place.prefix)
-    _check_plain(network | method, path)
+    network = read_tensors(own_tensors, path)
+    method = read_tensors(_method(tensors, place.prefix), path)
     before, student, _ = place.prefix.rpartition("student.")
     outer = before if student else None
     head = [key for key in tensors if outer is not None and key.startswith(f"{outer}head.")]
@@ -125,7 +127,7 @@ def _mappings(
             yield from _mappings(value, (*keys, key))
 
 
-def _tensors(content: Mapping[str, object]) -> dict[str, Any]:
+def _tensors(content: Mapping[str, object]) -> dict[str, StoredTensor]:
     return {
         key: value
         for key, value in content.items()
@@ -158,7 +160,7 @@ def _fallback(mappings: Mapping[tuple[str, ...], Mapping[str, object]]) -> tuple
     return known[0] if known else max(mappings, key=lambda keys: len(_tensors(mappings[keys])))
 
 
-def _method(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _method(tensors: Mapping[str, StoredTensor], prefix: str) -> dict[str, StoredTensor]:
     """Return the method's weights beside the network whose names begin with `prefix`."""
     parts = prefix.split(".")
     if "backbone" not in parts:
@@ -167,10 +169,17 @@ def _method(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(start): value for k, value in tensors.items() if k.startswith(start)}
 
 
-def _check_plain(tensors: Mapping[str, object], path: str | Path) -> None:
-    """Refuse tensors that were not made, as larger than the file or without plain values."""
+def read_tensors(tensors: Mapping[str, StoredTensor], path: str | Path) -> dict[str, Tensor]:
+    """Return tensors, of which each must have been read.
+
+    Raises:
+        InputError: If one was not, as larger than the file or without plain values.
+    """
+    read: dict[str, Tensor] = {}
     for name, value in tensors.items():
         if isinstance(value, UnreadTensor):
             raise InputError(
                 f"{path} is refused because it holds {name} {value.reason}: give the dense weights."
             )
+        read[name] = value
+    return read

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 PACKAGE = __name__.split(".")[0]
 _ROOT = Path(__file__).resolve().parent
-# One option of a group in `conf`, or what stands like one in a record: plain values by name.
+# A composed configuration, an option of a group in `conf`, or a record of one: plain values.
 Settings = dict[str, Any]
 # The wheel carries configuration and weights inside the package, a checkout beside it.
 _HOME = _ROOT if (_ROOT / "conf").is_dir() else _ROOT.parent

@@ -14,7 +14,7 @@ def compile_for_inference(network: nn.Module) -> nn.Module:
     program each, in one to three minutes; the latter serves every batch size.
 
     Args:
-        network: Any module on images `(B, 3, S, S)`: a student, or a timm network.
+        network: A module on images `(B, 3, S, S)`: a student, or a timm network.
 
     Returns:
         A module that returns the same, without gradients.

@@ -6,6 +6,7 @@ if TYPE_CHECKING:
     from .errors import InputError
     from .modules.backbones.base import SparseBackbone, SparseOutput
     from .modules.compiled import compile_for_inference
+    from .modules.cuda_graphs import graph_for_inference
     from .modules.huggingface.twin import timm_twin
     from .modules.methods.base import Method
     from .modules.saving.load import load
@@ -27,6 +28,7 @@ _HOMES = {
     "SparseOutput": ".modules.backbones.base",
     "compile_for_inference": ".modules.compiled",
     "create_student": ".modules.student",
+    "graph_for_inference": ".modules.cuda_graphs",
     "load": ".modules.saving.load",
     "load_weights": ".modules.weights",
     "search_schedule": ".modules.search.search",
@@ -43,6 +45,7 @@ __all__ = [
     "SparseOutput",
     "compile_for_inference",
     "create_student",
+    "graph_for_inference",
     "load",
     "load_weights",
     "search_schedule",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -14,12 +15,13 @@ from ..errors import InputError
 from ..measure.complexity import count_gmacs
 from ..measure.memory import peak_memory_mb
 from ..measure.throughput import compare_speed
-from ..modules import compile_for_inference, create_student
+from ..modules import compile_for_inference, create_student, graph_for_inference
 from ..shell.program import one_sentence_errors
 from .report import InferenceRow, draw_speedups, native_size, write
 
 SHOWN = (
     "backbone",
+    "method",
     "rho",
     "batch_size",
     "gmacs",
@@ -45,6 +47,7 @@ def measure(
     precision: str = "fp32",
     device: str = "cpu",
     compiled: bool = False,
+    graphs: bool = False,
     channels_last: bool = False,
     repeats: int = 9,
     seconds: float = 0.5,
@@ -73,6 +76,8 @@ def measure(
         torch.compiler.reset()  # of the networks before, whose programs count against a limit
         networks = {name: compile_for_inference(network) for name, network in networks.items()}
         networks["timm"] = student.backbone
+    if graphs:
+        networks = {name: graph_for_inference(network) for name, network in networks.items()}
     for batch_size in batch_sizes:
         shape = (batch_size, 3, *sides)
         batches = [
@@ -88,12 +93,13 @@ def measure(
         speedup, least, most = speed["sparse"].over(speed["dense"])
         yield {
             "backbone": backbone,
-            "method": student.method.name,
+            "method": method or student.method.name,
             "rho": rho,
             "image_size": size,
             "batch_size": batch_size,
             "precision": precision,
             "compiled": compiled,
+            "graphs": graphs,
             "channels_last": channels_last,
             "gmacs": gmacs,
             "gmacs_dense": gmacs_dense,
@@ -122,7 +128,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "efficiency is the speed-up over the ratio of MACs: 1 where time falls as MACs do.",
     )
     parser.add_argument("--backbone", nargs="+", default=["deit_s"], help="names in conf/backbone")
-    parser.add_argument("--method", help="name in conf/method; the backbone's own by default")
+    parser.add_argument(
+        "--method",
+        nargs="+",
+        default=[None],
+        help="names in conf/method; the backbone's own by default",
+    )
     parser.add_argument(
         "--rho", type=float, nargs="+", default=[0.9, 0.7, 0.5], help="base keep ratios"
     )
@@ -135,55 +146,72 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--compile", action="store_true", help="torch.compile both, which takes minutes"
     )
+    parser.add_argument(
+        "--graphs", action="store_true", help="replay both as CUDA graphs: one launch a batch"
+    )
     parser.add_argument("--channels-last", action="store_true", help="memory format of both")
+    parser.add_argument("--repeats", type=int, default=9, help="turns")
+    parser.add_argument("--seconds", type=float, default=0.5, help="duration of a network's turn")
     parser.add_argument("--out", type=Path, default=Path("reports/bench"), help="folder")
     options = parser.parse_args(arguments)
     _check(options)
     rows = []
     if options.compile:
         print("Each network is compiled first, for one image and for several: minutes each.")
-    for backbone in options.backbone:
-        for rho in options.rho:
-            for row in measure(
-                backbone,
-                rho=rho,
-                batch_sizes=sorted(set(options.batch)),
-                method=options.method,
-                image_size=options.image_size,
-                precision=options.precision,
-                device=options.device,
-                compiled=options.compile,
-                channels_last=options.channels_last,
-            ):
-                print(_summary(row))
-                rows.append(row)
-            print(_from_which_batch(rows, backbone, rho))
+    for backbone, method, rho in product(options.backbone, options.method, options.rho):
+        measured = []
+        for row in measure(
+            backbone,
+            rho=rho,
+            batch_sizes=sorted(set(options.batch)),
+            method=method,
+            image_size=options.image_size,
+            precision=options.precision,
+            device=options.device,
+            compiled=options.compile,
+            graphs=options.graphs,
+            channels_last=options.channels_last,
+            repeats=options.repeats,
+            seconds=options.seconds,
+        ):
+            print(_summary(row))
+            measured.append(row)
+        print(_from_which_batch(measured))
+        rows += measured
     shown = [name for name in SHOWN if options.compile or name != "speedup_over_timm"]
     write(rows, options.out, shown, torch.device(options.device))
     draw_speedups(rows, options.out / "speedups.png")
 
 
 def _summary(row: InferenceRow) -> str:
-    summary = "{backbone} rho={rho:g} batch {batch_size}: {speedup:.2f} times dense".format_map(row)
+    summary = (
+        "{backbone} {method} rho={rho:g} batch {batch_size}: {speedup:.2f} times dense".format_map(
+            row
+        )
+    )
     if row["compiled"]:
         summary += f", {row['speedup_over_timm']:.2f} times timm's network as it is"
     return summary
 
 
-def _from_which_batch(rows: Sequence[InferenceRow], backbone: str, rho: float) -> str:
-    measured = [row for row in rows if (row["backbone"], row["rho"]) == (backbone, rho)]
+def _from_which_batch(measured: Sequence[InferenceRow]) -> str:
     wins = [row["batch_size"] for row in measured if row["speedup"] > 1]
     tried = ", ".join(str(row["batch_size"]) for row in measured)
     first = f"wins from batch {wins[0]}" if wins else "does not win"
-    return f"{backbone} rho={rho:g}: sparse {first} (tried: {tried})"
+    one = measured[0]
+    return f"{one['backbone']} {one['method']} rho={one['rho']:g}: sparse {first} (tried: {tried})"
 
 
 def _check(options: argparse.Namespace) -> None:
     for batch in options.batch:
         if batch < 1:
             raise InputError(f"--batch {batch} is not a batch size: give a whole number from 1.")
+    if options.repeats < 1:
+        raise InputError(f"--repeats {options.repeats} must be a whole number from 1.")
     if options.device.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"--device {options.device}: PyTorch sees no GPU here; give cpu.")
+    if options.graphs and not options.device.startswith("cuda"):
+        raise InputError(f"--graphs needs a GPU, and --device is {options.device}: leave it out.")
 
 
 def run() -> None:

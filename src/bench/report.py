@@ -38,6 +38,7 @@ class InferenceRow(TypedDict):
     batch_size: int
     precision: str
     compiled: bool
+    graphs: bool
     channels_last: bool
     gmacs: float
     gmacs_dense: float
@@ -105,17 +106,18 @@ def _shown(value: object) -> str:
 
 
 def draw_speedups(rows: Sequence[InferenceRow], path: Path) -> None:
-    """Draw the speed-up over the batch size for each network and rho; dashed, the MAC ratio."""
+    """Draw the speed-up over the batch size for each student; dashed, the ratio of MACs."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     FigureCanvasAgg(figure)
     panel = figure.subplots()
-    for name in dict.fromkeys((row["backbone"], row["rho"]) for row in rows):
-        measured = [row for row in rows if (row["backbone"], row["rho"]) == name]
+    for key in dict.fromkeys(map(_key, rows)):
+        measured = [row for row in rows if _key(row) == key]
         batches = [row["batch_size"] for row in measured]
-        label = f"{name[0]} rho={name[1]:g}"
+        backbone, method, rho = key
+        label = f"{backbone} {method} rho={rho:g}"
         (line,) = panel.plot(batches, [r["speedup"] for r in measured], marker="o", label=label)
         promised = [1 / row["gmacs_share"] for row in measured]
         panel.plot(batches, promised, linestyle="--", color=line.get_color(), linewidth=0.8)
@@ -125,6 +127,10 @@ def draw_speedups(rows: Sequence[InferenceRow], path: Path) -> None:
     panel.set_ylabel("times as fast as dense (dashed: ratio of MACs)")
     panel.legend()
     figure.savefig(path, dpi=120)
+
+
+def _key(row: InferenceRow) -> tuple[str, str, float]:
+    return row["backbone"], row["method"], row["rho"]
 
 
 def _processor() -> str:

@@ -17,7 +17,7 @@ from ..modules.backbones.base import SparseBackbone
 from ..modules.backbones.sequence import SequenceBackbone
 from ..modules.layers import attention
 from ..modules.losses import TeacherOutput
-from ..modules.teacher import Teacher
+from ..modules.teacher import PRECISIONS, Teacher
 from ..modules.weighted_loss import WeightedLoss, build_loss
 
 Step = Callable[[], None]
@@ -31,7 +31,8 @@ def steps(
     image_size: int,
     device: str,
     precision: str | None = None,
-    compiled: bool = False,
+    teacher_precision: str | None = None,
+    teacher_compiled: bool = False,
 ) -> dict[str, Step]:
     """Return the steps to compare, by name: each runs forward and backward, without an optimizer.
 
@@ -42,7 +43,8 @@ def steps(
     training too (`query_absorb`, or `query_paths` in hierarchical networks), with its auxiliary
     loss. For plain transformers `student explicit` and `whole explicit` are the released code's
     way: a T x T softmax for each head (paper A, Eq. 9-11) and a teacher of full precision, which
-    `whole` has in `precision` and `compiled` if asked for.
+    `whole` has in `teacher_precision` and `teacher_compiled` if asked for. All networks run under
+    autocast to `precision` (`bf16` or `fp16`), if one is given.
     """
     place = torch.device(device)
 
@@ -61,7 +63,7 @@ def steps(
     student = student_of(None)  # the papers' method
     plain_sequence = isinstance(student, SequenceBackbone)
     removing = student_of("query_absorb" if plain_sequence else "query_paths")
-    teacher, plain = Teacher(student, precision, compiled), Teacher(student)
+    teacher, plain = Teacher(student, teacher_precision, teacher_compiled), Teacher(student)
     images = torch.randn(batch_size, 3, image_size, image_size, device=place)
     classes = student(images[:1]).logits.shape[-1]
     target = torch.randint(0, classes, (batch_size,), device=place)
@@ -76,17 +78,25 @@ def steps(
         ),
     }
 
+    autocast = partial(
+        torch.autocast, place.type, PRECISIONS.get(precision or ""), precision is not None
+    )
+
     def dense() -> None:
-        _backward(F.cross_entropy(student.backbone(images), target), student)
+        with autocast():
+            value = F.cross_entropy(student.backbone(images), target)
+        _backward(value, student)
 
     def alone(student: SparseBackbone, loss: WeightedLoss) -> None:
-        output = student(images)
-        none = TeacherOutput(output.logits, output.features)
-        _backward(loss(output, none, target)[0], student, loss)
+        with autocast():
+            output = student(images)
+            value = loss(output, TeacherOutput(output.logits, output.features), target)[0]
+        _backward(value, student, loss)
 
     def whole(student: SparseBackbone, loss: WeightedLoss, teacher: Teacher) -> None:
-        output = student(images)
-        _backward(loss(output, teacher(images), target)[0], student, loss)
+        with autocast():
+            value = loss(student(images), teacher(images), target)[0]
+        _backward(value, student, loss)
 
     masked = partial(alone, student, losses["masked alone"])
     calls: dict[str, Step] = {

@@ -43,6 +43,7 @@ class StepRow(TypedDict):
     rho: float
     batch_size: int
     image_size: int
+    precision: str | None
     teacher_precision: str | None
     teacher_compiled: bool
     step: str
@@ -63,7 +64,8 @@ def measure(
     image_size: int,
     device: str,
     precision: str | None = None,
-    compiled: bool = False,
+    teacher_precision: str | None = None,
+    teacher_compiled: bool = False,
     repeats: int = 5,
 ) -> list[StepRow]:
     """Time the training steps in turns, and return a row for each; arguments as of `steps`."""
@@ -74,7 +76,8 @@ def measure(
         image_size=image_size,
         device=device,
         precision=precision,
-        compiled=compiled,
+        teacher_precision=teacher_precision,
+        teacher_compiled=teacher_compiled,
     )
     times = take_turns(calls, repeats=repeats, seconds=0.0)
     place = torch.device(device)
@@ -88,8 +91,9 @@ def measure(
                 "rho": rho,
                 "batch_size": batch_size,
                 "image_size": image_size,
-                "teacher_precision": precision,
-                "teacher_compiled": compiled,
+                "precision": precision,
+                "teacher_precision": teacher_precision,
+                "teacher_compiled": teacher_compiled,
                 "step": name,
                 "step_ms": 1000 * median(seconds),
                 "over_dense": median(ratios),
@@ -112,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m src.bench.training",
         description="Time forward and backward of the dense network, the student, and the student "
-        "with its teacher and all losses (`whole`), in turns, in fp32. `removing` takes tokens "
+        "with its teacher and all losses (`whole`), in turns. `removing` takes tokens "
         "out in training too; `explicit` is the released code's way, a softmax over T x T.",
     )
     parser.add_argument("--backbone", default="deit_s", help="a name in conf/backbone")
@@ -123,9 +127,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument(
+        "--precision", choices=PRECISIONS, help="autocast of all networks; fp32 by default"
+    )
+    parser.add_argument(
         "--teacher-precision",
         choices=PRECISIONS,
-        help="of the teacher in the `whole` steps, as task.teacher.precision; fp32 by default",
+        help="of the teacher in `whole`, as task.teacher.precision; by default that of all",
     )
     parser.add_argument(
         "--teacher-compiled",
@@ -147,8 +154,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 batch_size=batch,
                 image_size=image_size,
                 device=options.device,
-                precision=options.teacher_precision,
-                compiled=options.teacher_compiled,
+                precision=options.precision,
+                teacher_precision=options.teacher_precision,
+                teacher_compiled=options.teacher_compiled,
                 repeats=options.repeats,
             )
     write(rows, options.out, SHOWN, torch.device(options.device))

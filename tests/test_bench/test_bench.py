@@ -21,9 +21,9 @@ def rows_of(folder):
         return list(csv.DictReader(file))
 
 
-def test_inference_writes_table_picture_and_circumstances(tmp_path, capsys, monkeypatch):
-    arguments = "--backbone vit_micro convnext_micro --rho 0.5 --batch 2 1 --channels-last --out"
-    monkeypatch.setattr(inference, "measure", partial(inference.measure, repeats=2, seconds=0.0))
+def test_inference_writes_table_picture_and_circumstances(tmp_path, capsys):
+    arguments = "--backbone vit_micro convnext_micro --rho 0.5 --batch 2 1 --channels-last"
+    arguments += " --repeats 2 --seconds 0 --out"
     inference.main([*arguments.split(), str(tmp_path)])
     rows = rows_of(tmp_path)
     assert [(r["backbone"], r["batch_size"]) for r in rows] == [
@@ -37,7 +37,7 @@ def test_inference_writes_table_picture_and_circumstances(tmp_path, capsys, monk
         assert float(row["memory_mb"]) > 0
     assert (tmp_path / "speedups.png").stat().st_size > 1000
     assert '"threads"' in (tmp_path / "environment.json").read_text()
-    assert "vit_micro rho=0.5: sparse" in capsys.readouterr().out
+    assert "vit_micro DynamicViT rho=0.5: sparse" in capsys.readouterr().out
 
 
 def test_compiled_networks_are_compared_with_timms_too(monkeypatch):
@@ -96,7 +96,7 @@ def test_the_released_way_keeps_a_teacher_of_full_precision(monkeypatch):
 
     monkeypatch.setattr(steps, "Teacher", Noted)
     place = {"batch_size": 2, "image_size": 80, "device": "cpu"}
-    calls = steps.steps("vit_micro", rho=0.7, precision="bf16", **place)
+    calls = steps.steps("vit_micro", rho=0.7, teacher_precision="bf16", **place)
     calls["whole"]()
     calls["whole explicit"]()
     assert asked == [torch.bfloat16, None]

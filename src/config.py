@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 PACKAGE = __name__.split(".")[0]
 _ROOT = Path(__file__).resolve().parent
-# One option of a group in `conf`, or what stands like one in a record: plain values by name.
+# A composed configuration, an option of a group in `conf`, or a record of one: plain values.
 Settings = dict[str, Any]
 # The wheel carries configuration and weights inside the package, a checkout beside it.
 _HOME = _ROOT if (_ROOT / "conf").is_dir() else _ROOT.parent
 CONF, ASSETS = _HOME / "conf", _HOME / "assets"
 
 
-def instantiate(config: Mapping[str, Any], **arguments: Any) -> Any:
+def instantiate(config: Mapping[str, Any], **arguments: object) -> Any:
     """Call what `config["_target_"]` names with the other entries; `src.` leads to this package.
 
     Entries that have a `_target_` themselves are built first, unless `_recursive_` is false; with
@@ -77,7 +77,7 @@ def locate(config: Mapping[str, Any]) -> Any:
         ) from error
 
 
-def _built(value: Any) -> Any:
+def _built(value: object) -> object:
     if isinstance(value, dict) and "_target_" in value:
         return instantiate(value)
     if isinstance(value, list):
@@ -85,7 +85,7 @@ def _built(value: Any) -> Any:
     return value
 
 
-def option(group: str, name: str) -> dict[str, Any]:
+def option(group: str, name: str) -> Settings:
     """Return the settings of `conf/<group>/<name>.yaml`, without Hydra; references stay text.
 
     Raises:
@@ -94,20 +94,27 @@ def option(group: str, name: str) -> dict[str, Any]:
     names = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
     if name not in names:
         raise InputError(f"{group}={name!r} does not exist: choose one of {', '.join(names)}.")
-    settings: dict[str, Any] = yaml.safe_load((CONF / group / f"{name}.yaml").read_text("utf-8"))
+    settings: Settings = yaml.safe_load((CONF / group / f"{name}.yaml").read_text("utf-8"))
     settings.pop("defaults", None)
     return settings
 
 
-def compose_config(overrides: Sequence[str], keys: Sequence[str]) -> dict[str, Any]:
-    """The parts `keys` of `conf/train.yaml` as plain dictionaries, under command-line overrides.
+def compose_config(overrides: Sequence[str], keys: Sequence[str]) -> Settings:
+    """Return the parts `keys` of `conf/train.yaml` under command-line overrides, as plain values.
 
     Works inside a Hydra application too, whose global state is put aside meanwhile.
     """
+    config = _composed(tuple(overrides))
+    return {key: plain_settings(config[key]) for key in keys}
+
+
+def plain_settings(config: DictConfig, *, resolve: bool = True) -> Settings:
+    """Return a configuration as plain values; with `resolve` false, references stay text."""
     from omegaconf import OmegaConf
 
-    config = _composed(tuple(overrides))
-    return {key: OmegaConf.to_container(config[key], resolve=True) for key in keys}
+    plain = OmegaConf.to_container(config, resolve=resolve)
+    assert isinstance(plain, dict)
+    return {str(name): value for name, value in plain.items()}
 
 
 @cache

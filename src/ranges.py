@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from typing_extensions import override
 
@@ -22,7 +22,7 @@ class Allowed(ABC):
     needed: bool = False
 
     @abstractmethod
-    def fault(self, key: str, value: Any) -> str:
+    def fault(self, key: str, value: object) -> str:
         """Return a sentence that refuses `value` for the setting `key`; empty if it is valid."""
 
 
@@ -42,7 +42,7 @@ class Number(Allowed):
     whole: bool = False
     optional: bool = False
 
-    def accepts(self, value: Any) -> bool:
+    def accepts(self, value: object) -> bool:
         """Return whether `value` is one of them, or null where that is valid too."""
         if value is None:
             return self.optional
@@ -52,7 +52,7 @@ class Number(Allowed):
         return self.least <= value <= self.most and self.above < value < self.below
 
     @override
-    def fault(self, key: str, value: Any) -> str:
+    def fault(self, key: str, value: object) -> str:
         if self.accepts(value):
             return ""
         return f"{shown(key, value)} must be {self}, as {self.example:g}."
@@ -74,7 +74,7 @@ class Listing(Allowed):
     example: str
 
     @override
-    def fault(self, key: str, value: Any) -> str:
+    def fault(self, key: str, value: object) -> str:
         valid = isinstance(value, list)
         return "" if valid else f"{shown(key, value)} must be a list, as {self.example}."
 
@@ -87,7 +87,7 @@ class Pair(Allowed):
     each: Number
 
     @override
-    def fault(self, key: str, value: Any) -> str:
+    def fault(self, key: str, value: object) -> str:
         if isinstance(value, list) and list(map(self.each.accepts, value)) == [True, True]:
             return ""
         words = f"two numbers {self.each.bounds()}, as {self.example}"
@@ -103,7 +103,7 @@ class Kind(Allowed):
     needed: bool = True
 
     @override
-    def fault(self, key: str, value: Any) -> str:
+    def fault(self, key: str, value: object) -> str:
         valid = isinstance(value, self.type)
         return "" if valid else f"{shown(key, value)} must be {self.words}."
 
@@ -116,7 +116,7 @@ class ExistingFile(Allowed):
     instead: str | None = None
 
     @override
-    def fault(self, key: str, value: Any) -> str:
+    def fault(self, key: str, value: object) -> str:
         if value is None or value == self.instead:
             return ""
         path = Path(str(value)).expanduser()
@@ -129,7 +129,7 @@ class Anything(Allowed):
     """Accepts any value: whatever takes the setting checks it later."""
 
     @override
-    def fault(self, key: str, value: Any) -> str:
+    def fault(self, key: str, value: object) -> str:
         return ""
 
 
@@ -143,6 +143,6 @@ class Replaced(NamedTuple):
     reason: str
 
 
-def shown(key: str, value: Any) -> str:
+def shown(key: str, value: object) -> str:
     """Return a setting as `key=value`, with null as it is typed."""
     return f"{key}={'null' if value is None else value}"

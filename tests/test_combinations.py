@@ -20,6 +20,7 @@ from src.datamodules.normalization import Normalization
 from src.modules import methods
 from src.modules.backbones import SparseOutput
 from src.modules.backbones.sequence import SequenceBackbone
+from src.modules.backbones.windowed import WindowedBackbone
 from src.modules.methods.base import SpatialRouting, TokenReduction
 from src.modules.schedules import KeepSchedule
 from src.pictures import draw_token_maps
@@ -46,7 +47,7 @@ def test_every_method_of_a_kind_fits(name: str) -> None:
     classes = {method: get_class(node["_target_"]) for method, node in METHODS.items()}
     own = {method for method, made in classes.items() if issubclass(made, kind)}
     own -= {method for method in own if getattr(classes[method], "needs_clips", False)}
-    if not getattr(student, "has_windows", False):
+    if not isinstance(student, WindowedBackbone):
         own -= {method for method in own if getattr(classes[method], "needs_windows", False)}
     assert set(students_of(name)) == own
     assert len(own) >= 3

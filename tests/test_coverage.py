@@ -52,5 +52,5 @@ def test_transformers_are_all_but_convolutional_modules():
 
 
 def test_an_unknown_module_is_refused():
-    with pytest.raises(InputError, match="--modules vit is no file of"):
+    with pytest.raises(InputError, match="--modules vit is not a file of"):
         coverage.main(["--modules", "vit"])

@@ -48,7 +48,7 @@ class Answers:
             return self._given
         return self._named(name)
 
-    def choose(self, network: str, path: str | None, rho: float) -> tuple[Any, str]:
+    def choose(self, network: str, path: str | None, rho: float) -> tuple[dict[str, object], str]:
         """Return the methods that suit a network, for the page's list of them, and `show`'s answer.
 
         Args:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from timm.data import ImageNetInfo, infer_imagenet_subset
 
 from ..checkpoints.checkpoint import RUN, Checkpoint
-from ..config import CONF, compose_config, instantiate, option
+from ..config import CONF, Settings, compose_config, instantiate, option, plain_settings
 from ..errors import InputError
 from ..measure.complexity import count_gmacs
 from ..modules.backbones.base import SparseBackbone
@@ -172,7 +170,7 @@ def file_subject(path: str) -> Subject:
     return Subject(checkpoint.path.name, student, student.class_names, saved=True)
 
 
-def _recorded(checkpoint: Checkpoint) -> Mapping[str, Any]:
+def _recorded(checkpoint: Checkpoint) -> Settings:
     """Return the settings of backbone, method and schedule that a checkpoint records."""
     from omegaconf import OmegaConf
 
@@ -186,7 +184,4 @@ def _recorded(checkpoint: Checkpoint) -> Mapping[str, Any]:
     plain = {"rho": None, "seed": None, "ckpt_path": str(checkpoint.path)}
     config = OmegaConf.create({**plain, **compose_config(overrides, groups)})
     merged = with_recorded_run(config, overrides, checkpoint)
-    parts: dict[str, Any] = {}
-    for key in ("backbone", "method", "schedule"):
-        parts[key] = OmegaConf.to_container(merged[key], resolve=True)
-    return parts
+    return {key: plain_settings(merged[key]) for key in ("backbone", "method", "schedule")}

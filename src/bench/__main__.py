@@ -205,7 +205,7 @@ def _from_which_batch(measured: Sequence[InferenceRow]) -> str:
 def _check(options: argparse.Namespace) -> None:
     for batch in options.batch:
         if batch < 1:
-            raise InputError(f"--batch {batch} is no batch size: give a whole number from 1.")
+            raise InputError(f"--batch {batch} is not a batch size: give a whole number from 1.")
     if options.repeats < 1:
         raise InputError(f"--repeats {options.repeats} must be a whole number from 1.")
     if options.device.startswith("cuda") and not torch.cuda.is_available():

@@ -152,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     modules = transformers()
     if unknown := sorted(set(options.modules or ()) - set(modules)):
         raise InputError(
-            f"--modules {unknown[0]} is no file of timm.models with pretrained transformers: "
+            f"--modules {unknown[0]} is not a file of timm.models with pretrained transformers: "
             f"choose from {', '.join(sorted(modules))}."
         )
     logging.disable(logging.WARNING)  # a margin is warned of at each network

@@ -43,7 +43,9 @@ def loading_rate(datamodule: ImageDataModule, workers: int, batches: int) -> flo
     start = time.perf_counter()
     count = sum(1 for _ in islice(loaded, batches))
     if not count:
-        raise InputError("The training images make no second batch: lower datamodule.batch_size.")
+        raise InputError(
+            "The training images do not fill a second batch: lower datamodule.batch_size."
+        )
     return count * float(datamodule.batch_size) / (time.perf_counter() - start)
 
 

@@ -4,187 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
-import torch
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from ..errors import InputError
-from ..measure.live import Live
-from ..modules.backbones.sequence import SequenceBackbone
-from ..modules.optim import build_optimizer, parameter_groups
-from ..modules.sharding import units_of
 from ..shell.program import one_sentence_errors
-from .planned_step import PlannedStep, forget_gradient
-
-
-@dataclass(frozen=True)
-class Block:
-    """Says how many tokens enter a block and how many bytes it keeps for the backward pass."""
-
-    tokens: int
-    kept: int
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Holds what a training step of one network costs on one device, in bytes.
-
-    Attributes:
-        weights: Of the student, its head and its loss.
-        teacher: Weights of the teacher; 0 without one.
-        optimizer: State after the first step.
-        gradients: Of what is trained.
-        activations: What the step holds at most beside gradients and all that stays.
-        step: What the step holds at most beside all that stays, gradients included.
-        tmacs: Multiply-accumulates of forward and backward, the teacher's included, over 1e12.
-        blocks: Of a plain transformer, in order; else empty.
-        largest: Weights of the largest block, which sharding gathers at once; `rest` is what lies
-            outside of blocks.
-    """
-
-    weights: int
-    teacher: int
-    optimizer: int
-    gradients: int
-    activations: int
-    step: int
-    tmacs: float
-    blocks: tuple[Block, ...]
-    largest: int
-    rest: int
-
-    def alone(self) -> int:
-        """Return the bytes of one process alone."""
-        return self.weights + self.teacher + self.optimizer + self.step
-
-    def replicated(self, processes: int) -> int:
-        """Return the bytes of each process under DDP, which keeps gradients in buckets too."""
-        if processes == 1:
-            return self.alone()
-        stays = self.weights + self.teacher + self.optimizer
-        return stays + 2 * self.gradients + self.activations
-
-    def sharded(self, processes: int) -> int:
-        """Return the bytes of each process if all that stays is sharded.
-
-        Gathered at once are two blocks, one of them fetched ahead, the gradients of one, and what
-        lies outside of blocks.
-        """
-        if processes == 1:
-            return self.alone()
-        shared = self.weights + self.teacher + self.optimizer + self.gradients
-        return shared // processes + self.activations + self.rest + 3 * self.largest
-
-    def all_reduced(self, processes: int) -> int:
-        """Return the bytes that each process sends in a step under DDP (ring all-reduce)."""
-        return 2 * self.gradients * (processes - 1) // processes
-
-    def gathered(self, processes: int) -> int:
-        """Return the bytes that each process sends in a step if weights are sharded.
-
-        Weights are gathered for forward and backward, the teacher's once; gradients are scattered.
-        """
-        moved = 2 * self.weights + self.teacher + self.gradients
-        return moved * (processes - 1) // processes
-
-
-def plan(overrides: Sequence[str], *, dense: bool = False) -> Plan:
-    """Calculate what a training step costs, from the networks' structure on the meta device.
-
-    Args:
-        overrides: As of `train.py`.
-        dense: Plan the dense network with cross-entropy and no teacher instead.
-
-    Raises:
-        InputError: If the settings cannot be planned.
-    """
-    step = PlannedStep(overrides, dense=dense, device=torch.device("meta"))
-    with FlopCounterMode(display=False) as counter:  # counts attention where it is not fused
-        step()
-    step.drop_gradients()
-    gradients, held = _step_memory(step, keep_gradients=True)
-    _, activations = _step_memory(step, keep_gradients=False)
-    units = [
-        _bytes(p for part in unit for p in part.parameters()) for unit in units_of(step.student)
-    ]
-    weights = _bytes(step.parameters())
-    return Plan(
-        weights=weights,
-        teacher=_bytes(step.teacher_weights()),
-        optimizer=_optimizer_memory(step),
-        gradients=gradients,
-        activations=activations,
-        step=held,
-        tmacs=counter.get_total_flops() / 2 / 1e12,
-        blocks=_blocks(step),
-        largest=max(units, default=0),
-        rest=weights - sum(units),
-    )
-
-
-def _step_memory(step: PlannedStep, *, keep_gradients: bool) -> tuple[int, int]:
-    """Return the bytes that a step leaves behind and those that it holds at most."""
-    hooks = [
-        p.register_post_accumulate_grad_hook(forget_gradient)
-        for p in step.parameters()
-        if p.requires_grad and not keep_gradients
-    ]
-    with step.as_on_device(), Live(step.known()) as live:
-        step()
-    for hook in hooks:
-        hook.remove()
-    left = live.held
-    step.drop_gradients()
-    return left, live.most
-
-
-def _forget(parameter: Tensor) -> None:
-    parameter.grad = None
-
-
-def _optimizer_memory(step: PlannedStep) -> int:
-    groups = parameter_groups(step.student, 1.0, 1.0, 0.0, {"loss": step.loss})
-    optimizer = build_optimizer(step.optimizer, groups)
-    for parameter in step.parameters():
-        parameter.grad = torch.empty_like(parameter)
-    optimizer.step()
-    step.drop_gradients()
-    states = [value for state in optimizer.state.values() for value in state.values()]
-    return _bytes(value for value in states if isinstance(value, Tensor))
-
-
-def _blocks(step: PlannedStep) -> tuple[Block, ...]:
-    """Return what each block of a plain transformer keeps, by what is held when the next begins."""
-    student = step.student
-    if not isinstance(student, SequenceBackbone):
-        return ()
-    begun: list[tuple[int, int]] = []  # tokens and bytes held, where a block begins
-    live = Live(step.known())
-    with ExitStack() as stack:
-        for block in student.blocks():
-            first = next(block.children())  # the walk calls a block's parts, not the block
-            hook = first.register_forward_pre_hook(
-                lambda _, args: begun.append((args[0].shape[1], live.held))
-            )
-            stack.callback(hook.remove)
-        stack.enter_context(step.as_on_device())
-        stack.enter_context(live)
-        output = student(step.images) if step.loss else student.backbone(step.images)
-        ends = [held for _, held in begun[1:]] + [live.held]
-        del output
-    return tuple(Block(tokens, end - held) for (tokens, held), end in zip(begun, ends, strict=True))
-
-
-def _bytes(tensors: Any) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+from .step_cost import Block, Plan, plan
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -207,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     for number in options.processes:
         if number < 1:
-            raise InputError(f"--processes {number} is none: give whole numbers from 1.")
+            raise InputError(
+                f"--processes {number} is not a number of processes: give whole numbers from 1."
+            )
     plans = {
         "dense": plan(options.settings, dense=True),
         "sparse": plan(options.settings),

@@ -144,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     for batch in options.batch:
         if batch < 1:
-            raise InputError(f"--batch {batch} is no batch size: give a whole number from 1.")
+            raise InputError(f"--batch {batch} is not a batch size: give a whole number from 1.")
     rows: list[StepRow] = []
     for image_size in options.image_size or [native_size(options.backbone)]:
         for batch in options.batch:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 from typing_extensions import override
 
 from ..datamodules.base import ImageDataModule
 from ..errors import InputError
+from ..modules.base import SparseModule
+from ..modules.dense import DenseModule
 from ..modules.sharding import gathered_student
+from .task_callback import TaskCallback
 
 log = logging.getLogger(__name__)
 
 
-class SavedStudent(L.Callback):
+class SavedStudent(TaskCallback):
     """Writes the student at the end of a fit, with its head, for `tokenthrift.load`.
 
     The file names classes, preprocessing, GMACs and the last validation's metrics. A student that
@@ -28,7 +30,7 @@ class SavedStudent(L.Callback):
         self.path = Path(path)
 
     @override
-    def on_fit_end(self, trainer: L.Trainer, pl_module: Any) -> None:
+    def on_fit_end(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
         if trainer.interrupted:
             return
         student = gathered_student(pl_module)
@@ -43,6 +45,7 @@ class SavedStudent(L.Callback):
             name.removeprefix("val/"): float(logged[name]) for name in names if name in logged
         } | {"gmacs": student.gmacs()}
         try:
-            (student if pl_module.head is None else pl_module.whole).save(self.path)
+            saved = pl_module.whole if isinstance(pl_module, DenseModule) else student
+            saved.save(self.path)
         except InputError as error:
             log.warning(f"{self.path} is not written. {error}")

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from ..errors import InputError
-from .found_weights import FoundWeights, find_weights
+from .found_weights import FoundWeights, find_weights, read_tensors
 from .reading import read_file
 from .resumable_state import progress_of
 
@@ -34,7 +33,7 @@ class Checkpoint:
     """
 
     path: Path
-    content: Mapping[str, Any] = field(repr=False)
+    content: Mapping[str, object] = field(repr=False)
 
     @classmethod
     def read(cls, path: str | Path) -> Checkpoint:
@@ -71,12 +70,17 @@ class Checkpoint:
 
     @cached_property
     def head(self) -> dict[str, Tensor]:
-        """Return the weights of the head beside a student, by the head's own names."""
+        """Return the weights of the head beside a student, by the head's own names.
+
+        Raises:
+            InputError: If one has no plain values.
+        """
         found = self.weights()
         if found.outer is None:
             return {}
         start = f"{found.outer}head."
-        return {k.removeprefix(start): v for k, v in found.all.items() if k.startswith(start)}
+        head = {k.removeprefix(start): v for k, v in found.all.items() if k.startswith(start)}
+        return read_tensors(head, self.path)
 
     @cached_property
     def class_names(self) -> tuple[str, ...] | None:
@@ -88,13 +92,14 @@ class Checkpoint:
         names = self.content.get(CLASS_NAMES)
         if names is None:
             return None
-        texts = isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names)
-        if not texts or not names or len(set(names)) < len(names):
+        listed = names if isinstance(names, (list, tuple)) else ()
+        texts = tuple(name for name in listed if isinstance(name, str))
+        if not texts or len(set(texts)) < len(listed):
             raise InputError(
                 f"{self.path} holds {CLASS_NAMES} that are no list of different texts: it is "
                 "damaged."
             )
-        return tuple(names)
+        return texts
 
     @property
     def progress(self) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -22,6 +22,8 @@ _OTHERS = {
     *("patch_embed", "pos_embed", "cls_token", "dist_token", "reg_token", "pos_drop", "stem"),
     *("norm", "fc_norm", "norm_pre", "head", "head_dist", "aux_head", "score_predictor"),
 }
+# A tensor in a file: its values, or why they were not read.
+StoredTensor = Tensor | UnreadTensor
 _ENOUGH = 0.9  # share of the largest network's names that another one needs to be its equal
 
 
@@ -35,7 +37,7 @@ class _Place(NamedTuple):
         return ".".join((*self.keys, self.prefix.rstrip("."))).strip(".") or "its top level"
 
     @property
-    def rank(self) -> tuple[Any, ...]:
+    def rank(self) -> tuple[int, ...]:
         """Rank averages first, as timm does, then a student, and a teacher last."""
         words = set(re.split(r"[._]", f"{'.'.join(self.keys)}.{self.prefix}".lower()))
         kinds = ({"ema", "averaged"}, {"student"})
@@ -52,20 +54,20 @@ class FoundWeights:
     Attributes:
         network: By the network's names, as timm has them or its authors.
         method: By the names below `method`, if the file is a student's.
-        all: Every tensor that lies beside these too, by its name in the file.
+        all: Every tensor that lies beside these too, by its name in the file; read or not.
         notes: Where they were and what was left there, as parts of a sentence.
         outer: Prefix of the names of what contains the student; None without one.
     """
 
     network: dict[str, Tensor]
     method: dict[str, Tensor]
-    all: dict[str, Tensor]
+    all: dict[str, StoredTensor]
     notes: list[str]
     outer: str | None
 
 
 def find_weights(
-    content: Mapping[str, Any], path: str | Path, own: frozenset[str] = frozenset()
+    content: Mapping[str, object], path: str | Path, own: frozenset[str] = frozenset()
 ) -> FoundWeights:
     """Find one network's weights in a file, without what trainers wrap around them and names.
 
@@ -97,13 +99,13 @@ def find_weights(
         for other in counts
         if other.keys == place.keys and len(other.prefix) > len(place.prefix)
     ]
-    network = {
+    own_tensors = {
         key.removeprefix(place.prefix): value
         for key, value in tensors.items()
         if key.startswith(place.prefix) and not key.startswith(tuple(inner))
     }
-    method = _method(tensors, place.prefix)
-    _check_plain(network | method, path)
+    network = read_tensors(own_tensors, path)
+    method = read_tensors(_method(tensors, place.prefix), path)
     before, student, _ = place.prefix.rpartition("student.")
     outer = before if student else None
     head = [key for key in tensors if outer is not None and key.startswith(f"{outer}head.")]
@@ -116,8 +118,8 @@ def find_weights(
 
 
 def _mappings(
-    content: Mapping[str, Any], keys: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
+    content: Mapping[str, object], keys: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Mapping[str, object]]]:
     """Find the mappings in a file, down to the third level, with the keys that lead there."""
     yield keys, content
     for key, value in content.items():
@@ -125,7 +127,7 @@ def _mappings(
             yield from _mappings(value, (*keys, key))
 
 
-def _tensors(content: Mapping[str, Any]) -> dict[str, Any]:
+def _tensors(content: Mapping[str, object]) -> dict[str, StoredTensor]:
     return {
         key: value
         for key, value in content.items()
@@ -133,7 +135,7 @@ def _tensors(content: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _networks(content: Mapping[str, Any], own: frozenset[str]) -> dict[str, int]:
+def _networks(content: Mapping[str, object], own: frozenset[str]) -> dict[str, int]:
     """Count the tensors of each network, by the prefix of its names."""
     counts: dict[str, int] = defaultdict(int)
     kinds: dict[str, set[bool]] = defaultdict(set)
@@ -152,13 +154,13 @@ def _networks(content: Mapping[str, Any], own: frozenset[str]) -> dict[str, int]
     }
 
 
-def _fallback(mappings: Mapping[tuple[str, ...], Any]) -> tuple[str, ...]:
+def _fallback(mappings: Mapping[tuple[str, ...], Mapping[str, object]]) -> tuple[str, ...]:
     """Return the keys of the mapping with weights of unknown names: a known one or the largest."""
     known = [(key,) for key in _CONTAINERS if (key,) in mappings]
     return known[0] if known else max(mappings, key=lambda keys: len(_tensors(mappings[keys])))
 
 
-def _method(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _method(tensors: Mapping[str, StoredTensor], prefix: str) -> dict[str, StoredTensor]:
     """Return the method's weights beside the network whose names begin with `prefix`."""
     parts = prefix.split(".")
     if "backbone" not in parts:
@@ -167,10 +169,17 @@ def _method(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(start): value for k, value in tensors.items() if k.startswith(start)}
 
 
-def _check_plain(tensors: Mapping[str, Any], path: str | Path) -> None:
-    """Refuse tensors that were not made, as larger than the file or without plain values."""
+def read_tensors(tensors: Mapping[str, StoredTensor], path: str | Path) -> dict[str, Tensor]:
+    """Return tensors, of which each must have been read.
+
+    Raises:
+        InputError: If one was not, as larger than the file or without plain values.
+    """
+    read: dict[str, Tensor] = {}
     for name, value in tensors.items():
         if isinstance(value, UnreadTensor):
             raise InputError(
                 f"{path} is refused because it holds {name} {value.reason}: give the dense weights."
             )
+        read[name] = value
+    return read

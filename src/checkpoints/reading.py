@@ -15,7 +15,7 @@ import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import torch
 from safetensors.torch import load_file
@@ -30,7 +30,7 @@ _MOST_HEADER = 2 * 2**20  # bytes that say what a .safetensors file holds
 _CHUNK = 2**20
 
 
-def read_file(path: str | Path) -> dict[str, Any]:
+def read_file(path: str | Path) -> dict[str, object]:
     """Read a checkpoint as tensors and plain values, in no more memory than about its own size.
 
     The content tells its format, not the name. Objects of known harmless libraries (NumPy,
@@ -46,6 +46,7 @@ def read_file(path: str | Path) -> dict[str, Any]:
     path = Path(path).expanduser()
     if not path.is_file():
         raise InputError(f"There is no weights file {path}: give a .safetensors, .pth or .ckpt.")
+    content: object
     try:
         with path.open("rb") as file:
             start = file.read(9)
@@ -77,15 +78,15 @@ def _damaged(path: Path) -> InputError:
     return InputError(f"{path} is not a whole weights file (truncated or of another format).")
 
 
-def _from_safetensors(path: Path, start: bytes) -> Mapping[str, Any]:
+def _from_safetensors(path: Path, start: bytes) -> Mapping[str, object]:
     (header,) = struct.unpack("<Q", start[:8])
     if header > min(_MOST_HEADER, path.stat().st_size):
         raise _damaged(path)
-    content: Mapping[str, Any] = load_file(path)
+    content: Mapping[str, object] = load_file(path)
     return content
 
 
-def _from_archive(path: Path, file: IO[bytes]) -> Any:
+def _from_archive(path: Path, file: IO[bytes]) -> object:
     check_archive(path, file)
     with zipfile.ZipFile(file) as archive:
         sizes = {part.filename: part.file_size for part in archive.infolist()}
@@ -115,7 +116,7 @@ def _from_archive(path: Path, file: IO[bytes]) -> Any:
         return PlainUnpickler(storage, path.stat().st_size).load(io.BytesIO(pickled))
 
 
-def _from_older_format(path: Path, file: IO[bytes]) -> Any:
+def _from_older_format(path: Path, file: IO[bytes]) -> object:
     """Read five pickles (magic, protocol, system, content, keys), then storages in that order."""
     size = path.stat().st_size
     storages: dict[str, tuple[StorageKind, int, torch.UntypedStorage]] = {}
@@ -133,7 +134,7 @@ def _from_older_format(path: Path, file: IO[bytes]) -> Any:
 
     unpickler = PlainUnpickler(storage, size)
 
-    def following() -> Any:
+    def following() -> object:
         start = file.tell()
         left = io.BytesIO(file.read(_MOST_PICKLED))
         value = unpickler.load(left)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,12 +24,12 @@ _BY_LIGHTNING = {
 _MOST = 2**53  # steps and epochs; a larger number is none
 
 
-def progress_of(content: Mapping[str, Any]) -> tuple[int, int]:
+def progress_of(content: Mapping[str, object]) -> tuple[int, int]:
     """Return optimizer steps and epochs behind a checkpoint; -1 where it does not say."""
     return _counted(content.get("global_step")), _counted(content.get("epoch"))
 
 
-def check_states(content: Mapping[str, Any], path: str | Path) -> int:
+def check_states(content: Mapping[str, object], path: str | Path) -> int:
     """Check that optimizers, schedules and counters are a training's; return its epochs.
 
     Raises:
@@ -51,19 +50,19 @@ def check_states(content: Mapping[str, Any], path: str | Path) -> int:
         check_complete(content, path)
     _check_places(content, path)
     _check_optimizers(content, path)
-    try:
-        epochs = content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
-    except (LookupError, TypeError):
-        epochs = None
-    if _counted(epochs) < 0:
+    progress: object = content
+    for key in ("loops", "fit_loop", "epoch_progress", "current", "processed"):
+        progress = progress.get(key) if isinstance(progress, Mapping) else None
+    epochs = _counted(progress)
+    if epochs < 0:
         raise InputError(
             f"ckpt_path={path} does not say for how many epochs it was trained: give a .ckpt that "
             "train.py wrote."
         )
-    return int(epochs)
+    return epochs
 
 
-def check_complete(content: Mapping[str, Any], path: str | Path) -> None:
+def check_complete(content: Mapping[str, object], path: str | Path) -> None:
     """Check that all is there that Lightning reads beside weights and optimizers.
 
     Raises:
@@ -75,8 +74,8 @@ def check_complete(content: Mapping[str, Any], path: str | Path) -> None:
     for key in ("global_step", "epoch"):
         if _counted(content[key]) < 0:
             raise _no_state(path, f"has no whole number from 0 as {key}")
-    _check_schedules(content["lr_schedulers"], path)
-    for optimizer in content["optimizer_states"]:
+    _check_schedules(_listed(content["lr_schedulers"]), path)
+    for optimizer in _listed(content["optimizer_states"]):
         groups = optimizer.get("param_groups") if isinstance(optimizer, Mapping) else None
         if not isinstance(groups, list):
             raise _no_state(path, "has an optimizer without param_groups")
@@ -89,11 +88,15 @@ def _no_state(path: str | Path, why: str) -> InputError:
     )
 
 
-def _counted(value: Any) -> int:
+def _counted(value: object) -> int:
     return value if type(value) is int and 0 <= value < _MOST else -1
 
 
-def _has_opaque(value: Any) -> bool:
+def _listed(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def _has_opaque(value: object) -> bool:
     if isinstance(value, Mapping):
         return any(isinstance(key, UnreadObject) or _has_opaque(one) for key, one in value.items())
     if isinstance(value, (list, tuple, set, frozenset)):
@@ -101,14 +104,14 @@ def _has_opaque(value: Any) -> bool:
     return isinstance(value, (UnreadObject, UnreadTensor))
 
 
-def _check_schedules(states: list[Any], path: str | Path) -> None:
+def _check_schedules(states: Iterable[object], path: str | Path) -> None:
     for state in states:
-        known = isinstance(state, Mapping) and {"last_epoch", "base_lrs"} <= state.keys()
-        if not known or _counted(state["last_epoch"]) < 0:
+        entries = state if isinstance(state, Mapping) else {}
+        if "base_lrs" not in entries or _counted(entries.get("last_epoch")) < 0:
             raise _no_state(path, "has a learning-rate schedule without last_epoch or base_lrs")
 
 
-def _check_optimizers(content: Mapping[str, Any], path: str | Path) -> None:
+def _check_optimizers(content: Mapping[str, object], path: str | Path) -> None:
     """Refuse moments that are not finite, or not all of the shape of one parameter."""
     weights, optimizers = content.get("state_dict"), content["optimizer_states"]
     if not isinstance(weights, Mapping) or not isinstance(optimizers, list):
@@ -130,13 +133,13 @@ def _check_optimizers(content: Mapping[str, Any], path: str | Path) -> None:
                 )
 
 
-def _tensors(entries: Any) -> Iterator[tuple[str, Tensor]]:
+def _tensors(entries: object) -> Iterator[tuple[str, Tensor]]:
     for name, value in entries.items() if isinstance(entries, Mapping) else ():
         if isinstance(value, Tensor):
             yield str(name)[:40], value
 
 
-def _check_places(content: Mapping[str, Any], path: str | Path) -> None:
+def _check_places(content: Mapping[str, object], path: str | Path) -> None:
     """Refuse names of former checkpoints that lead out of the run's folder.
 
     Lightning deletes these files by their names alone, and so would follow `..` or an address.

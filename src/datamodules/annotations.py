@@ -7,10 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..errors import InputError, some
-from .fields import BOX, FLAG, SIDE, TEXT, WHOLE, Json, check_fields, read_json, shown
+from .fields import BOX, FLAG, SIDE, TEXT, WHOLE, Fields, Json, check_fields, read_json, shown
 from .shapes import Outline, Runs, reaches_out, read_shape
 
 log = logging.getLogger(__name__)
@@ -89,7 +88,7 @@ class Annotations:
             image = Listed(int(facts["id"]), facts["file_name"], width, height)
             if image.id in images:
                 raise InputError(
-                    f"{self.path} lists two images of the id {image.id}, "
+                    f"{self.path} lists two images with the id {image.id}, "
                     f"{shown(images[image.id].file_name)} and {shown(image.file_name)}: each must "
                     "have its own."
                 )
@@ -106,7 +105,7 @@ class Annotations:
             if id in names or name in taken:
                 same = "id" if id in names else "name"
                 raise InputError(
-                    f"{self.path} lists two categories of the {same} {shown(facts[same])}: each "
+                    f"{self.path} lists two categories with the {same} {shown(facts[same])}: each "
                     "must have its own."
                 )
             names[id] = name
@@ -147,7 +146,7 @@ class Annotations:
         ids.add(id)
         return shown(id)
 
-    def _object(self, one: dict[str, Any], image: Listed, where: str) -> Annotated | None:
+    def _object(self, one: Fields, image: Listed, where: str) -> Annotated | None:
         """Return an object, or None if it is to be left out."""
         if "iscrowd" in one:
             check_fields(one, {"iscrowd": FLAG}, where)

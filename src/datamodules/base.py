@@ -78,7 +78,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
 
     @property
     def normalization(self) -> Normalization:
-        """Return by what images are normalized."""
+        """Return the mean and the standard deviation by which images are normalized."""
         return self.input_config.normalization
 
     @property

@@ -38,7 +38,7 @@ def check_regular(path: str | os.PathLike[str]) -> None:
     """
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode):
-        raise ValueError(f"it is {kind_of(mode)} and no regular file")
+        raise ValueError(f"it is {kind_of(mode)}, not a regular file")
 
 
 def kind_of(mode: int) -> str:

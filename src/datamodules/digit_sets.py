@@ -1,4 +1,4 @@
-"""Several handwritten digits on a photograph, and which digits they are, drawn on the fly.
+"""Draws several handwritten digits on a photograph; the target is the set of these digits.
 
 The embedded data of multi-label classification; nothing is downloaded.
 """
@@ -16,7 +16,7 @@ from .scenes import CrowdedScenes
 
 
 class SetScenes(DrawnScenes):
-    """The images of `CrowdedScenes`, each with the set of its digits."""
+    """Draws the images of `CrowdedScenes`, each with the set of its digits."""
 
     def __init__(self, **settings: Any) -> None:
         """Prepare as `DrawnScenes` does, by the same arguments."""
@@ -24,7 +24,7 @@ class SetScenes(DrawnScenes):
         self.scenes = CrowdedScenes(**settings)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """The normalized image `(3, S, S)` and, for each digit, 1 if it occurs, `(10,)`."""
+        """Return the normalized image `(3, S, S)` and, for each digit, 1 if it occurs, `(10,)`."""
         image, scene = self.scenes[index]
         present = torch.zeros(10)
         present[scene["labels"] - 1] = 1
@@ -32,7 +32,7 @@ class SetScenes(DrawnScenes):
 
 
 class DigitSets(Digits):
-    """Ten classes, of which an image has one to five.
+    """Loads drawn images with one to five of ten classes.
 
     Splits and seeds are those of `Digits`.
     """

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeGuard
 from ..errors import InputError, one_sentence
 
 Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
+Fields = dict[str, Any]  # of an object whose values `check_fields` has checked
 FAR = 1_000_000_000  # beyond any pixel and any number of pixels
 
 _short = reprlib.Repr()
@@ -69,7 +70,7 @@ def read_json(path: Path) -> Json:
 
 def check_fields(
     one: Json, kinds: Mapping[str, Kind], where: str, form: str = "COCO's format"
-) -> dict[str, Any]:
+) -> Fields:
     """Return an object whose fields are checked: all of `kinds`, each of its kind.
 
     Args:

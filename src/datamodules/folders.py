@@ -64,7 +64,7 @@ class ImageFolders(PhotoSource):
 
     @cached_property
     def classes(self) -> Classes:
-        """Read from the names of the validation folders alone."""
+        """Return the classes, read from the names of the validation folders alone."""
         folder = self._split_folder(training=False)
         found, given = class_folders(folder), self._given_classes
         imagenet = ImageNetInfo().label_names()

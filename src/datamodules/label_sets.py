@@ -1,4 +1,4 @@
-"""What images with any number of classes each learn from: vectors of 0 and 1."""
+"""Names the labels of images with any number of classes each: vectors of 0 and 1."""
 
 from __future__ import annotations
 

@@ -6,18 +6,17 @@ import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
-from typing_extensions import override
+from typing_extensions import Unpack, override
 
 from ..errors import InputError, some
 from .label_lists import HEADERS, Listing, read_listing
 from .label_sets import LABELS, TARGET_WORDS
 from .labelled import LabelledImages, PhotoFiles, check_headers
-from .photos import PhotoModule, PhotoSource
+from .photos import PhotoModule, PhotoSettings, PhotoSource
 
 
 class LabelSets(LabelledImages):
@@ -160,7 +159,9 @@ class LabelsCsv(PhotoModule):
     targets = (LABELS,)
     target_words = TARGET_WORDS
 
-    def __init__(self, *, root: str | None, train_csv: str, val_csv: str, **photos: Any) -> None:
+    def __init__(
+        self, *, root: str | None, train_csv: str, val_csv: str, **photos: Unpack[PhotoSettings]
+    ) -> None:
         """Keep the settings; nothing is read before `check`.
 
         Args:

@@ -18,7 +18,7 @@ from .targets import Sample
 
 
 class LoadingSettings(TypedDict):
-    """The arguments of `ImageDataModule`, which its subclasses pass on."""
+    """Types the arguments of `ImageDataModule`, which its subclasses pass on."""
 
     network: str
     image_size: int

@@ -19,7 +19,7 @@ MixupOptions = Mapping[str, float | str | None]  # arguments of `timm.data.Mixup
 
 
 class MixingSettings(LoadingSettings):
-    """The arguments of `MixingDataModule`, which its subclasses pass on."""
+    """Types the arguments of `MixingDataModule`, which its subclasses pass on."""
 
     mixup: NotRequired[MixupOptions | None]
 

@@ -23,7 +23,7 @@ from .readable import ReadableImages
 
 
 class PhotoSettings(MixingSettings):
-    """The arguments of `PhotoModule`, which its subclasses pass on."""
+    """Types the arguments of `PhotoModule`, which its subclasses pass on."""
 
     on_bad_image: str
     crop_pct: float | None

@@ -1,4 +1,4 @@
-"""What is done to a photograph before a network sees it, as one value."""
+"""Describes how a photograph is prepared for a network, as one value."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LARGEST = 2**14  # pixels a side
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How evaluation prepares an image: resize, crop, scale to [0, 1], normalize.
+    """Describes how evaluation prepares an image: resize, crop, scale to [0, 1], normalize.
 
     Attributes:
         size: Height and width of the input in pixels.
@@ -88,7 +88,7 @@ class Preprocessing:
         for name, good in right.items():
             if not good:
                 shown = str(values[name])[:80]
-                raise InputError(f"{where} has {name}={shown}, which no image can be prepared by.")
+                raise InputError(f"{where} has {name}={shown}, by which no image can be prepared.")
         return cls(
             (int(size[0]), int(size[1])),
             str(values["interpolation"]),
@@ -126,7 +126,7 @@ class Preprocessing:
 
 
 def _numbers(values: object) -> tuple[float, ...]:
-    """Return finite numbers as they are; nothing of what is not a list of them."""
+    """Return the numbers of a list; an empty tuple if it is no list of finite numbers."""
     if not isinstance(values, (list, tuple)):
         return ()
     good = all(isinstance(v, Real) and not isinstance(v, bool) and math.isfinite(v) for v in values)

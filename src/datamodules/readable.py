@@ -74,7 +74,7 @@ class ReadableLoader(DataLoader[Sample]):
 
 
 def collate(samples: list[tuple[Tensor, int]]) -> list[Tensor] | None:
-    """Stack images `(B, 3, S, S)`, or clips, and labels `(B,)`; None of no samples."""
+    """Stack images `(B, 3, S, S)`, or clips, and labels `(B,)`; None for no samples."""
     if not samples:
         return None
     batch: list[Tensor] = default_collate(samples)

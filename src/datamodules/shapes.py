@@ -120,7 +120,7 @@ def _outline(value: list[Json], where: str) -> Outline:
         bounded = min(left, top) > -FAR and max(right, bottom) < FAR
         if not bounded or math.isnan(sum(numbers)):
             raise InputError(
-                f"{where} has a polygon with a corner that is no place in an image, "
+                f"{where} has a polygon with a corner that is not a place in an image, "
                 f"{shown(numbers)}: its numbers must be finite, in pixels."
             )
         if left < right and top < bottom:

@@ -68,12 +68,12 @@ def check_folder(root: str | None, dataset: str, splits: Iterable[str]) -> None:
     if root is None or not (is_address(root) or Path(root).is_dir()):
         raise InputError(
             f"datamodule.dataset={dataset} needs datamodule.root=/folder/of/the/shards, and "
-            f"{root} is no folder."
+            f"{root} is not a folder."
         )
     for name in LISTS:
         path = Path(root) / name
         if path.exists() and not path.is_file():
-            raise InputError(f"{path} is no regular file: it should list the shards as json.")
+            raise InputError(f"{path} is not a regular file: it should list the shards as json.")
     for split in splits:
         ranges = re.findall(r"{(\d+)\.\.(\d+)", split)
         if prod(abs(int(end) - int(start)) + 1 for start, end in ranges) > _MOST_SHARDS:
@@ -144,7 +144,7 @@ def shard_names(place: ShardPlace, names: Sequence[str]) -> tuple[str, ...]:
         if not place.has(name):
             raise InputError(f"{root} lists the shard {name}, but there is no such file.")
         if not place.size(name):
-            raise InputError(f"{place.shown(name)} is an empty file and no shard: write it anew.")
+            raise InputError(f"{place.shown(name)} is an empty file, not a shard: write it anew.")
     return tuple(names)
 
 

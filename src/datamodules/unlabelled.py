@@ -1,4 +1,4 @@
-"""Finds and loads photographs without labels: folders, files, patterns and lists of paths.
+"""Finds photographs without labels: folders, files, patterns and lists of paths.
 
 Videos are found in the same way: a `FileKind` says what is looked for.
 """
@@ -7,23 +7,12 @@ from __future__ import annotations
 
 import glob
 import os
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-from PIL import Image
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
-from typing_extensions import override
-
 from ..errors import InputError, printable
-from ..shell.stopping import follow_parent_alone
-from .decoding import SUFFIXES, decode_rgb, open_image, reason
-from .frames import frame
-from .inputs import InputConfig
-from .preprocessing import FRAME, Preprocessing
+from .decoding import SUFFIXES
 from .walking import is_left_by_systems, natural_key
 
 _LISTS = (".txt", ".lst")
@@ -53,22 +42,6 @@ class Photograph(NamedTuple):
 
     path: Path
     name: str
-
-
-class PhotoBatch(NamedTuple):
-    """Holds the photographs of a batch that can be read, and why the others cannot.
-
-    Attributes:
-        images: `(B, 3, H, W)`, or views of clips, prepared; `(0,)` if none can be read.
-        numbers: Of these photographs in the list.
-        sizes: Width and height in pixels of each, before it was prepared.
-        unread: Number and reason of each photograph that cannot be read.
-    """
-
-    images: Tensor
-    numbers: list[int]
-    sizes: list[tuple[int, int]]
-    unread: list[tuple[int, str]]
 
 
 def find_photographs(
@@ -164,105 +137,3 @@ def _listed(path: Path) -> Iterator[Path]:
 
 def _shown(given: Iterable[object]) -> str:
     return ",".join(printable(str(one)) for one in given)
-
-
-class UnlabelledFiles(Dataset[PhotoBatch], ABC):
-    """Decodes and prepares files, and notes why one cannot be read."""
-
-    def __init__(self, files: Sequence[Photograph]) -> None:
-        """Read `files`."""
-        self._files = files
-
-    @abstractmethod
-    def prepared(self, path: Path) -> tuple[Tensor, tuple[int, int]]:
-        """Return a network's input of a file, and width and height in pixels before; may raise."""
-
-    @abstractmethod
-    def original(self, path: Path) -> Image.Image:
-        """Return what a prediction is drawn on."""
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def __getitem__(self, index: int) -> PhotoBatch:
-        """Return file `index` as a batch of its own."""
-        try:
-            prepared, size = self.prepared(self._files[index].path)
-        except Exception as error:  # decoders raise whatever they like
-            return PhotoBatch(torch.zeros(0), [], [], [(index, reason(error))])
-        return PhotoBatch(prepared.unsqueeze(0), [index], [size], [])
-
-
-class UnlabelledPhotos(UnlabelledFiles):
-    """Reads photographs as inputs `(3, H, W)`."""
-
-    def __init__(
-        self, photographs: Sequence[Photograph], transform: Callable[[Image.Image], Tensor]
-    ) -> None:
-        """Read `photographs`; `transform` is that of evaluation."""
-        super().__init__(photographs)
-        self._transform = transform
-
-    @override
-    def prepared(self, path: Path) -> tuple[Tensor, tuple[int, int]]:
-        image = read_photograph(path)
-        return self._transform(image), image.size
-
-    @override
-    def original(self, path: Path) -> Image.Image:
-        return read_photograph(path)
-
-
-def evaluation_transform(preprocessing: Preprocessing) -> Callable[[Image.Image], Tensor]:
-    """Return what evaluation makes of an RGB image: the input `(3, H, W)` of a network."""
-    if preprocessing.crop_mode != FRAME:
-        return preprocessing.transform()
-    framed = frame(
-        InputConfig(
-            input_size=(3, *preprocessing.size),
-            mean=preprocessing.mean,
-            std=preprocessing.std,
-            interpolation=preprocessing.interpolation,
-            crop_pct=preprocessing.crop_pct,
-            crop_mode="center",
-        ),
-        training=False,
-    )
-    return lambda image: framed(image).as_subclass(Tensor)
-
-
-def read_photograph(path: Path) -> Image.Image:
-    """Return a photograph in RGB as every data module decodes it; whatever a decoder may raise."""
-    with open_image(path) as image:
-        return decode_rgb(image)
-
-
-def joined(batches: Sequence[PhotoBatch]) -> PhotoBatch:
-    """Join the photographs of several batches in one."""
-    images = [batch.images for batch in batches if batch.numbers]
-    return PhotoBatch(
-        torch.cat(images) if images else torch.zeros(0),
-        [number for batch in batches for number in batch.numbers],
-        [size for batch in batches for size in batch.sizes],
-        [one for batch in batches for one in batch.unread],
-    )
-
-
-def load_photographs(
-    dataset: UnlabelledFiles,
-    batch_size: int,
-    num_workers: int,
-    numbers: Sequence[int] | None = None,
-) -> DataLoader[PhotoBatch]:
-    """Load photographs in order, all or those of `numbers`; no more processes than batches."""
-    chosen = range(len(dataset)) if numbers is None else numbers
-    batches = -(-len(chosen) // batch_size)
-    return DataLoader(
-        dataset,
-        batch_size=batch_size,
-        sampler=chosen,
-        num_workers=num_workers if batches > 1 else 0,
-        collate_fn=joined,
-        pin_memory=torch.cuda.is_available(),
-        worker_init_fn=follow_parent_alone,
-    )

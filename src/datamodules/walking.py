@@ -92,7 +92,7 @@ def _walk(folder: str, seen: dict[tuple[int, int], str], left_out: _LeftOut) -> 
         else:
             if not entry.is_file() and os.path.exists(entry.path):
                 raise InputError(
-                    f"{entry.path} is {kind_of(os.stat(entry.path).st_mode)} and no regular file: "
+                    f"{entry.path} is {kind_of(os.stat(entry.path).st_mode)}, not a regular file: "
                     "remove it from the images."
                 )
             yield entry.path
@@ -137,8 +137,8 @@ class _LeftOut:
         if count:
             kinds = [f"{suffix} {number}" for suffix, number in self.suffixes.most_common()]
             log.warning(
-                f"{count} files of {split} are no images by their suffix ({some(kinds)}) and are "
-                f"left out: images end in {' '.join(SUFFIXES)}."
+                f"{count} files of {split} do not have the suffix of an image ({some(kinds)}) "
+                f"and are left out: images end in {' '.join(SUFFIXES)}."
             )
         if self.beside:
             log.warning(

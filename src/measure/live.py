@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -46,11 +45,11 @@ class Live(TorchDispatchMode):
     @override
     def __torch_dispatch__(
         self,
-        func: Any,
+        func: Callable[..., object],
         types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
+        args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
         result = func(*args, **kwargs or {})
         for tensor in tree_leaves(result):
             if isinstance(tensor, Tensor):
@@ -118,11 +117,11 @@ class Lowered(TorchFunctionMode):
     @override
     def __torch_function__(
         self,
-        func: Any,
+        func: Callable[..., object],
         types: Sequence[type],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
+        args: Sequence[object] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
         kwargs = kwargs or {}
         if func in _LOWERED:
             args, kwargs = tree_map(self._cast, (tuple(args), dict(kwargs)))
@@ -131,11 +130,11 @@ class Lowered(TorchFunctionMode):
         return func(*args, **kwargs)
 
     @override
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         self._weights.clear()
         super().__exit__(*error)
 
-    def _cast(self, value: Any) -> Any:
+    def _cast(self, value: object) -> object:
         if not isinstance(value, Tensor) or value.dtype != torch.float32:
             return value
         if not isinstance(value, nn.Parameter):
@@ -145,6 +144,7 @@ class Lowered(TorchFunctionMode):
         return self._weights[value]
 
 
-def _raised(value: Any) -> Any:
-    lowered = isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16)
-    return value.float() if lowered else value
+def _raised(value: object) -> object:
+    if isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16):
+        return value.float()
+    return value

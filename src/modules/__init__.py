@@ -1,4 +1,4 @@
-"""Students, what they are made of, and how they learn."""
+"""Builds students, timm networks with a method beside them, and trains them on tasks."""
 
 from .compiled import compile_for_inference
 from .cuda_graphs import graph_for_inference

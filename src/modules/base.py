@@ -10,7 +10,6 @@ from typing import Any, ClassVar, NamedTuple
 import lightning as L
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 from typing_extensions import override
 
 from ..checkpoints.checkpoint import Checkpoint
@@ -20,7 +19,7 @@ from ..errors import InputError
 from .backbones.base import SparseBackbone, SparseOutput
 from .heads.base import Output, TaskTarget, of_student
 from .losses import TeacherOutput
-from .optim import build_optimizer, parameter_groups, scaled_lr
+from .optim import build_lr_schedule, build_optimizer, parameter_groups, scaled_lr
 from .sharding import Sharded
 from .step_results import Batch, EvaluationStep, TrainingStep
 from .student import build_student
@@ -96,7 +95,7 @@ class SparseModule(L.LightningModule, ABC):
         self.loss.prepare(self.student, num_classes)
         if self.student.head_is_new and self.loss.left_out:
             names = ", ".join(self.loss.left_out)
-            log.info(f"Left out of the loss, for this student cannot learn from it: {names}.")
+            log.info(f"Left out of the loss, because this student cannot learn from them: {names}.")
         if self.loss.needs_token_logits and not self.student.classifies_tokens:
             raise InputError(
                 f"backbone.network={backbone['network']} does not classify each token, which a "
@@ -241,16 +240,7 @@ class SparseModule(L.LightningModule, ABC):
         optimizer = build_optimizer(options, groups)
         steps = int(trainer.estimated_stepping_batches)
         steps_per_epoch = trainer.num_training_batches / trainer.accumulate_grad_batches
-        asked, longest = int(options["warmup_epochs"] * steps_per_epoch), steps // 3
-        if asked > longest:
-            log.warning(
-                f"optimizer.warmup_epochs={options['warmup_epochs']} is cut to a third of the "
-                f"training: {longest} of {steps} steps."
-            )
-        warmup = min(asked, longest)
-        course = instantiate(options["lr_schedule"])
-        factors = [course(g["lr"], options["min_lr"], warmup, steps) for g in groups]
-        lr_schedule = LambdaLR(optimizer, factors)
+        lr_schedule = build_lr_schedule(optimizer, options, groups, steps, steps_per_epoch)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": lr_schedule, "interval": "step"},

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
 
-from ..config import instantiate, locate, option
+from ..config import Settings, instantiate, locate, option
 from ..errors import InputError
 from .methods.base import Method
 from .schedules import KeepSchedule
@@ -15,7 +14,6 @@ from .schedules import KeepSchedule
 RATIOS = "(0.7, 0.49, 0.343)"
 _GIVEN = ("schedule", "geometry")  # to every method
 _PACKAGE = __name__.split(".")[0]
-Settings = Mapping[str, Any]  # as an option of `conf` has them
 # A method's settings as in `conf/method`, or whatever makes one of a schedule and a geometry.
 MethodLike = Settings | Callable[..., Method]
 
@@ -35,7 +33,7 @@ def choose_method(method: str | type[Method], options: Settings) -> MethodLike:
         if name not in known:
             called = method if isinstance(method, str) else kind.__name__
             raise InputError(
-                f"{name}={value!r} is no option of the method {called}, which has "
+                f"{name}={value!r} is not an option of the method {called}, which has "
                 f"{', '.join(known) or 'none'}."
             )
     package, _, place = kind.__module__.partition(".")

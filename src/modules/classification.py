@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import torch
 import torchmetrics
@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
-from typing_extensions import override
+from typing_extensions import Unpack, override
 
 from .backbones.base import SparseOutput
 from .base import Metric, SparseModule
+from .task_settings import TaskSettings
 
 log = logging.getLogger(__name__)
 
@@ -30,12 +31,12 @@ class LabelModule(SparseModule):
     judged_by = Metric("acc1", "top-1 (%)")
     predictions: ClassVar[str | None] = "src.predictions.labels.LabelTable"
 
-    def __init__(self, *, num_classes: int, **parts: Any) -> None:
+    def __init__(self, *, num_classes: int, **parts: Unpack[TaskSettings]) -> None:
         """Build student, loss and metrics.
 
         Args:
             num_classes: Outputs of the network.
-            **parts: `backbone`, `method`, `schedule`, `loss`, `optimizer`, `present_classes`.
+            **parts: Of the base.
         """
         super().__init__(num_classes=num_classes, **parts)
         self.save_hyperparameters(ignore=["checkpoint"])

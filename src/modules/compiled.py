@@ -1,22 +1,20 @@
-"""Networks as compiled programs for inference."""
+"""Compiles networks to programs for inference."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 
 def compile_for_inference(network: nn.Module) -> nn.Module:
-    """`network` in evaluation mode through `torch.compile`: one graph, its weights constants.
+    """Compile `network` in evaluation mode by `torch.compile`: one graph, its weights constants.
 
     As constants the weights are stored as the kernels want them; what is done to them later, or to
     their device, is not seen. The first call with one image and the first with several compile a
     program each, in one to three minutes; the latter serves every batch size.
 
     Args:
-        network: Any module on images `(B, 3, S, S)`: a student, or a timm network.
+        network: A module on images `(B, 3, S, S)`: a student, or a timm network.
 
     Returns:
         A module that returns the same, without gradients.
@@ -31,7 +29,7 @@ class _Compiled(nn.Module):
         self._run = torch.compile(network, fullgraph=True, options={"freezing": True})
 
     @torch.no_grad()
-    def forward(self, images: Tensor) -> Any:
+    def forward(self, images: Tensor) -> object:
         if len(images) > 1:
             torch._dynamo.mark_dynamic(images, 0)
         return self._run(images)

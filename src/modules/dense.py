@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from torch import Tensor
+from typing_extensions import Unpack
 
 from ..checkpoints.checkpoint import Checkpoint
 from ..config import Settings, instantiate
 from .base import SparseModule
 from .heads.base import DenseOutput, Head, TaskTarget, WholeNetwork
+from .task_settings import TaskSettings
 from .weights import load_head
 
 log = logging.getLogger(__name__)
@@ -24,26 +25,19 @@ class DenseModule(SparseModule):
 
     head: Head
 
-    def __init__(
-        self,
-        *,
-        head: Settings,
-        num_classes: int,
-        checkpoint: Checkpoint | None = None,
-        **parts: Any,
-    ) -> None:
+    def __init__(self, *, head: Settings, num_classes: int, **parts: Unpack[TaskSettings]) -> None:
         """Build student and head.
 
         Args:
             head: As in `conf/head`.
             num_classes: Classes that the head tells apart.
-            checkpoint: The file `backbone["weights"]`, if it has been read already.
-            **parts: `backbone`, `method`, `schedule`, `loss`, `optimizer`, `teacher`.
+            **parts: Of the base.
         """
-        file = parts["backbone"].get("weights")
+        file, checkpoint = parts["backbone"].get("weights"), parts.get("checkpoint")
         if file and checkpoint is None:
             checkpoint = Checkpoint.read(file)
-        super().__init__(num_classes=0, any_size=True, checkpoint=checkpoint, **parts)
+        of_base: TaskSettings = {**parts, "checkpoint": checkpoint}
+        super().__init__(num_classes=0, any_size=True, **of_base)
         self.head = instantiate(head, levels=self.student.levels(), num_classes=num_classes)
         self.head.settings, self.head.num_classes = head, num_classes
         if checkpoint:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, final
 
 import torchmetrics
 from torch import Tensor, nn
-from typing_extensions import override
+from typing_extensions import Unpack, override
 
 from ..errors import InputError
 from .base import Metric
 from .dense import DenseModule
 from .heads.base import DenseOutput
+from .task_settings import DenseSettings
 
 if TYPE_CHECKING:
     from .heads.detection import DetectionHead
@@ -32,12 +33,12 @@ class SparseDetector(DenseModule):
     predictions = "src.predictions.boxes.BoxLines"
     head: DetectionHead
 
-    def __init__(self, *, num_classes: int, **parts: Any) -> None:
+    def __init__(self, *, num_classes: int, **parts: Unpack[DenseSettings]) -> None:
         """Build student, head, loss and metrics.
 
         Args:
             num_classes: With the background, class 0.
-            **parts: `head`, `backbone`, `method`, `schedule`, `loss`, `optimizer`, `teacher`.
+            **parts: Of the base.
         """
         if not find_spec("pycocotools"):
             raise InputError(

@@ -9,9 +9,9 @@ from typing import Any, final
 import torch
 from torch import Tensor
 from torchmetrics import MeanMetric, MetricCollection
-from typing_extensions import override
+from torchmetrics import Metric as TorchMetric
+from typing_extensions import Unpack, override
 
-from ..checkpoints.checkpoint import Checkpoint
 from ..config import instantiate
 from ..datamodules.attached import data_of
 from ..datamodules.targets import IMAGE
@@ -22,6 +22,7 @@ from .base import Metric, SparseModule
 from .feature_losses import cosine
 from .neighbors import NearestNeighbors
 from .step_results import Batch, EvaluationStep
+from .task_settings import TaskSettings
 from .teacher import Teacher
 
 DENSE = "dense_teacher"  # in checkpoints: the weights that the student's are compared with
@@ -60,8 +61,7 @@ class SparseEmbedder(SparseModule):
         neighbors: int = 20,
         bank_images: int = 10000,
         outputs: int = 0,
-        checkpoint: Checkpoint | None = None,
-        **parts: Any,
+        **parts: Unpack[TaskSettings],
     ) -> None:
         """Build student, loss and metrics.
 
@@ -71,15 +71,16 @@ class SparseEmbedder(SparseModule):
             bank_images: Training images among which they are looked up; 0 leaves this out.
             outputs: Of a projection that belongs to the network, as CLIP's; 0 for the pooled
                 features.
-            checkpoint: The file `backbone["weights"]`, if it has been read already.
-            **parts: `backbone`, `method`, `schedule`, `loss`, `optimizer`, `teacher`.
+            **parts: Of the base; the network's outputs are no classes, so that all are present.
         """
-        super().__init__(num_classes=outputs, checkpoint=checkpoint, **(parts | _ALL_CLASSES))
+        of_base: TaskSettings = {**parts, "present_classes": None}
+        super().__init__(num_classes=outputs, **of_base)
         self.save_hyperparameters(ignore=["checkpoint"])
         self.neighbors = neighbors
         self.bank_images = bank_images
         self.has_labels = num_classes > 0 and bank_images > 0
         self.dense: Teacher | None = None
+        checkpoint = parts.get("checkpoint")
         self._stored = checkpoint.content.get(DENSE) if checkpoint else None
         self._dense_bank: list[Tensor] = []
         self._judge()
@@ -117,7 +118,7 @@ class SparseEmbedder(SparseModule):
 
     @override
     def make_metrics(self) -> MetricCollection:
-        metrics: dict[str, Any] = {
+        metrics: dict[str, TorchMetric | MetricCollection] = {
             "knn1": NearestNeighbors(self.neighbors),
             "knn1_dense": NearestNeighbors(self.neighbors),
             "cosine": MeanMetric(),
@@ -157,7 +158,9 @@ class SparseEmbedder(SparseModule):
         return super()._evaluate(split, (images, (target, self.dense(images).logits)))
 
     @override
-    def update_metrics(self, metrics: Any, output: SparseOutput, target: Any) -> None:
+    def update_metrics(
+        self, metrics: MetricCollection, output: SparseOutput, target: tuple[Tensor, Tensor]
+    ) -> None:
         labels, dense = target
         metrics["cosine"].update(cosine(output.logits, dense))
         if self.has_labels:
@@ -165,11 +168,8 @@ class SparseEmbedder(SparseModule):
             metrics["knn1_dense"].update(dense, labels)
 
     @override
-    def percentages(self, metrics: Any) -> dict[str, Tensor]:
+    def percentages(self, metrics: MetricCollection) -> dict[str, Tensor]:
         return {name: 100 * metrics[name].compute() for name in self.metric_names()}
-
-
-_ALL_CLASSES = {"present_classes": None}  # those of the data are not the network's outputs
 
 
 def _with_weights(student: SparseBackbone, weights: object) -> SparseBackbone:

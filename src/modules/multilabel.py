@@ -1,8 +1,8 @@
-"""Multi-label classification: an image has any number of the classes."""
+"""Trains and evaluates students on multi-label classification: any number of classes an image."""
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor
@@ -11,19 +11,20 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import BinaryF1Score
 from torchmetrics.functional.classification import binary_average_precision
 from torchmetrics.utilities import dim_zero_cat
-from typing_extensions import override
+from typing_extensions import Unpack, override
 
 from ..datamodules.label_sets import LABELS, TARGET_WORDS
 from .backbones.base import SparseOutput
 from .base import Metric, SparseModule
 from .multilabel_losses import is_known
+from .task_settings import TaskSettings
 
 _UNKNOWN = -1  # torchmetrics takes whole numbers
 
 
 @final
 class SparseMultilabelClassifier(SparseModule):
-    """A student with a yes or no for each image and class.
+    """Trains and evaluates a student that says yes or no to each class of an image.
 
     Targets are `(B, classes)` of 1, 0, and -1 or NaN where nobody knows, which counts neither in
     the loss nor in the metrics. Validation logs `val/map`, the mean over classes of the average
@@ -37,19 +38,19 @@ class SparseMultilabelClassifier(SparseModule):
     judged_by = Metric("map", "mAP (%)")
     predictions = "src.predictions.label_sets.LabelSetTable"
 
-    def __init__(self, *, num_classes: int, **parts: Any) -> None:
-        """Build as the base does.
+    def __init__(self, *, num_classes: int, **parts: Unpack[TaskSettings]) -> None:
+        """Build student, loss and metrics.
 
         Args:
             num_classes: Outputs of the network, one for each class.
-            **parts: `backbone`, `method`, `schedule`, `loss`, `optimizer`, `present_classes`.
+            **parts: Of the base.
         """
         super().__init__(num_classes=num_classes, **parts)
         self.save_hyperparameters(ignore=["checkpoint"])
         self.prepare_metrics()
 
     @override
-    def images_and_target(self, batch: Any) -> tuple[Tensor, Tensor]:
+    def images_and_target(self, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         images, target = batch
         return images, target
 
@@ -59,24 +60,26 @@ class SparseMultilabelClassifier(SparseModule):
 
     @override
     def make_metrics(self) -> MetricCollection:
-        metrics: dict[str, Any] = {
+        metrics: dict[str, TorchMetric | MetricCollection] = {
             "map": MeanAveragePrecision(),
             "f1": BinaryF1Score(ignore_index=_UNKNOWN),
         }
         return MetricCollection(metrics, compute_groups=False)
 
     @override
-    def update_metrics(self, metrics: Any, output: SparseOutput, target: Tensor) -> None:
+    def update_metrics(
+        self, metrics: MetricCollection, output: SparseOutput, target: Tensor
+    ) -> None:
         labels = torch.where(is_known(target), target, _UNKNOWN).long()
         metrics.update(output.logits.float().sigmoid(), labels)
 
     @override
-    def percentages(self, metrics: Any) -> dict[str, Tensor]:
+    def percentages(self, metrics: MetricCollection) -> dict[str, Tensor]:
         return {name: 100 * value for name, value in metrics.compute().items()}
 
 
 class MeanAveragePrecision(TorchMetric):
-    """The mean over classes of torchmetrics' average precision.
+    """Averages torchmetrics' average precision over classes.
 
     Its own mean (`MultilabelAveragePrecision`) takes a class without a positive image for 0, and
     fails on one without a known label: both are left out here. NaN if no class is left.

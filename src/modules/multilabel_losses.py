@@ -1,4 +1,4 @@
-"""Loss terms of images with any number of classes each: every class is a decision of its own.
+"""Defines loss terms for any number of classes an image: every class is a decision of its own.
 
 Targets are `(B, classes)` of 1 (the image has the class), 0 (it has not), and -1 or NaN (nobody
 knows), which counts for nothing.
@@ -18,7 +18,7 @@ from .losses import LossTerm, TeacherOutput
 
 
 class BinaryClassification(LossTerm):
-    """Binary cross-entropy, the mean over the known labels."""
+    """Takes the binary cross-entropy, the mean over the known labels."""
 
     @override
     def forward(self, output: SparseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
@@ -26,7 +26,7 @@ class BinaryClassification(LossTerm):
 
 
 class BinaryDistillation(LossTerm):
-    """KL(teacher || student) of each class's Bernoulli distribution, the mean over all classes.
+    """Takes KL(teacher || student) of each class's Bernoulli distribution, the mean over classes.
 
     Teaches unknown labels too.
     """
@@ -39,7 +39,7 @@ class BinaryDistillation(LossTerm):
 
 
 class AuxiliaryBinaryClassification(AuxiliaryClassifiers):
-    """Binary cross-entropy of each auxiliary classifier against the known labels."""
+    """Takes the binary cross-entropy of each auxiliary classifier with the known labels."""
 
     @override
     def compare(self, predicted: Tensor, teacher: TeacherOutput, target: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ class AuxiliaryBinaryClassification(AuxiliaryClassifiers):
 
 
 class AuxiliaryBinaryDistillation(AuxiliaryClassifiers):
-    """KL(teacher || auxiliary classifier) of each class, for trainings that have a teacher."""
+    """Takes KL(teacher || auxiliary classifier) of each class; it needs a teacher."""
 
     needs_teacher = True
 
@@ -78,5 +78,5 @@ def bernoulli_divergence(teacher: Tensor, student: Tensor) -> Tensor:
 
 
 def _two_classes(logits: Tensor) -> Tensor:
-    """A Bernoulli distribution is the softmax of its logit and 0."""
+    """Return logits of two classes, `(..., 2)`, whose softmax is the Bernoulli distribution."""
     return torch.stack([logits, torch.zeros_like(logits)], dim=-1)

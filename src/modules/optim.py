@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -10,10 +11,13 @@ from typing import TypedDict
 
 from torch import nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from ..config import Settings, instantiate, locate
 from ..ranges import Number
 from .backbones.base import SparseBackbone
+
+log = logging.getLogger(__name__)
 
 # Settings of `conf/optimizer` that are ours and not the optimizer class's.
 RANGES = {
@@ -45,6 +49,36 @@ def build_optimizer(options: Settings, groups: list[ParameterGroup]) -> Optimize
     settings = {key: value for key, value in options.items() if key not in _OWN}
     optimizer: Optimizer = instantiate(settings, params=groups)
     return optimizer
+
+
+def build_lr_schedule(
+    optimizer: Optimizer,
+    options: Settings,
+    groups: list[ParameterGroup],
+    steps: int,
+    steps_per_epoch: float,
+) -> LambdaLR:
+    """Build the learning-rate schedule, by step, that `conf/optimizer` names.
+
+    Warns of a warmup that is cut, to a third of the training.
+
+    Args:
+        optimizer: Over `groups`.
+        options: As in `conf/optimizer`.
+        groups: With the peak of each rate.
+        steps: Of the optimizer in the whole training.
+        steps_per_epoch: Of them in an epoch.
+    """
+    asked, longest = int(options["warmup_epochs"] * steps_per_epoch), steps // 3
+    if asked > longest:
+        log.warning(
+            f"optimizer.warmup_epochs={options['warmup_epochs']} is cut to a third of the "
+            f"training: {longest} of {steps} steps."
+        )
+    warmup = min(asked, longest)
+    course = instantiate(options["lr_schedule"])
+    factors = [course(group["lr"], options["min_lr"], warmup, steps) for group in groups]
+    return LambdaLR(optimizer, factors)
 
 
 def known_settings(options: Settings) -> set[str]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
-from typing_extensions import override
+from typing_extensions import Unpack, override
 
 from ..datamodules.targets import IGNORED
 from ..errors import InputError
 from .base import Metric
 from .dense import DenseModule
 from .heads.base import DenseOutput, WholeNetwork
+from .task_settings import DenseSettings
 
 
 @final
@@ -31,12 +32,12 @@ class SparseSegmenter(DenseModule):
     judged_by = Metric("miou", "mIoU (%)")
     predictions = "src.predictions.masks.MaskFolder"
 
-    def __init__(self, *, num_classes: int, **parts: Any) -> None:
+    def __init__(self, *, num_classes: int, **parts: Unpack[DenseSettings]) -> None:
         """Build student, head, loss and metrics; classes that do not occur are left out of means.
 
         Args:
             num_classes: Outputs for each pixel.
-            **parts: `head`, `backbone`, `method`, `schedule`, `loss`, `optimizer`, `teacher`.
+            **parts: Of the base.
 
         Raises:
             InputError: If there are fewer than two classes.

@@ -1,4 +1,4 @@
-"""The library: sparsifies networks that you have, and creates students by name."""
+"""Sparsifies networks that you have, and creates students by name: the library's functions."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from typing import Any
 from torch import nn
 
 from ..checkpoints.checkpoint import Checkpoint
-from ..config import instantiate, option
+from ..config import Settings, instantiate, option
 from ..errors import InputError
 from . import networks  # noqa: F401 - registers them with timm
 from .backbones import SparseBackbone, family_of
 from .choices import (
     RATIOS,
     MethodLike,
-    Settings,
     choose_method,
     choose_schedule,
     listed,
@@ -41,7 +40,7 @@ def sparsify(
     locations: Sequence[int] | None = None,
     schedule: str | KeepSchedule | None = None,
     method: str | type[Method] | None = None,
-    **options: Any,
+    **options: object,
 ) -> SparseBackbone:
     """Put a method beside a timm network that you already have; its weights are used as they are.
 
@@ -136,7 +135,7 @@ def build_student(
 ) -> SparseBackbone:
     """Build a student with the weights that `backbone` asks for and a head for `num_classes`.
 
-    A file for another number of classes is loaded whole; then its head is replaced by a new one,
+    A file for another number of classes is loaded first; then its head is replaced by a new one,
     or dropped where `num_classes` is 0.
 
     Args:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
+from ..datamodules.base import ImageDataModule
 from ..errors import InputError
 from ..modules.backbones.base import SparseBackbone, SparseOutput
 
@@ -61,13 +62,13 @@ def _shown(image: Tensor) -> Tensor:
     return image[len(image) // 2] if image.ndim == 5 else image
 
 
-def numbered_images(data: Any, numbers: Sequence[int] | None) -> Tensor:
+def numbered_images(data: ImageDataModule, numbers: Sequence[int] | None) -> Tensor:
     """Return validation images `(B, 3, S, S)` by their numbers; eight at equal distances for None.
 
     Raises:
         InputError: If there is no such image.
     """
-    dataset = data.val_dataset()
+    dataset: Any = data.val_dataset()  # all have a length
     if numbers is None:
         return spread_images(dataset, 8)
     valid = isinstance(numbers, Sequence) and all(isinstance(n, int) for n in numbers)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ _SIDE = 160  # pixels of a shown image
 
 def survivor_maps(
     student: SparseBackbone, images: Tensor, normalization: Normalization
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return images and what is left of them after each location.
 
     Args:

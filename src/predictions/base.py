@@ -17,10 +17,8 @@ from typing_extensions import Self
 from ..config import locate
 from ..datamodules.normalization import Normalization
 from ..datamodules.preprocessing import Preprocessing
-from ..datamodules.unlabelled import (
-    PHOTOGRAPHS,
-    FileKind,
-    Photograph,
+from ..datamodules.unlabelled import PHOTOGRAPHS, FileKind, Photograph
+from ..datamodules.unlabelled_batches import (
     UnlabelledFiles,
     UnlabelledPhotos,
     evaluation_transform,

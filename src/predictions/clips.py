@@ -17,7 +17,8 @@ from typing_extensions import override
 from ..datamodules.clip_sampling import ClipSampling, sampling_of
 from ..datamodules.clip_transforms import Crops
 from ..datamodules.inputs import InputConfig
-from ..datamodules.unlabelled import FileKind, Photograph, UnlabelledFiles
+from ..datamodules.unlabelled import FileKind, Photograph
+from ..datamodules.unlabelled_batches import UnlabelledFiles
 from ..datamodules.video_decoding import decoder_of
 from ..datamodules.video_frames import SUFFIXES, Decode
 from ..errors import InputError

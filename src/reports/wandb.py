@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from ..config import instantiate
+from ..config import Settings, instantiate
 from ..files import shortened
 from ..loggers.wandb import LONGEST_NAME
 from .cells import columns_of
@@ -16,7 +15,7 @@ from .rows import Row, label_of, metric_of
 
 
 def log_row(
-    row: Row, metrics: Mapping[str, object], images: Sequence[object], settings: dict[str, Any]
+    row: Row, metrics: Mapping[str, object], images: Sequence[object], settings: Settings
 ) -> None:
     """Log an evaluation as a run of its own.
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import lightning as L
 from omegaconf import DictConfig, OmegaConf
@@ -15,7 +15,8 @@ from omegaconf.errors import OmegaConfBaseException
 from ..callbacks.run_record import RunRecord
 from ..checkpoints.atomic_io import AtomicCheckpointIO
 from ..checkpoints.checkpoint import Checkpoint, newest_checkpoint, taken
-from ..config import instantiate
+from ..config import Settings, instantiate, plain_settings
+from ..datamodules.base import ImageDataModule
 from ..errors import InputError
 from ..modules.base import SparseModule
 from ..modules.sharding import Sharded
@@ -35,7 +36,7 @@ class Run(NamedTuple):
 
     trainer: L.Trainer
     module: SparseModule
-    data: Any
+    data: ImageDataModule
     checkpoint: Path | None
 
 
@@ -77,7 +78,7 @@ def assemble(config: DictConfig, choices: dict[str, str], typed: list[str]) -> R
     """
     faults = _Faults(config_faults(config))
     try:
-        settings: Any = OmegaConf.to_container(config, resolve=True)
+        settings = plain_settings(config)
     except OmegaConfBaseException:
         faults.report()  # a group that others refer to is empty
         raise
@@ -86,7 +87,7 @@ def assemble(config: DictConfig, choices: dict[str, str], typed: list[str]) -> R
     with faults.of("seed"):
         L.seed_everything(settings["seed"], workers=True, verbose=False)
     with faults.of("trainer", "callbacks", "logger"):
-        trainer = _trainer(settings, OmegaConf.to_container(config), choices)
+        trainer = _trainer(settings, plain_settings(config, resolve=False), choices)
         processes = trainer.world_size
     with faults.of("datamodule", "backbone"):
         data = instantiate(settings["datamodule"])
@@ -94,7 +95,7 @@ def assemble(config: DictConfig, choices: dict[str, str], typed: list[str]) -> R
         classes = data.num_classes, data.present_classes
     if faults.sentences:  # then the student is only checked, for which nothing is downloaded
         OmegaConf.update(config, "backbone.pretrained", False)
-        settings = OmegaConf.to_container(config, resolve=True)
+        settings = plain_settings(config)
     with faults.of("task", "backbone", "method", "schedule", "rho", "loss", "optimizer"):
         weights = _weights(settings)
         module = instantiate(
@@ -109,7 +110,7 @@ def assemble(config: DictConfig, choices: dict[str, str], typed: list[str]) -> R
         module.check_trainable()
     if module:
         with faults.of("ckpt_path", "trainer"):
-            record = OmegaConf.to_container(config)
+            record = plain_settings(config, resolve=False)
             checkpoint = _checkpoint(settings, module, data, record, processes)
     faults.report()
     if data and weights and not checkpoint and module.outputs_are_classes:
@@ -121,7 +122,7 @@ def assemble(config: DictConfig, choices: dict[str, str], typed: list[str]) -> R
     return Run(trainer, module, data, checkpoint)
 
 
-def _trainer(settings: dict[str, Any], record: Any, choices: dict[str, str]) -> L.Trainer:
+def _trainer(settings: Settings, record: Settings, choices: dict[str, str]) -> L.Trainer:
     callbacks = [instantiate(part) for part in settings.get("callbacks", {}).values() if part]
     loggers = [instantiate(part) for part in settings.get("logger", {}).values() if part]
     trainer: L.Trainer = instantiate(
@@ -138,13 +139,17 @@ def _trainer(settings: dict[str, Any], record: Any, choices: dict[str, str]) -> 
     return trainer
 
 
-def _weights(settings: dict[str, Any]) -> Checkpoint | None:
+def _weights(settings: Settings) -> Checkpoint | None:
     file = settings["backbone"].get("weights")
     return Checkpoint.read(file) if file else None
 
 
 def _checkpoint(
-    settings: dict[str, Any], module: SparseModule, data: Any, record: Any, processes: int
+    settings: Settings,
+    module: SparseModule,
+    data: ImageDataModule | None,
+    record: Settings,
+    processes: int,
 ) -> Path | None:
     """Find and check the checkpoint that the training goes on from."""
     path = settings["ckpt_path"]

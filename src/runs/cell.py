@@ -11,15 +11,14 @@ import traceback
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from ..checkpoints.checkpoint import RUN, newest_checkpoint
-from ..config import locate
-from ..reports.rows import FAILURE, MAPS, RESULT, SETTINGS, metric_of, read_json, read_row
+from ..config import Settings, locate
+from ..reports.rows import FAILURE, MAPS, RESULT, SETTINGS, Row, metric_of, read_json, read_row
 from ..shell.program import sentences_of
 from ..shell.stopping import Stopped, stop_wins
 from .lock import only_cell_in
@@ -30,9 +29,7 @@ log = logging.getLogger(__name__)
 _PLACES = ("paths", "hydra", "logger", "title")
 
 
-def run_cell(
-    config: DictConfig, work: Callable[[DictConfig], dict[str, Any]], only_row: bool = False
-) -> dict[str, Any]:
+def run_cell(config: DictConfig, work: Callable[[DictConfig], Row], only_row: bool = False) -> Row:
     """Do the job that `config` describes and write its row, `result.json`.
 
     In a sweep a job that has finished under the same settings is not done again, a training that
@@ -62,9 +59,9 @@ def run_cell(
 def _run_once(
     folder: Path,
     config: DictConfig,
-    work: Callable[[DictConfig], dict[str, Any]],
+    work: Callable[[DictConfig], Row],
     only_row: bool = False,
-) -> dict[str, Any]:
+) -> Row:
     settings = _settings(config)
     finished = read_row(folder)
     if finished and read_json(folder / SETTINGS) == settings:
@@ -89,7 +86,7 @@ def _run_once(
         return {}
 
 
-def _row_at_any_rho(folder: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
+def _row_at_any_rho(folder: Path, settings: Settings) -> Row | None:
     """Return the row of a finished cell that differs in rho alone, if the method ignores rho."""
     reason = getattr(locate(settings["method"]), "ignores_rho", "")
     if not (isinstance(reason, str) and reason):
@@ -103,7 +100,7 @@ def _row_at_any_rho(folder: Path, settings: dict[str, Any]) -> dict[str, Any] | 
     return None
 
 
-def _stopped_under(settings: dict[str, Any], checkpoints: Path) -> bool:
+def _stopped_under(settings: Settings, checkpoints: Path) -> bool:
     """Return whether the newest checkpoint is of a training with exactly these settings."""
     if not checkpoints.is_dir():
         return False
@@ -120,14 +117,12 @@ def _stopped_under(settings: dict[str, Any], checkpoints: Path) -> bool:
     return same
 
 
-def _finish(
-    folder: Path, row: dict[str, Any], settings: dict[str, Any], monitor: str
-) -> dict[str, Any]:
+def _finish(folder: Path, row: Row, settings: Settings, monitor: str) -> Row:
     from lightning.pytorch.utilities import rank_zero_only  # late, for the sake of `--help`
 
     monitored = monitor.rpartition("/")[2]
     if metric_of(row) is None and monitored in row:
-        row |= {"monitor": monitored}
+        row = {**row, "monitor": monitored}
     if HydraConfig.get().mode is RunMode.MULTIRUN and metric_of(row) is None:
         rank_zero_only(log.warning)(
             f"{folder.name} leaves no metric to report and counts as unfinished: "
@@ -137,7 +132,7 @@ def _finish(
     return {name: value for name, value in row.items() if name != "maps"}
 
 
-def _save(folder: Path, row: dict[str, Any], settings: dict[str, Any]) -> None:
+def _save(folder: Path, row: Row, settings: Settings) -> None:
     rest = {name: value for name, value in row.items() if name != "maps"}
     contents = {SETTINGS: settings, MAPS: row.get("maps"), RESULT: rest}  # the row comes last
     for name, content in contents.items():
@@ -146,9 +141,9 @@ def _save(folder: Path, row: dict[str, Any], settings: dict[str, Any]) -> None:
         partial.replace(folder / name)
 
 
-def _settings(config: DictConfig) -> dict[str, Any]:
+def _settings(config: DictConfig) -> Settings:
     """Return the settings that decide the results, without places, as json holds them."""
     kept = {key: config._get_node(key) for key in config if key not in _PLACES}
     container = OmegaConf.to_container(OmegaConf.create(kept), resolve=False)
-    settings: dict[str, Any] = json.loads(json.dumps(container))
+    settings: Settings = json.loads(json.dumps(container))
     return settings

@@ -6,15 +6,15 @@ import logging
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 from ..checkpoints.checkpoint import RUN, Checkpoint
+from ..datamodules.base import ImageDataModule
 from ..errors import InputError, some
 
 log = logging.getLogger(__name__)
 
 
-def match_classes(data: Any, checkpoint: Checkpoint) -> None:
+def match_classes(data: ImageDataModule, checkpoint: Checkpoint) -> None:
     """Let a data module label its images by the outputs of the network in a file.
 
     By the names of the classes where both know them, else by their number.
@@ -52,7 +52,7 @@ def match_classes(data: Any, checkpoint: Checkpoint) -> None:
         )
 
 
-def check_same_classes(data: Any, checkpoint: Checkpoint) -> None:
+def check_same_classes(data: ImageDataModule, checkpoint: Checkpoint) -> None:
     """Check that a resumed training has the classes that it started with.
 
     Raises:
@@ -67,7 +67,7 @@ def check_same_classes(data: Any, checkpoint: Checkpoint) -> None:
     )
 
 
-def warn_of_other_classes(data: Any, checkpoint: Checkpoint) -> None:
+def warn_of_other_classes(data: ImageDataModule, checkpoint: Checkpoint) -> None:
     """Warn if a training starts from a head that was trained for other classes."""
     path, stored = checkpoint.path, checkpoint.class_names
     known = data.class_names

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from ..measure.complexity import count_gmacs, count_params_m
 from ..measure.throughput import compare_speed
 from ..modules.backbones.base import SparseBackbone
+from ..modules.base import SparseModule
 from ..modules.dense import DenseModule
 from ..modules.heads.base import whole_cost, whole_speed
+from ..reports.rows import Row
 
 # Columns under the names that a training logs.
 LOGGED = {
@@ -24,16 +24,17 @@ LOGGED = {
 }
 
 
-def cost_of(module: Any, image_size: int, batch_size: int) -> dict[str, Any]:
+def cost_of(module: SparseModule, image_size: int, batch_size: int) -> Row:
     """Measure a module's student, and the student with its head where there is one."""
-    row = cost_and_speed(module.student, image_size, batch_size)
+    row: Row = cost_and_speed(module.student, image_size, batch_size)
     if isinstance(module, DenseModule):
         whole = module.whole.eval()
-        row |= whole_cost(whole, image_size) | whole_speed(whole, image_size, batch_size)
+        costs = whole_cost(whole, image_size) | whole_speed(whole, image_size, batch_size)
+        return {**row, **costs}
     return row
 
 
-def cost_and_speed(student: SparseBackbone, image_size: int, batch_size: int) -> dict[str, Any]:
+def cost_and_speed(student: SparseBackbone, image_size: int, batch_size: int) -> Row:
     """Measure GMACs, parameters and speed of a student beside its dense network, in turns.
 
     `speedup` is the median over turns of the ratio within a turn, which noise moves less than the

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from typing import Any, TypeVar, get_type_hints
+from typing import TypeVar, get_type_hints
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from ..config import locate
+from ..config import locate, plain_settings
 from ..errors import InputError
 from ..modules import optim, weighted_loss
 from ..modules.networks import create
@@ -33,8 +33,8 @@ def allowed_values(config: DictConfig) -> dict[str, Allowed]:
 
 def known_names(config: DictConfig) -> dict[str, Collection[str]]:
     """Return all names that the settings of a group may have, for the groups that know."""
-    optimizer: Any = OmegaConf.to_container(config.optimizer)
-    return {"backbone": create.SETTINGS.keys(), "optimizer": optim.known_settings(optimizer)}
+    optimizer = optim.known_settings(plain_settings(config.optimizer, resolve=False))
+    return {"backbone": create.SETTINGS.keys(), "optimizer": optimizer}
 
 
 def replaced_settings(config: DictConfig) -> dict[str, Replaced]:
@@ -46,7 +46,7 @@ def replaced_settings(config: DictConfig) -> dict[str, Replaced]:
     return declared
 
 
-def targets(node: DictConfig, key: str = "") -> Iterator[tuple[str, Any]]:
+def targets(node: DictConfig, key: str = "") -> Iterator[tuple[str, object]]:
     """Find the class or function behind each `_target_` that can be imported, by its full key."""
     if "_target_" in node:
         with suppress(InputError):  # building it will report the same
@@ -61,11 +61,11 @@ def _below(key: str, names: Mapping[str, Declared]) -> dict[str, Declared]:
     return {f"{key}.{name}".lstrip("."): value for name, value in names.items()}
 
 
-def _bases(target: Any) -> tuple[type, ...]:
+def _bases(target: object) -> tuple[type, ...]:
     return tuple(reversed(getattr(target, "__mro__", ())))
 
 
-def _of_target(target: Any) -> dict[str, Allowed]:
+def _of_target(target: object) -> dict[str, Allowed]:
     """Return what a class and its bases declare in `ranges`, a function by its annotations."""
     if inspect.isfunction(target):
         return _annotated(target)
@@ -77,7 +77,7 @@ def _of_target(target: Any) -> dict[str, Allowed]:
     return declared
 
 
-def _annotated(function: Any) -> dict[str, Allowed]:
+def _annotated(function: Callable[..., object]) -> dict[str, Allowed]:
     try:
         hints = get_type_hints(function, include_extras=True)
     except (NameError, TypeError):  # a library's, of types that are not imported

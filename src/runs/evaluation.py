@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import lightning as L
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from ..callbacks.output import EvaluationOutput
 from ..callbacks.stop_at_signal import StopAtSignal
 from ..checkpoints.checkpoint import Checkpoint, taken
-from ..config import instantiate, locate
+from ..config import Settings, instantiate, locate, plain_settings
+from ..datamodules.base import ImageDataModule
 from ..modules.backbones.base import SparseBackbone
+from ..modules.base import SparseModule
 from ..pictures.masks import masked_images
 from ..pictures.samples import inspect, numbered_images, spread_images
 from ..pictures.survivors import survivor_maps
-from ..reports.rows import metric_of, task_entry
+from ..reports.rows import Row, metric_of, task_entry
 from ..reports.tables import print_table
 from .cell import run_cell
 from .class_names import match_classes
@@ -31,7 +31,8 @@ def run_evaluation(config: DictConfig) -> float | None:
     """Evaluate what `conf/eval.yaml` composes; return the task's metric in percent."""
     result = run_cell(config, _row, only_row=not _writes(config))
     metric = metric_of(result)
-    return result[metric] if metric else None
+    value = result.get(metric) if metric else None
+    return value if isinstance(value, float) else None
 
 
 def _writes(config: DictConfig) -> bool:
@@ -41,13 +42,13 @@ def _writes(config: DictConfig) -> bool:
     return bool(others) or any(part.get("path") for part in parts) or "wandb" in config.logger
 
 
-def _row(config: DictConfig) -> dict[str, Any]:
+def _row(config: DictConfig) -> Row:
     """Evaluate one student; return the content of `result.json`."""
     hydra = HydraConfig.get()
     checkpoint = taken(config.ckpt_path) if config.ckpt_path else None
     config = with_recorded_run(config, hydra.overrides.task, checkpoint)
     check_config(config)
-    settings: Any = OmegaConf.to_container(config, resolve=True)
+    settings = plain_settings(config)
     L.seed_everything(settings["seed"], workers=True, verbose=False)
     choices = {name: hydra.runtime.choices[name] for name in ("backbone", "method")}
     result = evaluate(settings, choices, checkpoint)
@@ -56,8 +57,8 @@ def _row(config: DictConfig) -> dict[str, Any]:
 
 
 def evaluate(
-    settings: dict[str, Any], choices: dict[str, str], checkpoint: Checkpoint | None = None
-) -> dict[str, Any]:
+    settings: Settings, choices: dict[str, str], checkpoint: Checkpoint | None = None
+) -> Row:
     """Test a student on the validation images; log to W&B if `settings` ask for it.
 
     Args:
@@ -69,13 +70,13 @@ def evaluate(
         `choices`; the task's metrics in percent, as `acc1`, `miou` or `box_ap`; `cost_and_speed`;
         and where there is a head on the maps `whole_cost` and `whole_speed`.
     """
-    datamodule = instantiate(settings["datamodule"])
+    datamodule: ImageDataModule = instantiate(settings["datamodule"])
     datamodule.check("test")
     if checkpoint is None and settings["backbone"]["weights"]:
         checkpoint = Checkpoint.read(settings["backbone"]["weights"])
     if checkpoint and locate(settings["task"]).outputs_are_classes:
         match_classes(datamodule, checkpoint)
-    module = instantiate(
+    module: SparseModule = instantiate(
         settings["task"],
         num_classes=datamodule.num_classes,
         present_classes=datamodule.present_classes,
@@ -110,7 +111,7 @@ def evaluate(
     return row
 
 
-def _callbacks(settings: dict[str, Any]) -> list[L.Callback]:
+def _callbacks(settings: Settings) -> list[L.Callback]:
     """Build the callbacks that act at test, without outputs whose `path` is null."""
     parts = [part for part in settings.get("callbacks", {}).values() if part]
     parts = [part for part in parts if part.get("path", "") is not None]
@@ -119,12 +120,14 @@ def _callbacks(settings: dict[str, Any]) -> list[L.Callback]:
     return made + signals
 
 
-def _acts_at_test(kind: Any) -> bool:
+def _acts_at_test(kind: object) -> bool:
     hooks = [name for name in dir(L.Callback) if name.startswith("on_test")]
     return any(getattr(kind, name, None) is not getattr(L.Callback, name) for name in hooks)
 
 
-def trained_row(settings: dict[str, Any], trainer: L.Trainer, module: Any, data: Any) -> dict:
+def trained_row(
+    settings: Settings, trainer: L.Trainer, module: SparseModule, data: ImageDataModule
+) -> Row:
     """Return the row of `evaluate` for a student that has just been trained and validated."""
     student = module.to(trainer.strategy.root_device).student.eval()
     validated = {
@@ -142,14 +145,16 @@ def trained_row(settings: dict[str, Any], trainer: L.Trainer, module: Any, data:
     }
 
 
-def maps_of(student: SparseBackbone, data: Any) -> dict[str, Any]:
+def maps_of(student: SparseBackbone, data: ImageDataModule) -> Row:
     """Return what a student keeps of a few validation images, for a sweep's report."""
     images = spread_images(data.val_dataset(), _MAPPED)
     images = images.to(next(student.parameters()).device)
     return survivor_maps(student, images, data.normalization)
 
 
-def test_accuracy(trainer: L.Trainer, module: L.LightningModule, data: Any) -> dict[str, float]:
+def test_accuracy(
+    trainer: L.Trainer, module: L.LightningModule, data: L.LightningDataModule
+) -> dict[str, float]:
     """Test a module; return its metrics in percent by their logged names without the split."""
     (metrics,) = trainer.test(module, data, verbose=False)
     return {name.removeprefix("test/"): round(value, 2) for name, value in metrics.items()}

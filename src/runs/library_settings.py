@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from typing_extensions import override
 
@@ -14,7 +12,7 @@ class Precision(Allowed):
     """Accepts any precision of Lightning's that keeps the weights in 32 bits."""
 
     @override
-    def fault(self, key: str, value: Any) -> str:
+    def fault(self, key: str, value: object) -> str:
         if str(value) not in ("64", "64-true", "16-true", "bf16-true"):
             return ""
         return (
@@ -27,7 +25,7 @@ class Accelerator(Allowed):
     """Accepts any accelerator of Lightning's that PyTorch finds on this machine."""
 
     @override
-    def fault(self, key: str, value: Any) -> str:
+    def fault(self, key: str, value: object) -> str:
         found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
         found["gpu"] = any(found.values())
         if found.get(str(value), True):

@@ -7,48 +7,26 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from omegaconf import DictConfig
-from torch import Tensor
-from torch.utils.data import DataLoader
-from typing_extensions import override
 
 from ..callbacks.stop_at_signal import StopAtSignal
-from ..config import instantiate
-from ..datamodules.loading import cores
-from ..datamodules.normalization import Normalization
-from ..datamodules.unlabelled import (
-    PhotoBatch,
-    Photograph,
-    UnlabelledFiles,
-    find_photographs,
-    load_photographs,
-)
-from ..errors import InputError, some
-from ..files import atomic_file
-from ..modules.heads.base import Output
-from ..predictions.base import (
-    Drawn,
-    Options,
-    PictureNames,
-    Predicted,
-    Predictions,
-    Reading,
-    Record,
-)
-from ..predictions.parts import Parts, Unread
-from ..predictions.single import output_of
+from ..config import Settings, instantiate
+from ..datamodules.unlabelled import Photograph, find_photographs
+from ..errors import InputError
+from ..predictions.base import Options, Reading
+from ..predictions.parts import Parts
 from ..ranges import Number
+from .prediction_job import PredictionJob
 from .predictors import Predictor, open_predictor
 
 log = logging.getLogger(__name__)
 
-_NAMED = 20  # photographs that the warning names
 _DEPENDED_ON = (
     *("backbone", "method", "schedule", "rho", "task", "head", "seed", "ckpt_path"),
     *("top_k", "threshold", "colored", "min_score"),
@@ -90,7 +68,7 @@ def predict(predictor: Predictor, photographs: Sequence[Photograph]) -> Path | N
     predictions = kind(path, Options(predictor.class_names, **chosen))
     predictions.reserve([photograph.name for photograph in photographs])
     how = Reading(predictor.preprocessing, predictor.sides, settings["datamodule"])
-    job = _Prediction(predictor, photographs, kind.reading(photographs, how), predictions)
+    job = PredictionJob(predictor, photographs, kind.reading(photographs, how), predictions)
     trainer = _trainer(settings)
     if process := launched():
         return _predict_share(job, trainer, process)
@@ -105,7 +83,7 @@ def predict(predictor: Predictor, photographs: Sequence[Photograph]) -> Path | N
     return path
 
 
-def _predict_share(job: _Prediction, trainer: L.Trainer, process: Process) -> Path | None:
+def _predict_share(job: PredictionJob, trainer: L.Trainer, process: Process) -> Path | None:
     """Predict this process's photographs that no part holds yet, and join all parts at the end.
 
     Returns:
@@ -165,7 +143,7 @@ def _facts(predictor: Predictor, photographs: Sequence[Photograph]) -> dict[str,
     }
 
 
-def _trainer(settings: dict[str, Any]) -> L.Trainer:
+def _trainer(settings: Settings) -> L.Trainer:
     progress = settings.get("callbacks", {}).get("progress")
     process = launched()
     shown = progress and (process is None or process.rank == 0)
@@ -192,88 +170,3 @@ def _check(config: DictConfig) -> None:
     for key, number in _NUMBERS.items():
         if fault := number.fault(key, config[key]):
             raise InputError(fault)
-
-
-class _Prediction(L.LightningModule):
-    """Predicts batches of photographs, or other files, and hands the results to the writer."""
-
-    def __init__(
-        self,
-        predictor: Predictor,
-        photographs: Sequence[Photograph],
-        files: UnlabelledFiles,
-        predictions: Predictions,
-    ) -> None:
-        super().__init__()
-        self.network = predictor.network
-        self.predictor = predictor
-        self.photographs = photographs
-        self.predictions = predictions
-        self.unread: list[Unread] = []
-        self._files = files
-        self._parts: Parts | None = None
-        self._kept: list[Record] = []
-        size = predictor.preprocessing
-        self._normalization = Normalization(size.mean, size.std)
-        folder = predictor.settings["pictures"]
-        self._pictures = folder and Path(folder)
-        names = PictureNames()
-        self._picture_names = {
-            photograph.path: names.of(photograph.name)
-            for photograph in (photographs if folder else ())
-        }
-
-    def collect_in(self, parts: Parts) -> None:
-        """Collect predictions in this process's part instead of the file of all."""
-        self._parts = parts
-        self.predictions.keep = self._kept.extend
-
-    def loader(self, numbers: Sequence[int]) -> DataLoader[PhotoBatch]:
-        """Load the photographs of those numbers."""
-        settings = self.predictor.settings
-        workers = cores() if settings["num_workers"] is None else settings["num_workers"]
-        return load_photographs(self._files, settings["batch_size"], workers, numbers)
-
-    def named(self, unread: Sequence[Unread]) -> list[str]:
-        """Name files that cannot be read, each with the reason."""
-        return [f"{self.photographs[number].name} ({reason})" for number, reason in unread]
-
-    def warn(self, unread: Sequence[Unread]) -> None:
-        """Warn of files that cannot be read, if there are any."""
-        if unread:
-            log.warning(
-                f"{len(unread)} of {len(self.photographs)} {self.predictions.inputs.name} cannot "
-                f"be read and are left out: {some(self.named(unread), _NAMED)}."
-            )
-
-    @override
-    def predict_step(self, batch: PhotoBatch, batch_idx: int) -> int:
-        unread = [Unread(*one) for one in batch.unread]
-        self.unread += unread
-        if batch.numbers:
-            self._predict(batch)
-        if self._parts:
-            self._parts.add(batch.numbers, self._kept, unread)
-            self._kept.clear()
-        return len(batch.numbers)  # Lightning warns of None
-
-    def _predict(self, batch: PhotoBatch) -> None:
-        output: Output = self.predictions.run(self.network, batch.images)
-        frame = (batch.images.shape[-2], batch.images.shape[-1])
-        photographs = [self.photographs[number] for number in batch.numbers]
-        self.predictions.write(
-            [
-                Predicted(photograph.name, size, frame)
-                for photograph, size in zip(photographs, batch.sizes, strict=True)
-            ],
-            output,
-        )
-        if self._pictures:
-            for number, photograph in enumerate(photographs):
-                self._draw(photograph, batch.images[number : number + 1], output_of(output, number))
-
-    def _draw(self, photograph: Photograph, pixels: Tensor, output: Output) -> None:
-        drawn = Drawn(self._files.original(photograph.path), pixels, self._normalization)
-        picture = self.predictions.draw(drawn, output)
-        with atomic_file(self._pictures / self._picture_names[photograph.path]) as partial:
-            picture.save(partial)

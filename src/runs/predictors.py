@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
 from ..checkpoints.checkpoint import Checkpoint, taken
-from ..config import instantiate, locate, option
+from ..config import Settings, instantiate, locate, option, plain_settings
+from ..datamodules.base import ImageDataModule
 from ..datamodules.preprocessing import Preprocessing
 from ..errors import InputError
 from ..modules.base import SparseModule
@@ -44,7 +44,7 @@ class Predictor:
     preprocessing: Preprocessing
     sides: tuple[int, ...]
     class_names: tuple[str, ...] | None
-    settings: dict[str, Any]
+    settings: Settings
 
 
 def open_predictor(config: DictConfig, overrides: Sequence[str], task: str) -> Predictor:
@@ -64,7 +64,9 @@ def open_predictor(config: DictConfig, overrides: Sequence[str], task: str) -> P
         onnx = OnnxStudent(Path(path))
         kind = predictions_of(_task(onnx.task or task, path))
         sides = onnx.input_sides()
-        return Predictor(onnx, kind, onnx.preprocessing, sides, onnx.class_names, _resolved(config))
+        return Predictor(
+            onnx, kind, onnx.preprocessing, sides, onnx.class_names, plain_settings(config)
+        )
     if path and describes_itself(path):
         return _of_student(config, overrides, task)
     return _of_run(config, overrides)
@@ -75,10 +77,10 @@ def _of_run(config: DictConfig, overrides: Sequence[str]) -> Predictor:
     checkpoint = taken(config.ckpt_path) if config.ckpt_path else None
     config = with_recorded_run(config, overrides, checkpoint)
     check_config(config)
-    settings = _resolved(config)
+    settings = plain_settings(config)
     if checkpoint is None and settings["backbone"]["weights"]:
         checkpoint = Checkpoint.read(settings["backbone"]["weights"])
-    data = instantiate(settings["datamodule"])
+    data: ImageDataModule = instantiate(settings["datamodule"])
     names = checkpoint.class_names if checkpoint else None
     count = len(names or ()) or (checkpoint and checkpoint.num_classes)
     if not count:
@@ -109,7 +111,7 @@ def _of_student(config: DictConfig, overrides: Sequence[str], task: str) -> Pred
         )
     names = student.class_names
     ready, sides = student.preprocessing, student.input_sides()
-    return Predictor(made, predictions_of(kind), ready, sides, names, _resolved(config))
+    return Predictor(made, predictions_of(kind), ready, sides, names, plain_settings(config))
 
 
 def _task(name: str, path: str) -> type[SparseModule]:
@@ -126,8 +128,3 @@ def _refuse_choices(path: str, overrides: Sequence[str], keys: Sequence[str]) ->
                 f"{override} would change nothing, for {path} brings its own {key}: leave it out, "
                 "or give a checkpoint of the training."
             )
-
-
-def _resolved(config: DictConfig) -> dict[str, Any]:
-    settings: Any = OmegaConf.to_container(config, resolve=True)
-    return dict(settings)

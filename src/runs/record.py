@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
 from ..checkpoints.checkpoint import RUN, Checkpoint
+from ..config import Settings, plain_settings
 from ..errors import InputError
 from ..modules.networks.create import BOUNDED_BY_WEIGHTS, build_network
 from ..shell.arguments import for_hydra, parsed, texts
@@ -121,7 +121,7 @@ def with_recorded_run(
 
 def _check_network(config: DictConfig, checkpoint: Checkpoint) -> None:
     """Refuse a network that has many more parameters than the file has weights."""
-    backbone: Any = OmegaConf.to_container(config.backbone, resolve=True)
+    backbone = plain_settings(config.backbone)
     with torch.device("meta"):
         network = build_network(backbone, 0, pretrained=False)
     needed = sum(parameter.numel() for parameter in network.parameters())
@@ -143,7 +143,7 @@ def _fetched(config: DictConfig) -> set[str]:
     }
 
 
-def _typed(overrides: Sequence[str], choices: Mapping[str, Any]) -> Iterator[str]:
+def _typed(overrides: Sequence[str], choices: Mapping[str, object]) -> Iterator[str]:
     """Find the keys on the command line, without repetitions of the run's own choices."""
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
@@ -151,7 +151,7 @@ def _typed(overrides: Sequence[str], choices: Mapping[str, Any]) -> Iterator[str
             yield key
 
 
-def _without(value: Any, key: str, left_out: set[str]) -> Any:
+def _without(value: object, key: str, left_out: set[str]) -> object:
     """Return a record's value without the settings that come from elsewhere."""
     if key in left_out:
         return None
@@ -166,10 +166,7 @@ def _without(value: Any, key: str, left_out: set[str]) -> Any:
 
 def _check_choices(config: DictConfig, merged: DictConfig, path: str) -> None:
     """Refuse a record with another network or `_target_` than the command line selects."""
-    known, recorded = (
-        dict(_chosen(OmegaConf.to_container(settings, resolve=True)))
-        for settings in (config, merged)
-    )
+    known, recorded = (dict(_chosen(plain_settings(settings))) for settings in (config, merged))
     for key, target in recorded.items():
         if known.get(key) != target:
             raise InputError(
@@ -178,7 +175,7 @@ def _check_choices(config: DictConfig, merged: DictConfig, path: str) -> None:
             )
 
 
-def _record(checkpoint: Checkpoint) -> dict[str, Any] | None:
+def _record(checkpoint: Checkpoint) -> Settings | None:
     """Return a checkpoint's record of its run, which may be forged; None for bare weights."""
     path, record = checkpoint.path, checkpoint.content.get(RUN)
     if record is None:
@@ -201,11 +198,11 @@ def _record(checkpoint: Checkpoint) -> dict[str, Any] | None:
     return {"config": config, "choices": choices}
 
 
-def _groups(record: Mapping[str, Any]) -> list[str]:
+def _groups(record: Mapping[str, Settings]) -> list[str]:
     return [*_RECORDED, *(group for group in _WITH_MAPS if group in record["config"])]
 
 
-def _chosen(settings: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+def _chosen(settings: object, key: str = "") -> Iterator[tuple[str, object]]:
     """Find the network and every `_target_` in plain settings, by their keys."""
     if isinstance(settings, dict):
         for name, value in settings.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from pathlib import Path
 
 from torch import Tensor
 
@@ -23,7 +23,7 @@ _MOST_NESTED, _MOST_VALUES = 20, 20_000
 _MOST_PIXELS = 4096
 
 
-def check_values(taken: Mapping[str, Any], others: Collection[str], path: Any) -> None:
+def check_values(taken: Mapping[str, object], others: Collection[str], path: str | Path) -> None:
     """Refuse whatever in a record is no plain value or would be resolved into something else.
 
     Nothing is resolved here, and after this nothing can be but a reference from one of the
@@ -49,7 +49,7 @@ def check_values(taken: Mapping[str, Any], others: Collection[str], path: Any) -
     _expanded(taken, taken, (), path)
 
 
-def check_local(taken: Mapping[str, Any], fetched: Collection[str], path: Any) -> None:
+def check_local(taken: Mapping[str, object], fetched: Collection[str], path: str | Path) -> None:
     """Refuse what would have a record fetch from elsewhere than the local file system.
 
     Args:
@@ -70,7 +70,10 @@ def check_local(taken: Mapping[str, Any], fetched: Collection[str], path: Any) -
 
 
 def check_sizes(
-    taken: Mapping[str, Any], weights: Collection[Tensor], bounded: tuple[str, ...], path: Any
+    taken: Mapping[str, object],
+    weights: Collection[Tensor],
+    bounded: tuple[str, ...],
+    path: str | Path,
 ) -> None:
     """Refuse networks that the file's own weights cannot fill, and images of absurd sizes.
 
@@ -100,7 +103,9 @@ def check_sizes(
             )
 
 
-def _leaves(value: Any, path: Any, key: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+def _leaves(
+    value: object, path: str | Path, key: str = "", depth: int = 0
+) -> Iterator[tuple[str, object]]:
     """Find every plain value with its key."""
     if depth > _MOST_NESTED:
         raise _refused(path, key, f"nested more than {_MOST_NESTED} deep")
@@ -118,7 +123,9 @@ def _leaves(value: Any, path: Any, key: str = "", depth: int = 0) -> Iterator[tu
         raise _refused(path, key, f"a {type(value).__name__}, which is no plain value")
 
 
-def _expanded(value: Any, record: Mapping[str, Any], trail: tuple[str, ...], path: Any) -> int:
+def _expanded(
+    value: object, record: Mapping[str, object], trail: tuple[str, ...], path: str | Path
+) -> int:
     """Count the values that there are once references are followed."""
     if isinstance(value, str):
         reference = _REFERENCE.fullmatch(value)
@@ -139,7 +146,7 @@ def _expanded(value: Any, record: Mapping[str, Any], trail: tuple[str, ...], pat
     return count
 
 
-def _found(node: Any, name: str) -> Any:
+def _found(node: object, name: str) -> object:
     """Return what a reference leads to; None where the command line has the value."""
     for part in _parts(name):
         if isinstance(node, dict):
@@ -155,14 +162,14 @@ def _parts(name: str) -> list[str]:
     return name.replace("[", ".").replace("]", "").split(".")
 
 
-def _refused(path: Any, key: str, what: str) -> InputError:
+def _refused(path: str | Path, key: str, what: str) -> InputError:
     where = f"its record's {key}" if key else "its record"
     return InputError(
         f"{path} is refused because {where} is {what}: give a .ckpt as train.py writes it."
     )
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     """Return a plain value, cut short; of others the type alone, for they may be endless."""
     if value is None or isinstance(value, (str, int, float, bool)):
         return repr(value)[:200]

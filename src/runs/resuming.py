@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from torch import Tensor
 
@@ -63,7 +62,7 @@ def check_resumable(student: SparseBackbone, checkpoint: Checkpoint, max_epochs:
         )
 
 
-def differing_settings(checkpoint: Checkpoint, current: Mapping[str, Any]) -> list[str]:
+def differing_settings(checkpoint: Checkpoint, current: Mapping[str, object]) -> list[str]:
     """Name each setting in which a training differs from the one that it resumes.
 
     Args:
@@ -107,7 +106,7 @@ def other_processes(checkpoint: Checkpoint, processes: int) -> str:
     )
 
 
-def _settings(values: Mapping[Any, Any], parent: str = "") -> Iterator[tuple[str, Any]]:
+def _settings(values: Mapping[str, object], parent: str = "") -> Iterator[tuple[str, object]]:
     for name, value in values.items():
         key = f"{parent}{name}"
         if key in _FREE:
@@ -118,7 +117,7 @@ def _settings(values: Mapping[Any, Any], parent: str = "") -> Iterator[tuple[str
             yield key, list(value) if isinstance(value, (list, tuple)) else value
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     if value is _ABSENT:
         return "not set"
     return "null" if value is None else str(value)[:80]

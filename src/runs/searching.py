@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -11,12 +10,14 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from ..datamodules.loading import cores
-from ..datamodules.unlabelled import find_photographs, load_photographs
+from ..datamodules.unlabelled import find_photographs
+from ..datamodules.unlabelled_batches import load_photographs
 from ..errors import InputError
 from ..modules.backbones.base import SparseBackbone
 from ..modules.search.search import search_schedule
 from ..predictions.base import Reading
 from ..ranges import Number
+from ..reports.rows import Row
 from ..reports.tables import print_table
 from .predictors import Predictor, open_predictor
 
@@ -50,7 +51,7 @@ def run_search(config: DictConfig) -> None:
     )
     file = Path(config.file)
     found.save(file)
-    rows: list[dict[str, Any]] = [
+    rows: list[Row] = [
         {
             "schedule": step.name,
             "gmacs": round(step.gmacs, 4),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from types import NoneType
-from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -118,7 +117,7 @@ def _has(config: DictConfig, key: str) -> bool:
     return isinstance(node, DictConfig) and leaf in node
 
 
-def _plain(config: DictConfig, key: str) -> Any:
+def _plain(config: DictConfig, key: str) -> object:
     """Return a setting's value with plain lists and dictionaries."""
     value = OmegaConf.select(config, key)
     return OmegaConf.to_container(value) if isinstance(value, (DictConfig, ListConfig)) else value

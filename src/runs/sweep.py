@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
@@ -16,7 +15,7 @@ class SweepReport(Callback):
     Exits with 2 if any cell has failed.
     """
 
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+    def on_multirun_end(self, config: DictConfig, **kwargs: object) -> None:
         """Write the report, in the first of several processes."""
         from lightning.pytorch.utilities import rank_zero_only
 

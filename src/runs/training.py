@@ -6,18 +6,20 @@ import signal
 import sys
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from lightning.pytorch.plugins.environments import ClusterEnvironment
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from ..config import plain_settings
 from ..errors import InputError
 from ..modules.sharding import Sharded
+from ..reports.rows import Row
 from ..shell.stopping import Stopped, asked, how_to_resume, raise_if_asked
 from .assembly import Run, assemble
 from .cell import run_cell
@@ -27,23 +29,27 @@ from .lock import only_training_in
 
 def train(config: DictConfig) -> float | None:
     """Train what `conf/train.yaml` composes; return the monitored metric for a sweeper."""
-    metric: float | None = run_cell(config, _row).get("metric")
-    return metric
+    metric = run_cell(config, _row).get("metric")
+    return metric if isinstance(metric, float) else None
 
 
-def _row(config: DictConfig) -> dict[str, Any]:
+def _row(config: DictConfig) -> Row:
     """Train one student; in a sweep also measure it, for the report."""
     trainer, module, data, _ = fit(config)
     sweeping = HydraConfig.get().mode is RunMode.MULTIRUN
     if sweeping and config.monitor not in trainer.callback_metrics:
         trainer.validate(module, data, verbose=False)  # it had finished its epochs before
     metric = trainer.callback_metrics.get(config.monitor)
-    result = {"metric": None if metric is None else float(metric)}
+    result: Row = {"metric": None if metric is None else float(metric)}
     if sweeping and trainer.is_global_zero:
         choices = HydraConfig.get().runtime.choices
-        settings: Any = OmegaConf.to_container(config, resolve=True)
-        result |= {"backbone": choices["backbone"], "method": choices["method"]}
-        result |= trained_row(settings, trainer, module, data)
+        trained = trained_row(plain_settings(config), trainer, module, data)
+        result = {
+            **result,
+            "backbone": choices["backbone"],
+            "method": choices["method"],
+            **trained,
+        }
     return result
 
 
@@ -92,6 +98,5 @@ def _fit(config: DictConfig) -> Run:
 
 def _started_from_outside(trainer: L.Trainer) -> bool:
     """Return whether torchrun, SLURM or the like started all processes, not Lightning."""
-    environment: Any = trainer.strategy.cluster_environment  # type: ignore[attr-defined]
-    started: bool = environment.creates_processes_externally
-    return started
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    return isinstance(environment, ClusterEnvironment) and environment.creates_processes_externally

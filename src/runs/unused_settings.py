@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from operator import itemgetter
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from ..config import plain_settings
 from ..modules.base import SparseModule
 from .declared import replaced_settings, targets
 
@@ -55,7 +55,6 @@ def _matters(config: DictConfig, key: str) -> bool:
     """Return whether any other setting refers to this one."""
     changed = config.copy()
     OmegaConf.update(changed, key, None)
-    resolved: list[Any] = [OmegaConf.to_container(c, resolve=True) for c in (config, changed)]
-    for container in resolved:
-        del container[key]
-    return bool(resolved[0] != resolved[1])
+    before, after = plain_settings(config), plain_settings(changed)
+    del before[key], after[key]
+    return before != after

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import re
 from difflib import get_close_matches
-from typing import Any
 
 from ..errors import one_sentence
 from .exhaustion import exhausted
@@ -62,7 +61,7 @@ def library_sentence(error: Exception) -> str | None:
     return _unknown_option(error) or _unknown_key(error.__cause__) or _shortened(error)
 
 
-def _unknown_option(error: Any) -> str | None:
+def _unknown_option(error: Exception) -> str | None:
     """Return a sentence with a group's options, for an error as of `backbone=resnet`."""
     path = getattr(error, "missing_cfg_file", None)
     if not path:
@@ -73,20 +72,20 @@ def _unknown_option(error: Any) -> str | None:
     return f"{group}={option} does not exist: {choices}."
 
 
-def _unknown_key(error: Any) -> str | None:
+def _unknown_key(error: BaseException | None) -> str | None:
     """Return a sentence with a similar key, for an error as of `trainer.epochs=3`."""
     key, parent = getattr(error, "full_key", None), getattr(error, "parent_node", None)
     if "is not in struct" not in str(error) or key is None:
         return None
     names = [str(name) for name in parent or () if name != "hydra" and not name.startswith("_")]
-    close = get_close_matches(str(error.key), names, n=1, cutoff=0.5)
+    close = get_close_matches(str(getattr(error, "key", key)), names, n=1, cutoff=0.5)
     suggestion = f" (did you mean {close[0]}?)" if close else ""
     where = key.rpartition(".")[0]
     whose = f"{where} has" if where else "there are"
     return f"{key} is not a setting{suggestion}: {whose} {', '.join(names) or 'none'}."
 
 
-def _shortened(error: Any) -> str:
+def _shortened(error: Exception) -> str:
     override = getattr(error, "override", None)
     library = type(error).__module__.partition(".")[0]
     subject = f"{library}: " if library in ("lightning", "wandb") else ""

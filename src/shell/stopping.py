@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import FrameType
 
 _NAMES = {"SIGINT": "Ctrl-C", "SIGTERM": "SIGTERM", "SIGHUP": "SIGHUP"}
 SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
@@ -48,7 +48,7 @@ def name_of(number: int) -> str:
     return _NAMES[signal.Signals(number).name]
 
 
-def end(number: int, _: Any = None) -> None:
+def end(number: int, _: FrameType | None = None) -> None:
     """Raise `Stopped` where the process stands.
 
     A signal that follows another within a second raises nothing, so that it does not cut the
@@ -58,7 +58,7 @@ def end(number: int, _: Any = None) -> None:
         _raise(number)
 
 
-def note(number: int, _: Any = None) -> bool:
+def note(number: int, _: FrameType | None = None) -> bool:
     """Remember a signal for `raise_if_asked`, and return whether it is the first.
 
     Raises:
@@ -114,14 +114,14 @@ def ended_by_signals() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
-def take_over(handler: Callable[[int, Any], Any]) -> None:
+def take_over(handler: Callable[[int, FrameType | None], object]) -> None:
     """Let `handler` have the signals, but for those that the process ignores, as under nohup.
 
     Only a main thread may; in another one nothing changes.
     """
     terminals = [fd for fd in (1, 2) if os.isatty(fd)]
 
-    def heed(number: int, frame: Any) -> None:
+    def heed(number: int, frame: FrameType | None) -> None:
         if _NAMES[signal.Signals(number).name] == "SIGHUP":
             _leave(terminals)
         handler(number, frame)
@@ -135,7 +135,7 @@ def take_over(handler: Callable[[int, Any], Any]) -> None:
 def end_silently_while_importing() -> None:
     """Let Ctrl-C end the process with one sentence before there is anything to clean up."""
 
-    def leave(number: int, _: Any) -> None:
+    def leave(number: int, _: FrameType | None) -> None:
         say(Stopped(number).sentence)
         os._exit(128 + number)
 

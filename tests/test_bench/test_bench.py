@@ -113,10 +113,10 @@ def test_data_compares_loading_with_training(tmp_path):
 @pytest.mark.parametrize(
     ("program", "arguments", "sentence"),
     [
-        (inference, "--batch 0", "--batch 0 is no batch size"),
+        (inference, "--batch 0", "--batch 0 is not a batch size"),
         (inference, "--backbone nothing", "Could not find 'backbone/nothing'"),
-        (training, "--batch -1", "--batch -1 is no batch size"),
-        (data, "datamodule.batch_size=64 datamodule.train_images=64", "make no second batch"),
+        (training, "--batch -1", "--batch -1 is not a batch size"),
+        (data, "datamodule.batch_size=64 datamodule.train_images=64", "do not fill a second batch"),
     ],
 )
 def test_bad_input_is_told(program, arguments, sentence):

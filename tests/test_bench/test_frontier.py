@@ -117,7 +117,7 @@ def test_the_command_goes_on_where_it_stopped(
 @pytest.mark.parametrize(
     ("word", "sentence"),
     [
-        ("methods=[tomes]", "methods has 'tomes', which is none of"),
+        ("methods=[tomes]", "methods has 'tomes', which is not one of"),
         ("ratios=[0.5,2]", "ratios has 2, which must be a number"),
         ("ratios=0.5", "ratios=0.5 must be a list, as ratios=[0.9,0.7]."),
         ("precision=int8", "precision=int8 must be one of fp32"),
@@ -125,7 +125,7 @@ def test_the_command_goes_on_where_it_stopped(
         ("task=multilabel", "choose task=classification"),
         (f"ckpt_path={ROOT}/tests/checkpoints/vit.ckpt", "give its weights as backbone.weights"),
         ("checkpoints=[none.ckpt]", "none.ckpt"),
-        ("backbone=convnext_micro", "No method fits this network without a training"),
+        ("backbone=convnext_micro", "No method fits this network untrained"),
     ],
 )
 def test_bad_input_is_one_sentence(

@@ -53,7 +53,7 @@ def test_a_table_of_devices_and_blocks_is_printed(capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--processes", "0"], "--processes 0 is none"),
+        (["--processes", "0"], "--processes 0 is not a number of processes"),
         (["trainer.precision=64-true"], "trainer.precision=64-true cannot be planned"),
         (["task=detection"], "cannot be planned: choose task=classification"),
     ],

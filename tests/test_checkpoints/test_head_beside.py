@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 import torch
 
+from src.checkpoints.checkpoint import Checkpoint
 from src.checkpoints.found_weights import find_weights
+from src.checkpoints.plain_values import UnreadTensor
+from src.errors import InputError
 
 
 def test_a_head_beside_a_student_is_named() -> None:
@@ -21,3 +27,14 @@ def test_a_head_beside_a_student_is_named() -> None:
         "1 other tensors are left out",
         "2 tensors beside them are the head's of its task",
     ]
+
+
+def test_a_head_without_values_is_refused() -> None:
+    weights: dict[str, object] = {
+        f"student.backbone.{name}": torch.zeros(2)
+        for name in ("blocks.0.x", "norm.weight", "patch_embed.x")
+    }
+    checkpoint = Checkpoint(Path("f"), weights | {"head.x": UnreadTensor("in a sparse form")})
+    assert "blocks.0.x" in checkpoint.weights().network
+    with pytest.raises(InputError, match="f is refused because it holds x in a sparse form"):
+        assert checkpoint.head

@@ -162,13 +162,13 @@ ENTRIES = {
 }
 FAR_AWAY = ([0, 0, x, 0, x, x, 0, x] for x in (1e9, 1e20, -1e9, 1e300, INF, 10**400))
 SHAPES: dict[str, tuple[Any, str]] = {
-    **{f"far {i}": ([corners], "no place in an image") for i, corners in enumerate(FAR_AWAY)},
+    **{f"far {i}": ([corners], "not a place in an image") for i, corners in enumerate(FAR_AWAY)},
     "further 1e8": ([[0, 0, 1e8, 0, 1e8, 1e8]], "outside its image"),
     "further 1e7": ([GOOD, [0, 0, 1e7, 0, 1e7, 1e7]], "outside its image"),
     "negative": ([[-3, 0, 10, 0, 10, 10]], "outside its image"),
     "below": ([[0, 0, 10, 0, 10, 42]], "outside its image"),
-    "nan": ([[NAN] * 6], "no place in an image"),
-    "nan within": ([GOOD, [1, 2, 3, NAN, 5, 6]], "no place in an image"),
+    "nan": ([[NAN] * 6], "not a place in an image"),
+    "nan within": ([GOOD, [1, 2, 3, NAN, 5, 6]], "not a place in an image"),
     "odd": ([[*GOOD, 9]], "9 numbers"),
     "odd second": ([GOOD, GOOD[:5]], "5 numbers"),
     "odd flat": (GOOD[:7], "7 numbers"),
@@ -230,8 +230,8 @@ SEGMENTATIONS = {
     for name, (shape, fragment) in SHAPES.items()
 }
 OTHERS: dict[str, tuple[Any, str]] = {
-    "two images of an id": (changed("images", id=7), "two images of the id 7"),
-    "two categories of an id": (changed("categories", id=18), "two categories of the id 18"),
+    "two images of an id": (changed("images", id=7), "two images with the id 7"),
+    "two categories of an id": (changed("categories", id=18), "two categories with the id 18"),
     "two categories of a name": (changed("categories", name="dog"), "the name 'dog'"),
     "an image that is not listed": (changed("annotations", image_id=99), "image 99"),
     "a category that is not listed": (changed("annotations", category_id=5), "category 5"),

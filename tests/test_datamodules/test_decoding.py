@@ -300,7 +300,7 @@ def test_pipes_and_devices_are_never_opened(
 ) -> None:
     (tmp_path / "val" / "ant").mkdir(parents=True)
     make(tmp_path / "val" / "ant" / "a.jpg")
-    with pytest.raises(InputError, match=rf"a\.jpg is {said} and no regular file"):
+    with pytest.raises(InputError, match=rf"a\.jpg is {said}, not a regular file"):
         ImageFolders(str(tmp_path), "train", "val", skip=skip).check(training=False)
     with pytest.raises(InputError, match=f"it is {said}"):
         open_rgb(tmp_path / "val" / "ant" / "a.jpg")

@@ -296,7 +296,7 @@ def test_a_missing_package_is_named(prefix: str, monkeypatch: pytest.MonkeyPatch
 
 def test_shards_lie_in_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(named, "find_spec", lambda module: True)
-    assert "pipe:true is no folder" in refusal(make("pipe:true", dataset="wds/imagenet"))
+    assert "pipe:true is not a folder" in refusal(make("pipe:true", dataset="wds/imagenet"))
 
 
 @pytest.mark.parametrize("name", ["webdataset/imagenet", "wds", "imagenet"])

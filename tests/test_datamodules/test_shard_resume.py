@@ -121,7 +121,7 @@ def test_an_empty_shard_and_half_a_shard_are_named(root, tmp_path):
     last = tmp_path / "a-2.tar"
     content = last.read_bytes()
     last.write_bytes(b"")
-    with pytest.raises(InputError, match=r"a-2\.tar is an empty file and no shard"):
+    with pytest.raises(InputError, match=r"a-2\.tar is an empty file, not a shard"):
         make(tmp_path).check()
     tarfile.open(last, "w").close()
     info = json.loads((tmp_path / "_info.json").read_text())

@@ -237,7 +237,7 @@ def test_a_methods_options_are_arguments():
     assert sparsify(make_vit(), method="tome", r=3).method.r == 3
     assert sparsify(make_vit(), method=ToMe, r=3).method.r == 3
     with pytest.raises(
-        InputError, match=r"q=3 is no option of the method tome, which has r, at_locations\."
+        InputError, match=r"q=3 is not an option of the method tome, which has r, at_locations\."
     ):
         sparsify(make_vit(), method="tome", q=3)
     with pytest.raises(InputError, match="neither a name in conf/method nor a Method class"):

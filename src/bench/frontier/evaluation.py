@@ -14,6 +14,7 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset, Subset
 
+from ...config import Settings
 from ...datamodules.base import ImageDataModule
 from ...datamodules.loading import Loaders
 from ...errors import InputError
@@ -74,14 +75,14 @@ def predict(network: nn.Module, images: Images, batch: int, device: torch.device
     return classes
 
 
-def kept_predictions(folder: Path, settings: dict[str, Any]) -> list[int] | None:
+def kept_predictions(folder: Path, settings: Settings) -> list[int] | None:
     """Return the predictions in `folder`, if they were made under the same settings."""
     kept = read_json(folder / PREDICTIONS)
     same = isinstance(kept, dict) and kept.get("settings") == json.loads(json.dumps(settings))
     return kept["predictions"] if isinstance(kept, dict) and same else None
 
 
-def keep_predictions(folder: Path, settings: dict[str, Any], predictions: list[int]) -> None:
+def keep_predictions(folder: Path, settings: Settings, predictions: list[int]) -> None:
     """Write the predictions into `folder`, for the next time."""
     with atomic_file(folder / PREDICTIONS) as partial:
         partial.write_text(json.dumps({"settings": settings, "predictions": predictions}) + "\n")
@@ -102,7 +103,7 @@ def evaluate_cells(
     batch: int,
     place: tuple[torch.device, torch.dtype],
     folder: Path,
-    common: dict[str, Any],
+    common: Settings,
 ) -> Evaluated:
     """Predict the images by each student whose predictions are not kept yet.
 

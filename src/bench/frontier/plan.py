@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from hydra import compose
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from ...config import Settings
+from ...config import Settings, plain_settings
 from ...errors import InputError, some
 from ...modules.backbones.base import SparseBackbone
 from ...modules.student import attach
@@ -41,7 +40,7 @@ class Cell:
 
     method: str
     rho: float | None
-    settings: dict[str, Any]
+    settings: Settings
     make: Callable[[], SparseBackbone]
 
     @property
@@ -64,7 +63,7 @@ def plan_cells(config: DictConfig, network: nn.Module) -> list[Cell]:
     names = method_names()
     for name in config.methods or ():
         if str(name) not in names:
-            raise InputError(f"methods has {str(name)!r}, which is none of {', '.join(names)}.")
+            raise InputError(f"methods has {str(name)!r}, which is not one of {', '.join(names)}.")
     plans = {float(ratio): _schedule(config, ratio) for ratio in config.ratios}
     cells: list[Cell] = []
     if plans and config.methods is None:
@@ -82,8 +81,8 @@ def plan_cells(config: DictConfig, network: nn.Module) -> list[Cell]:
     cells += _numbered([_trained(str(path)) for path in config.checkpoints])
     if not cells:
         raise InputError(
-            "No method fits this network without a training: give trained students as "
-            f"checkpoints=[FILE], or choose of methods=[...] ({some(names)})."
+            "No method fits this network untrained: give trained students as "
+            f"checkpoints=[FILE], or choose from methods=[...] ({some(names)})."
         )
     return cells
 
@@ -133,16 +132,15 @@ def _method(config: DictConfig, name: str) -> Settings:
     merged = config.copy()
     OmegaConf.set_struct(merged, False)
     merged.method = found
-    settings: Any = OmegaConf.to_container(merged.method, resolve=True)
+    settings = plain_settings(merged.method)
     settings.pop("defaults", None)
-    return dict(settings)
+    return settings
 
 
 def _schedule(config: DictConfig, ratio: float) -> Settings:
     merged = config.copy()
     merged.rho = float(ratio)
-    settings: Any = OmegaConf.to_container(merged.schedule, resolve=True)
-    return dict(settings)
+    return plain_settings(merged.schedule)
 
 
 def _at_each_ratio(
@@ -180,7 +178,7 @@ def _trained(path: str) -> Cell:
     student = getattr(network, "student", network)
     if not isinstance(student, SparseBackbone):
         raise InputError(
-            f"checkpoints has {path}, which is no student: give a .ckpt of a training."
+            f"checkpoints has {path}, which is not a student: give a .ckpt of a training."
         )
     chosen: Sequence[str] = [word for word in words if word.startswith("method=")]
     name = chosen[0].partition("=")[2] if chosen else student.method.name

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -14,7 +13,7 @@ from rich.progress import track
 from torch import nn
 
 from ...checkpoints.checkpoint import Checkpoint
-from ...config import instantiate, locate
+from ...config import Settings, instantiate, locate, plain_settings
 from ...datamodules.base import ImageDataModule
 from ...errors import InputError
 from ...measure.complexity import copy_to_meta, count_on_meta
@@ -59,7 +58,7 @@ def run_frontier(config: DictConfig) -> None:
         InputError: If a setting, the data or the weights cannot be used.
     """
     _check(config)
-    settings: Any = OmegaConf.to_container(config, resolve=True)
+    settings = plain_settings(config)
     device, dtype = _device(settings), PRECISIONS[config.precision]
     data: ImageDataModule = instantiate(settings["datamodule"])
     data.check("test")
@@ -116,7 +115,7 @@ def _gmacs(student: SparseBackbone, size: int) -> float:
     return count_on_meta(copy_to_meta(student).float(), size)
 
 
-def _common(settings: dict[str, Any]) -> dict[str, Any]:
+def _common(settings: Settings) -> Settings:
     """Return what the predictions of all students depend on."""
     weights = settings["backbone"]["weights"]
     return {
@@ -141,7 +140,7 @@ def _check(config: DictConfig) -> None:
         raise InputError(f"precision={config.precision} must be one of {', '.join(PRECISIONS)}.")
     if config.ckpt_path:
         raise InputError(
-            f"ckpt_path={config.ckpt_path} is no dense network: give its weights as "
+            f"ckpt_path={config.ckpt_path} is not a dense network: give its weights as "
             "backbone.weights, and trained students as checkpoints=[FILE]."
         )
     check_config(config)
@@ -153,12 +152,12 @@ def _check(config: DictConfig) -> None:
 _EXAMPLES = {"methods": "tome,evit", "ratios": "0.9,0.7", "checkpoints": "last.ckpt"}
 
 
-def _device(settings: Mapping[str, Any]) -> torch.device:
+def _device(settings: Settings) -> torch.device:
     usable = torch.cuda.is_available() and settings["trainer"]["accelerator"] != "cpu"
     return torch.device("cuda" if usable else "cpu")
 
 
-def _dense(settings: dict[str, Any], data: ImageDataModule) -> SparseBackbone:
+def _dense(settings: Settings, data: ImageDataModule) -> SparseBackbone:
     file = settings["backbone"]["weights"]
     checkpoint = Checkpoint.read(file) if file else None
     if checkpoint:

@@ -93,8 +93,8 @@ def measured_row(
         compiled: Speed-up over dense where both are compiled.
     """
     low, high = against.interval
-    mine, dense = timing
-    speedup, least, most = mine.many.over(dense.many)
+    own, dense = timing
+    speedup, least, most = own.many.over(dense.many)
     ratio = gmacs[1] / gmacs[0]
     is_dense = method == DENSE
     return {
@@ -108,14 +108,14 @@ def measured_row(
         "agreement": agreement,
         "gmacs": gmacs[0],
         "mac_ratio": ratio,
-        "images_per_s": mine.many.images_per_s,
+        "images_per_s": own.many.images_per_s,
         "speedup": speedup,
         "speedup_least": least,
         "speedup_most": most,
         "efficiency": speedup / ratio,
-        "speedup_1": mine.single.over(dense.single)[0],
-        "latency_ms": 1000 / mine.single.images_per_s,
-        "memory_mb": mine.memory_mb,
+        "speedup_1": own.single.over(dense.single)[0],
+        "latency_ms": 1000 / own.single.images_per_s,
+        "memory_mb": own.memory_mb,
         "speedup_compiled": compiled,
         "best_at": "",
         "note": "",

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar, Generic, cast
 
-from jaxtyping import Int
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -17,6 +16,7 @@ from ..layers.windows import WindowScores
 from ..methods.base import Method, SpatialRouting
 from .base import Level, SparseBackbone, SparseOutput, Step
 from .timm_parts import BlockT, Network, Stage
+from .windowed import WindowedBackbone
 
 ROUTED = 2  # the third resolution stage holds most of the blocks and of the cost
 
@@ -24,15 +24,13 @@ ROUTED = 2  # the third resolution stage holds most of the blocks and of the cos
 class SpatialBackbone(SparseBackbone, Generic[BlockT]):
     """Walks a network of resolution stages; the map stays whole in all of them.
 
-    `routed_stage` is the one in which paths part, the third by default; `has_windows` says that its
-    blocks compute each window by itself, so that some can be skipped.
+    `routed_stage` is the one in which paths part, the third by default.
     """
 
     method: SpatialRouting
     natural_method = "asymmetric"
     natural_schedule = "arithmetic"
     routed_stage: ClassVar[int] = ROUTED
-    has_windows: ClassVar[bool] = False
 
     def __init__(self, backbone: nn.Module, method: Method) -> None:
         """Take both as `SparseBackbone` does; the method must work on feature maps."""
@@ -41,7 +39,7 @@ class SpatialBackbone(SparseBackbone, Generic[BlockT]):
                 f"{method.name} removes tokens, but {type(backbone).__name__} needs its "
                 "feature map whole: choose a method of two paths, as method=asymmetric."
             )
-        if method.needs_windows and not self.has_windows:
+        if method.needs_windows and not isinstance(self, WindowedBackbone):
             raise InputError(
                 f"{method.name} skips windows of attention, which {type(backbone).__name__} does "
                 "not have: choose a method that routes positions, as method=asymmetric."
@@ -76,10 +74,6 @@ class SpatialBackbone(SparseBackbone, Generic[BlockT]):
 
         Under `KeptWindows` token mixing is on the slow path too.
         """
-
-    def windows(self, block: BlockT, x: Tensor) -> Int[Tensor, "W M"]:
-        """Return the positions of each window in which `block` attends, if it `has_windows`."""
-        raise NotImplementedError
 
     @abstractmethod
     def tail(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -129,7 +123,10 @@ class SpatialBackbone(SparseBackbone, Generic[BlockT]):
         )
 
     def _paths(self, block: BlockT, x: Tensor, decided: TwoPaths | WindowScores) -> TwoPaths:
-        return decided if isinstance(decided, TwoPaths) else decided.among(self.windows(block, x))
+        if isinstance(decided, TwoPaths):
+            return decided
+        assert isinstance(self, WindowedBackbone)  # as `__init__` has checked
+        return decided.among(self.windows(block, x))
 
     def _step(self, layer: int, keep: Tensor) -> Step:
         number = self.method.number_at(layer)

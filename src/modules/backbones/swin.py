@@ -20,19 +20,18 @@ from ..layers.windows import KeptWindows, partition
 from .base import Geometry, timm_names
 from .spatial import ROUTED, SpatialBackbone
 from .timm_parts import Stage
+from .windowed import WindowedBackbone
 
 Swin = SwinTransformer | SwinTransformerV2
 SwinBlock = SwinTransformerBlock | SwinTransformerV2Block
 
 
-class SparseSwin(SpatialBackbone[SwinBlock]):
+class SparseSwin(SpatialBackbone[SwinBlock], WindowedBackbone[SwinBlock]):
     """Walks Swin stage by stage; maps are `(B, H, W, C)`.
 
     Modifications: in routed blocks window attention stays dense and the MLP, with its norm, serves
     the slow path; under a method that skips windows, both serve the windows that are computed.
     """
-
-    has_windows = True
 
     networks = (SwinTransformer, SwinTransformerV2)
     example = "swin_tiny_patch4_window7_224"

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from ...errors import InputError
 
-Maker = Callable[[Any, int | None], nn.Module]  # of a model of transformers and the image's side
+Model = Any  # of transformers, a part of one or its configuration: each has its own attributes
+Maker = Callable[[Model, int | None], nn.Module]  # of a model and the image's side in pixels
 Names = Sequence[tuple[str, str]]  # regular expressions of names, and what timm calls them
 
 _ACTIVATIONS = {
@@ -27,7 +28,7 @@ _JOINED = re.compile(r"(.*\.attn)\.([qkv])\.(weight|bias)")
 
 def carry(
     name: str,
-    config: Any,
+    config: Model,
     weights: Mapping[str, Tensor],
     image_size: int | None,
     **options: object,
@@ -71,7 +72,7 @@ def activation(name: object) -> str:
     return _ACTIVATIONS[str(name)]
 
 
-def mlp_ratio(config: Any) -> float:
+def mlp_ratio(config: Model) -> float:
     """Return the ratio by which timm makes MLPs of `intermediate_size` channels, rounding down."""
     return (float(config.intermediate_size) + 0.5) / float(config.hidden_size)
 
@@ -93,7 +94,7 @@ def renamed(weights: Mapping[str, Tensor], names: Names, left_out: str = r"(?!)"
     return _joined(new)
 
 
-def positions(tower: Any, stored: Tensor, prefix: int, image_size: int | None) -> Tensor:
+def positions(tower: Model, stored: Tensor, prefix: int, image_size: int | None) -> Tensor:
     """Return position embeddings `(1, prefix + patches, C)` for images of a size.
 
     Args:

@@ -1,1 +1,1 @@
-"""The mathematics of sparsification: tokens, attention, predictors, selection; no model."""
+"""Computes what sparsification consists of: tokens, attention, scores, selection; no model."""

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 from torch.linalg import vector_norm
 from typing_extensions import override
 
@@ -39,12 +40,12 @@ def carry_bound(
 class _ApplyBound(torch.autograd.Function):
     @staticmethod
     @override
-    def forward(ctx: Any, size: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: FunctionCtx, size: Tensor) -> tuple[Tensor, Tensor]:
         return size.view_as(size), torch.zeros_like(size)
 
     @staticmethod
     @override
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+    def backward(ctx: FunctionCtx, *gradients: Tensor) -> Tensor:
         of_size, bound = gradients
         return of_size.clamp(-bound, bound)
 
@@ -54,7 +55,7 @@ class _CarryBound(torch.autograd.Function):
 
     @staticmethod
     @override
-    def forward(ctx: Any, out: Tensor, value: Tensor, bound: Tensor) -> Tensor:
+    def forward(ctx: FunctionCtx, out: Tensor, value: Tensor, bound: Tensor) -> Tensor:
         ctx.save_for_backward(out, value)
         return out.view_as(out)
 

@@ -1,4 +1,4 @@
-"""The slow path, a block's own MLP, for positions that matter; a fast path for the others."""
+"""Sends positions that matter down a block's own MLP, the slow path; the others a fast path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The learned head that scores each token by itself and by the whole image."""
+"""Scores each token by its own features and by those of the image, with a learned head."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The value that travels through a plain transformer: its tokens and what each one stands for."""
+"""Holds the tokens that travel through a plain transformer, and what each one stands for."""
 
 from __future__ import annotations
 

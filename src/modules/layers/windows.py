@@ -1,4 +1,4 @@
-"""Windows of a map that a block computes, while all others pass it by."""
+"""Selects the windows of a map that a block computes; it skips the others."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Methods, which decide which tokens stay and what becomes of the others: one file each."""
+"""Decides which tokens stay and what becomes of the others: one file a method."""

@@ -1,4 +1,4 @@
-"""Slow and fast paths: dynamic spatial sparsification (Rao et al., T-PAMI 2023, paper B)."""
+"""Chooses slow and fast paths by learned predictors (Rao et al., T-PAMI 2023, paper B)."""
 
 from __future__ import annotations
 

@@ -197,7 +197,7 @@ class SpatialRouting(Method):
     """Keeps the feature map complete and spares positions the blocks' MLPs.
 
     It works in the third resolution stage; every hook is the identity here. `needs_windows` says
-    that it decides by `WindowScores`, which blocks of windows can carry out.
+    that it decides by `WindowScores`, which a `WindowedBackbone` can carry out.
     """
 
     needs_windows: bool = False

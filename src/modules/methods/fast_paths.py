@@ -1,4 +1,4 @@
-"""Slow and fast paths without the choice between them: the part that routing methods share."""
+"""Provides fast paths beside the slow ones, without the choice, to all routing methods."""
 
 from __future__ import annotations
 

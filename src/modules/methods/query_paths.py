@@ -1,4 +1,4 @@
-"""Slow and fast paths chosen by a learned query, each position on one path in training too."""
+"""Chooses slow and fast paths by a learned query, one path a position in training too."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from torch import Tensor
 from typing_extensions import override
 
 from ..layers.paths import Gathered, TwoPaths
-from ..layers.tokens import Tokens
 from ..schedules import KeepSchedule
 from .base import Geometry
-from .fast_paths import FastPaths
-from .selectors.base import Seen
+from .scored_paths import ScoredPaths
 from .selectors.query import LearnedQuery
 
 
-class QueryPaths(FastPaths):
+class QueryPaths(ScoredPaths):
     """Scores all positions anew by a learned query before each location (see `LearnedQuery`).
 
     Training computes what inference computes: the MLP on the best positions, the fast path on the
@@ -44,8 +42,6 @@ class QueryPaths(FastPaths):
         number = self.number_at(layer)
         if number is None:
             return None
-        positions = Tokens(x, prefix=0)
-        score = self.selector.score(positions, number, Seen())
-        summary = self.selector.summary(positions, score) if self.training else None
-        order = score.detach().argsort(dim=1, descending=True)
+        score, summary = self.scored(number, x)
+        order = score.argsort(dim=1, descending=True)
         return Gathered(order, self.schedule.num_keep(number, x.shape[1]), summary)

@@ -34,7 +34,7 @@ class Selection(TokenReduction):
         selector: Callable[[KeepSchedule, Geometry], Selector],
         disposal: Disposal,
     ) -> None:
-        """Combine the two.
+        """Combine a selector with a disposal.
 
         Args:
             schedule: Where and how many.

@@ -1,4 +1,4 @@
-"""The same places in every image: one learned score per position (paper A, Table 4a)."""
+"""Keeps the same places in every image, by one learned score a position (paper A, Table 4a)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .selectors.position import PositionScore
 
 
 class Static(Selection):
-    """Scores as DynamicViT does, but each position and not what is seen there."""
+    """Scores each position as DynamicViT does each patch, whatever the image shows there."""
 
     former_names = {"scores": "selector.scores"}
 

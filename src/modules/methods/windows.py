@@ -1,4 +1,4 @@
-"""Windows that matter least are skipped, attention and MLP (SparseViT: Chen et al., CVPR 2023)."""
+"""Skips the windows that matter least, attention and MLP (SparseViT: Chen et al., CVPR 2023)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from torch import Tensor
 from typing_extensions import override
 
 from ...errors import InputError
-from ..layers.tokens import Tokens
 from ..layers.windows import WindowScores
 from ..schedules import KeepSchedule
 from .base import Geometry
-from .fast_paths import FastPaths
-from .selectors.base import Seen, Selector
+from .scored_paths import ScoredPaths
+from .selectors.base import Selector
 
 
-class Windows(FastPaths):
+class Windows(ScoredPaths):
     """Scores all positions anew by a selector before each location, and skips windows.
 
     From the first location on, each block computes the windows of its own partition, shifted or
@@ -69,7 +68,5 @@ class Windows(FastPaths):
         number = self.number_at(layer)
         if number is None:
             return None
-        positions = Tokens(x, prefix=0)
-        score = self.selector.score(positions, number, Seen())
-        summary = self.selector.summary(positions, score) if self.training else None
-        return WindowScores(score.detach(), self.schedule.ratios[number], summary)
+        score, summary = self.scored(number, x)
+        return WindowScores(score, self.schedule.ratios[number], summary)

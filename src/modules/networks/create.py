@@ -10,6 +10,7 @@ import timm
 import torch
 from torch import nn
 
+from ...config import Settings
 from ...errors import InputError, one_sentence
 from ...ranges import Allowed, Anything, ExistingFile, Kind, Number, Replaced
 from ..backbones import family_of_class
@@ -34,7 +35,7 @@ _READING = {"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"}
 
 
 def build_network(
-    backbone: Mapping[str, Any], num_classes: int, pretrained: bool, any_size: bool = False
+    backbone: Settings, num_classes: int, pretrained: bool, any_size: bool = False
 ) -> Any:
     """Build the timm network that `conf/backbone/*.yaml` describes; `made_with` are its options.
 
@@ -97,7 +98,7 @@ def _any_size(kind: type[nn.Module]) -> dict[str, bool]:
     return options
 
 
-def _check_margin(network: nn.Module, name: str, size: Any) -> None:
+def _check_margin(network: nn.Module, name: str, size: object) -> None:
     """Refuse an image size whose margin patches would leave out, unless it is timm's own."""
     margin = family_of_class(type(network)).margin(network)
     own = timm.get_pretrained_cfg_value(name, "input_size")

@@ -50,7 +50,7 @@ def load(path: str | Path) -> SparseBackbone | WholeNetwork:
         InputError: One sentence on what the file lacks, or what of it does not fit.
     """
     file = download(str(path)) if is_address(path) else Path(path).expanduser()
-    tensors = read_file(file)
+    tensors = {k: v for k, v in read_file(file).items() if isinstance(v, Tensor)}
     stored = read_stored(file)
     with torch.random.fork_rng(devices=[]):
         with torch.device("meta"), _no_more_than(len(tensors), file):

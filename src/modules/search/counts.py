@@ -12,6 +12,7 @@ from ..backbones.sequence import SequenceBackbone
 from ..schedules import KeepSchedule
 
 _CORRECTIONS = 5  # of the estimated cost, at most
+Student = SequenceBackbone[Any]  # of blocks of any kind
 Counts = tuple[int, ...]  # tokens kept from each place on, never rising
 
 
@@ -24,9 +25,9 @@ class Plans:
         patches: Tokens of an image, the largest count.
     """
 
-    def __init__(self, student: SequenceBackbone[Any], image_size: tuple[int, int]) -> None:
+    def __init__(self, student: Student, image_size: tuple[int, int]) -> None:
         """Copy the student to the meta device, where schedules are counted."""
-        self._shadow: Any = copy_to_meta(student)
+        self._shadow = copy_to_meta(student)
         self._sides = student.input_sides(image_size)
         self._known: dict[Counts, float] = {}
         self._blocks = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from rich.progress import Progress
@@ -15,7 +14,7 @@ from ...errors import InputError
 from ...measure.complexity import count_gmacs
 from ..backbones.base import SparseBackbone
 from ..backbones.sequence import SequenceBackbone
-from .counts import Counts, Plans
+from .counts import Counts, Plans, Student
 from .found import FoundSchedule, SearchStep
 from .walks import Walk, Walker
 
@@ -71,9 +70,7 @@ def search_schedule(
 class _Search:
     """Goes from the best of a few simple schedules by exchanges that lower the divergence."""
 
-    def __init__(
-        self, student: SequenceBackbone[Any], batches: tuple[Tensor, ...], budget: float
-    ) -> None:
+    def __init__(self, student: Student, batches: tuple[Tensor, ...], budget: float) -> None:
         height, width = batches[0].shape[-2:]
         self._plans = Plans(student, (height, width))
         least = self._plans.least()
@@ -145,7 +142,7 @@ class _Search:
 
 
 @contextmanager
-def _searchable(student: SequenceBackbone[Any]) -> Iterator[None]:
+def _searchable(student: Student) -> Iterator[None]:
     """Put the student into evaluation mode and under its schedule; put back what it was."""
     method, training = student.method, student.training
     before = {name: getattr(method, name) for name in method.schedule_options}

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ..backbones.sequence import SequenceBackbone
 from ..layers.tokens import Tokens
 from ..schedules import KeepSchedule
+from .counts import Student
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Walk:
 class Walker:
     """Compares a student with its own dense network on a fixed set of images."""
 
-    def __init__(self, student: SequenceBackbone[Any], batches: Sequence[Tensor]) -> None:
+    def __init__(self, student: Student, batches: Sequence[Tensor]) -> None:
         """Run the dense network on `batches`, each `(B, 3, H, W)`."""
         self._student = student
         self._blocks = list(student.blocks())

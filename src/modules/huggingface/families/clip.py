@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 
-from ..carrying import Maker, activation, carry, mlp_ratio, positions, renamed
+from ..carrying import Maker, Model, activation, carry, mlp_ratio, positions, renamed
 
 LAYERS = (
     (r"^embeddings\.patch_embedding", "patch_embed.proj"),
@@ -20,17 +18,17 @@ _NAMES = (*LAYERS, (r"^pre_layrnorm", "norm_pre"), (r"^embeddings\.class_embeddi
 _LEFT_OUT = r"embeddings\.position_"
 
 
-def _tower(model: Any, image_size: int | None) -> nn.Module:
+def _tower(model: Model, image_size: int | None) -> nn.Module:
     return _twin(model, image_size, {})
 
 
-def _projected(model: Any, image_size: int | None) -> nn.Module:
+def _projected(model: Model, image_size: int | None) -> nn.Module:
     weight = model.visual_projection.weight.detach()
     head = {"head.weight": weight, "head.bias": weight.new_zeros(len(weight))}
     return _twin(model.vision_model, image_size, head)
 
 
-def _twin(tower: Any, image_size: int | None, head: dict[str, Tensor]) -> nn.Module:
+def _twin(tower: Model, image_size: int | None, head: dict[str, Tensor]) -> nn.Module:
     weights = renamed(tower.state_dict(), _NAMES, _LEFT_OUT) | head
     weights["cls_token"] = weights["cls_token"].view(1, 1, -1)
     stored = tower.embeddings.position_embedding.weight.detach().unsqueeze(0)

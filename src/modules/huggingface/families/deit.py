@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 
-from ..carrying import Maker, activation, carry, mlp_ratio, positions, renamed
+from ..carrying import Maker, Model, activation, carry, mlp_ratio, positions, renamed
 from .vit import LEFT_OUT, NAMES, head
 
 
-def _tower(model: Any, image_size: int | None) -> nn.Module:
+def _tower(model: Model, image_size: int | None) -> nn.Module:
     return _of_class_token(model, image_size, {})
 
 
-def _classifier(model: Any, image_size: int | None) -> nn.Module:
+def _classifier(model: Model, image_size: int | None) -> nn.Module:
     return _of_class_token(model.deit, image_size, head(model.classifier))
 
 
-def _of_class_token(tower: Any, image_size: int | None, classifier: dict[str, Tensor]) -> nn.Module:
+def _of_class_token(
+    tower: Model, image_size: int | None, classifier: dict[str, Tensor]
+) -> nn.Module:
     """Answer by the class token alone: the distillation token is a register to timm."""
     weights = _weights(tower, "reg_token", image_size) | classifier
     return _carried("vit_base_patch16_224", tower, image_size, weights, reg_tokens=1)
 
 
-def _both_tokens(model: Any, image_size: int | None) -> nn.Module:
+def _both_tokens(model: Model, image_size: int | None) -> nn.Module:
     heads = head(model.cls_classifier) | head(model.distillation_classifier, "head_dist")
     weights = _weights(model.deit, "dist_token", image_size) | heads
     return _carried("deit_base_distilled_patch16_224", model.deit, image_size, weights)
 
 
-def _weights(tower: Any, second: str, image_size: int | None) -> dict[str, Tensor]:
+def _weights(tower: Model, second: str, image_size: int | None) -> dict[str, Tensor]:
     names = (*NAMES, (r"^embeddings\.distillation_token$", second))
     weights = renamed(tower.state_dict(), names, LEFT_OUT)
     weights["pos_embed"] = positions(tower, weights["pos_embed"], 2, image_size)
@@ -38,7 +38,7 @@ def _weights(tower: Any, second: str, image_size: int | None) -> dict[str, Tenso
 
 
 def _carried(
-    name: str, tower: Any, image_size: int | None, weights: dict[str, Tensor], **options: object
+    name: str, tower: Model, image_size: int | None, weights: dict[str, Tensor], **options: object
 ) -> nn.Module:
     return carry(
         name,

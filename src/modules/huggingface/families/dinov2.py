@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 
-from ..carrying import Maker, activation, carry, positions, renamed
+from ..carrying import Maker, Model, activation, carry, positions, renamed
 
 _NAMES = (
     (r"^embeddings\.cls_token$", "cls_token"),
@@ -23,7 +21,7 @@ _NAMES = (
 )
 
 
-def _tower(model: Any, image_size: int | None) -> nn.Module:
+def _tower(model: Model, image_size: int | None) -> nn.Module:
     config = model.config
     weights = renamed(model.state_dict(), _NAMES, r"embeddings\.mask_token")
     place = positions(model, weights["pos_embed"], 1, image_size)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 
 from ....errors import InputError
-from ..carrying import Maker, activation, carry, mlp_ratio, positions, renamed
+from ..carrying import Maker, Model, activation, carry, mlp_ratio, positions, renamed
 from .clip import LAYERS
 
 _NAMES = (
@@ -20,11 +18,11 @@ _NAMES = (
 _LEFT_OUT = r"embeddings\.position_|head\.attention\.in_proj"
 
 
-def _both_towers(model: Any, image_size: int | None) -> nn.Module:
+def _both_towers(model: Model, image_size: int | None) -> nn.Module:
     return _tower(model.vision_model, image_size)
 
 
-def _tower(model: Any, image_size: int | None) -> nn.Module:
+def _tower(model: Model, image_size: int | None) -> nn.Module:
     config = model.config
     if not config.vision_use_head:
         raise InputError(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor, nn
 
-from ..carrying import Maker, activation, carry, mlp_ratio, positions, renamed
+from ..carrying import Maker, Model, activation, carry, mlp_ratio, positions, renamed
 
 NAMES = (
     (r"^embeddings\.cls_token$", "cls_token"),
@@ -22,15 +20,15 @@ NAMES = (
 LEFT_OUT = r"pooler|embeddings\.mask_token"
 
 
-def _tower(model: Any, image_size: int | None) -> nn.Module:
+def _tower(model: Model, image_size: int | None) -> nn.Module:
     return _twin(model, image_size, {})
 
 
-def _classifier(model: Any, image_size: int | None) -> nn.Module:
+def _classifier(model: Model, image_size: int | None) -> nn.Module:
     return _twin(model.vit, image_size, head(model.classifier))
 
 
-def _twin(tower: Any, image_size: int | None, classifier: dict[str, Tensor]) -> nn.Module:
+def _twin(tower: Model, image_size: int | None, classifier: dict[str, Tensor]) -> nn.Module:
     weights = renamed(tower.state_dict(), NAMES, LEFT_OUT) | classifier
     weights["pos_embed"] = positions(tower, weights["pos_embed"], 1, image_size)
     return carry(

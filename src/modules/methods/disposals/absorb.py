@@ -33,7 +33,7 @@ class Absorb(Disposal):
 
 
 class AbsorbByProducts(Disposal):
-    """Does as `Absorb`."""
+    """Computes `Absorb` by products with small matrices, without look-ups."""
 
     merges = True
 

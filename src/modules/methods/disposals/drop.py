@@ -22,7 +22,7 @@ class Drop(Disposal):
 
 
 class DropByProducts(Disposal):
-    """Does as `Drop`; tokens with data are not taken."""
+    """Computes `Drop` by products with small matrices; refuses tokens with data."""
 
     @override
     def __call__(self, tokens: Tokens, ranking: Ranking) -> Tokens:

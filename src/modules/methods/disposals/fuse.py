@@ -24,7 +24,7 @@ class Fuse(Disposal):
 
 
 class FuseByProducts(Disposal):
-    """Does as `Fuse`."""
+    """Computes `Fuse` by products with small matrices, without look-ups."""
 
     merges = True
 

@@ -1,1 +1,1 @@
-"""Which patch tokens go on: one file a selector."""
+"""Scores patch tokens, of which the best go on: one file a selector."""

@@ -1,4 +1,4 @@
-"""Score a patch by the length of its token: a choice for free to compare with."""
+"""Score a patch by the length of its token: a baseline that costs nothing."""
 
 from __future__ import annotations
 

@@ -180,6 +180,7 @@ class TestAttention:
     def test_low_precision_is_near(self, dtype):
         inputs = [torch.randn(2, 3, 50, 16) for _ in range(3)]
         size = (torch.rand(2, 50) > 0.5).float().index_fill(1, torch.tensor([0]), 1)
+        size.requires_grad_()
         wanted = explicit(*inputs, size, scale=0.25)
         mine = attend(*(t.to(dtype) for t in inputs), size)
         assert mine.dtype == dtype

@@ -1,0 +1,47 @@
+"""Compiles the student's training step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import lightning as L
+import torch
+from typing_extensions import override
+
+from ..modules.base import SparseModule
+from ..modules.step_results import Batch
+from .task_callback import TaskCallback
+
+
+class CompileStudent(TaskCallback):
+    """Runs the student through `torch.compile` in training, and as it is in validation.
+
+    A GPU that is faster than the CPU which launches its kernels waits for them; a compiled student
+    launches far fewer. Compiling takes minutes at the start. The teacher has
+    `task.teacher.compiled`.
+    """
+
+    def __init__(self, backend: str | Callable[..., object] = "inductor") -> None:
+        """Take a backend of `torch.compile`."""
+        self.backend = backend
+
+    @override
+    def on_train_start(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
+        self._compiled = torch.compile(pl_module.student.forward, backend=self.backend)
+
+    @override
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: SparseModule, batch: Batch, batch_idx: int
+    ) -> None:
+        vars(pl_module.student)["forward"] = self._compiled
+
+    @override
+    def on_validation_start(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
+        self._as_it_is(pl_module)
+
+    @override
+    def on_train_end(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
+        self._as_it_is(pl_module)
+
+    def _as_it_is(self, module: SparseModule) -> None:
+        vars(module.student).pop("forward", None)

@@ -124,6 +124,7 @@ class VJEPA2(Eva):
         num_frames: int = 16,
         tubelet: int = 2,
         *,
+        num_heads: int = 16,
         num_classes: int = 174,
         global_pool: str | None = None,
         pooler_depth: int = 3,
@@ -134,6 +135,7 @@ class VJEPA2(Eva):
         Args:
             num_frames: Frames of a clip.
             tubelet: Frames of a tubelet.
+            num_heads: Heads of each attention.
             num_classes: Outputs; 0 for the pooled embedding.
             global_pool: "map" for the attentive pooler, "avg" for the mean of the tokens; by
                 default "map" for a classifier and "avg" for an embedding, as released.
@@ -143,17 +145,20 @@ class VJEPA2(Eva):
         pooling = global_pool or ("map" if num_classes else "avg")
         own = {"class_token": False, "use_abs_pos_emb": False, "attn_type": "rope"}
         pooled = {"global_pool": "avg" if pooling == "map" else pooling, "use_fc_norm": False}
-        super().__init__(num_classes=num_classes, **{**options, **own, **pooled})
-        attn, old = self.blocks[0].attn, self.patch_embed
-        self.patch_embed = TubeletEmbed(
+        super().__init__(
+            num_heads=num_heads, num_classes=num_classes, **{**options, **own, **pooled}
+        )
+        old = self.patch_embed
+        embed = self.patch_embed = TubeletEmbed(  # type: ignore[assignment]
             *(old.img_size, old.patch_size[0], self.in_chans, self.embed_dim),
             num_frames=num_frames,
             tubelet=tubelet,
         )
-        self.rope = TubeletRope(self.patch_embed.grid_size, attn.head_dim)
+        self.rope = TubeletRope(embed.grid_size, self.embed_dim // num_heads)
         self.global_pool = pooling
         if pooling == "map":
-            self.attn_pool = AttentivePooler(self.embed_dim, attn.num_heads, pooler_depth)
+            pool = AttentivePooler(self.embed_dim, num_heads, pooler_depth)
+            self.attn_pool = pool  # type: ignore[assignment]
 
 
 def checkpoint_filter_fn(weights: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:

@@ -36,7 +36,7 @@ def make_network(case: Case) -> nn.Module:
 
 
 def make_images(student: SparseBackbone, batch: int = 2) -> Tensor:
-    return torch.randn(batch, 3, *student.image_size)
+    return torch.randn(batch, 3, *student.input_sides())
 
 
 def assert_near(found: Tensor, expected: Tensor, atol: float = 1e-5) -> None:

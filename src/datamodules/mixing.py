@@ -1,4 +1,4 @@
-"""Mixes training images and their labels: mixup and cutmix."""
+"""Mixes training images or clips and their labels: mixup and cutmix."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from typing_extensions import NotRequired, Unpack, override
 
 from ..errors import InputError, one_sentence
 from .base import ImageDataModule
+from .clip_labels import CLIP_LABEL
 from .loading import LoadingSettings
 from .resumable import drawn_from
 
+_ONE_LABEL = (("label",), (CLIP_LABEL,))  # targets of data that can be mixed
 MixupOptions = Mapping[str, float | str | None]  # arguments of `timm.data.Mixup`
 
 
@@ -25,7 +27,11 @@ class MixingSettings(LoadingSettings):
 
 
 class MixingDataModule(ImageDataModule, ABC):
-    """Mixes training batches of images with one label each; labels become `(B, classes)`."""
+    """Mixes training batches of one label each; labels become `(B, classes)`.
+
+    A clip is mixed as an image of as many channels as its frames have together: with one share,
+    and where a box is cut, with the same box in every frame.
+    """
 
     def __init__(
         self, *, mixup: MixupOptions | None = None, **loading: Unpack[LoadingSettings]
@@ -56,20 +62,26 @@ class MixingDataModule(ImageDataModule, ABC):
     def on_after_batch_transfer(
         self, batch: tuple[Tensor, Tensor], dataloader_idx: int
     ) -> tuple[Tensor, Tensor]:
-        """Mix training images `(B, 3, S, S)` and labels `(B,)` on the device where they are."""
+        """Mix training images `(B, 3, S, S)` or clips `(B, 3, T, S, S)` on their device.
+
+        Args:
+            batch: Images or clips, and labels `(B,)`.
+            dataloader_idx: Of no matter.
+        """
         if self.trainer is None or not self.trainer.training or self._mix is None:
             return batch
-        images, labels = self._mix(*batch)
-        return images, labels
+        images, labels = batch
+        mixed, shares = self._mix(images.flatten(1, -3), labels)
+        return mixed.view_as(images), shares
 
 
 def refuse_mixup(mixup: MixupOptions | None, targets: tuple[str, ...]) -> None:
-    """Check that mixup is asked for only where each image has one label and no other target.
+    """Check that mixup is asked for only where each image or clip has one label and no more.
 
     Raises:
         InputError: If it is asked for elsewhere.
     """
-    if mixup and targets != ("label",):
+    if mixup and targets not in _ONE_LABEL:
         raise InputError(
             f"datamodule.mixup={mixup} mixes images of one label each, and this data has "
             f"{' and '.join(targets)}: leave it out or write datamodule.mixup=null."

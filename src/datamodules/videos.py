@@ -21,12 +21,12 @@ from .clip_sampling import ClipSampling, sampling_of
 from .clip_transforms import Crops, augmented
 from .labelled_clips import LabelledClips, ReadClip
 from .labelled_module import LabelledModule
-from .loading import LoadingSettings
+from .mixing import MixingDataModule, MixingSettings
 from .video_decoding import decoder_of
 from .video_frames import Decode
 
 
-class VideoSettings(LoadingSettings):
+class VideoSettings(MixingSettings):
     """The arguments of `VideoModule`, which its subclasses pass on."""
 
     num_frames: int
@@ -72,7 +72,7 @@ class EvaluationViews:
         return torch.cat(list(views.unflatten(2, (self.clips, -1)).unbind(2)))
 
 
-class VideoModule(LabelledModule, ABC):
+class VideoModule(LabelledModule, MixingDataModule, ABC):
     """Loads clips of the videos of `source`.
 
     Training batches are clips `(B, 3, T, S, S)` with labels `(B,)`, evaluation batches views
@@ -104,7 +104,7 @@ class VideoModule(LabelledModule, ABC):
         scale: Sequence[float],
         hflip: float,
         ratio: Sequence[float] = (3 / 4, 4 / 3),
-        **loading: Unpack[LoadingSettings],
+        **loading: Unpack[MixingSettings],
     ) -> None:
         """Keep the settings; nothing is read before `check`.
 
@@ -120,7 +120,7 @@ class VideoModule(LabelledModule, ABC):
             scale: Least and greatest share of the area in a training crop.
             hflip: Probability of a flip; 0 where classes tell left from right.
             ratio: Least and greatest width over height of a training crop.
-            loading: Arguments of `ImageDataModule`.
+            loading: Arguments of `MixingDataModule`.
         """
         super().__init__(on_bad_image=on_bad_image, **loading)
         if set(views) != {"clips", "crops"}:

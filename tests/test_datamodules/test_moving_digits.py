@@ -10,7 +10,6 @@ import torch
 
 from src.config import compose_config, instantiate
 from src.datamodules.moving_digits import CLASSES, DIGITS, MOTIONS
-from src.errors import InputError
 
 
 def make(**changes):
@@ -78,8 +77,3 @@ def test_most_of_a_clip_stands_still():
     change = (clips[:, :, 2::2] - clips[:, :, 1:-1:2]).abs()  # from a tubelet to the next
     patches = change.unflatten(-1, (4, 8)).unflatten(-3, (4, 8)).mean(dim=(1, 4, 6))
     assert 0.5 < (patches < 0.02).float().mean() < 0.95
-
-
-def test_clips_are_not_mixed():
-    with pytest.raises(InputError, match=r"mixes images of one label each, .* has clip_label"):
-        make(mixup={"mixup_alpha": 0.8})

@@ -48,17 +48,7 @@ class SparseEva(SequenceBackbone[Blocks]):
                 "patch_drop_rate beside rotary embeddings that differ by block (rope_mixed) cannot "
                 "be walked: make the network with patch_drop_rate=0."
             )
-        for block in network.blocks:
-            if type(block) not in (EvaBlock, EvaBlockPostNorm):
-                raise InputError(
-                    f"Blocks of type {type(block).__name__} cannot be walked: the network must "
-                    "be made of timm's EvaBlock or EvaBlockPostNorm."
-                )
-            if type(block.attn) not in (EvaAttention, AttentionRope):
-                raise InputError(
-                    f"Attention of type {type(block.attn).__name__} cannot be walked: the "
-                    "network must use timm's EvaAttention or AttentionRope."
-                )
+        check_blocks(network)
 
     @staticmethod
     @override
@@ -140,6 +130,21 @@ class SparseEva(SequenceBackbone[Blocks]):
         net = self.backbone
         x = net.norm(tokens.x)
         return pool_and_classify(net, x, tokens), x[:, tokens.prefix :], None
+
+
+def check_blocks(network: Eva) -> None:
+    """Raise an `InputError` unless blocks and their attention are timm's."""
+    for block in network.blocks:
+        if type(block) not in (EvaBlock, EvaBlockPostNorm):
+            raise InputError(
+                f"Blocks of type {type(block).__name__} cannot be walked: the network must "
+                "be made of timm's EvaBlock or EvaBlockPostNorm."
+            )
+        if type(block.attn) not in (EvaAttention, AttentionRope):
+            raise InputError(
+                f"Attention of type {type(block.attn).__name__} cannot be walked: the "
+                "network must use timm's EvaAttention or AttentionRope."
+            )
 
 
 def _query_key_value(attn: EvaAttention | AttentionRope, x: Tensor) -> tuple[Tensor, ...]:

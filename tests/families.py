@@ -36,7 +36,7 @@ def make_network(case: Case) -> nn.Module:
 
 
 def make_images(student: SparseBackbone, batch: int = 2) -> Tensor:
-    return torch.randn(batch, 3, *student.image_size)
+    return torch.randn(batch, 3, *student.input_sides())
 
 
 def assert_near(found: Tensor, expected: Tensor, atol: float = 1e-5) -> None:
@@ -140,6 +140,6 @@ class SpatialFamily(Family):
         maps = student.with_maps(make_images(student)).maps
         assert [each.shape[1] for each in maps] == [level.channels for level in student.levels()]
         height = student.image_size[0]
-        assert [height // each.shape[2] for each in maps] == [
+        assert [height // each.shape[-2] for each in maps] == [
             level.stride for level in student.levels()
         ]

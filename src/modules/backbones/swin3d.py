@@ -156,7 +156,7 @@ class SparseVideoSwin(SpatialBackbone[SwinTransformerBlock]):
 def stages_of(network: VideoSwin) -> list[ClipStage]:
     """Return the stages; torchvision keeps blocks and what downsamples in turn."""
     parts = [cast(nn.Sequential, part) for part in network.features]
-    downsamples = [identity, *parts[1::2]]
+    downsamples: list[Layer] = [identity, *parts[1::2]]
     return [
         ClipStage(downsample, cast("Sequence[SwinTransformerBlock]", blocks))
         for downsample, blocks in zip(downsamples, parts[::2], strict=True)

@@ -45,7 +45,7 @@ def partition(
     return windows.flatten(len(dims)).flatten(0, -2)
 
 
-def padded(places: Int[Tensor, "..."], window_size: Sequence[int]) -> Int[Tensor, "..."]:
+def padded(places: Int[Tensor, "*sides"], window_size: Sequence[int]) -> Int[Tensor, "*padded"]:
     """Add `PADDING` to a map of `places` behind each dimension, up to a number of windows."""
     sizes = zip(reversed(places.shape), reversed(window_size), strict=True)  # the last comes first
     return F.pad(places, [n for size, own in sizes for n in (0, -size % own)], value=PADDING)

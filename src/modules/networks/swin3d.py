@@ -1,8 +1,9 @@
-"""Registers torchvision's Video Swin (Liu et al., CVPR 2022, arXiv:2106.13230), which timm lacks."""
+"""Registers torchvision's Video Swin (Liu et al., CVPR 2022, arXiv:2106.13230) with timm."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -114,11 +115,9 @@ class VideoSwin(SwinTransformer3d):
         """
         height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
         _check(patch_size, window_size, embed_dim, depths, num_heads)
-
-        def embed(patch_size: list[int], **options: Any) -> ClipEmbed:
-            size = {"img_size": (height, width), "num_frames": num_frames}
-            return ClipEmbed(patch_size, in_chans=in_chans, **size, **options)
-
+        embed = partial(
+            ClipEmbed, img_size=(height, width), num_frames=num_frames, in_chans=in_chans
+        )
         super().__init__(
             patch_size=list(patch_size),
             embed_dim=embed_dim,

@@ -240,12 +240,9 @@ def test_without_a_classifier_it_gives_the_mean_feature() -> None:
     assert student(clips_for(student)).logits.shape == (2, 3)
 
 
-OPTIONS = ",".join(
-    ["embed_dim:16", "depths:[1,1,4]", "num_heads:[1,2,4]", "window_size:[2,2,2]"]
-    + ["drop_path_rate:0.0"]
-)
+OPTIONS = "embed_dim:16,depths:[1,1,4],num_heads:[1,2,4],window_size:[2,2,2],drop_path_rate:0.0"
 WORDS = ["task=video", "backbone=swin3d_t", "rho=0.7", "debug=smoke", "backbone.num_frames=8"]
-WORDS += ["backbone.image_size=32", f"backbone.options={{{OPTIONS}}}"]
+WORDS += ["backbone.image_size=32", f"+backbone.options={{{OPTIONS}}}"]
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -283,9 +280,7 @@ REFUSALS = {
     "has 2 stages": lambda: sparsify(
         timm.create_model("swin3d_t", embed_dim=16, depths=(1, 1), num_heads=(1, 2))
     ),
-    r"window_size=\[2, 2\] is not three": lambda: timm.create_model(
-        "swin3d_t", window_size=[2, 2]
-    ),
+    r"window_size=\[2, 2\] is not three": lambda: timm.create_model("swin3d_t", window_size=[2, 2]),
     "each of the 4 stages": lambda: timm.create_model("swin3d_t", num_heads=[3, 6]),
     "does not divide the channels": lambda: timm.create_model("swin3d_t", embed_dim=100),
 }

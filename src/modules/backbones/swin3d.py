@@ -10,13 +10,12 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 from torchvision.models.swin_transformer import SwinTransformerBlock
-from torchvision.models.video import swin_transformer
-from torchvision.models.video.swin_transformer import ShiftedWindowAttention3d
 from typing_extensions import override
 
 from ..layers.paths import Path, TwoPaths
 from ..layers.windows import KeptWindows, padded, partition
 from ..networks.swin3d import ClipEmbed, VideoSwin
+from ..networks.window_attention import WindowAttention3d
 from .base import Geometry
 from .spatial import ROUTED, SpatialBackbone
 from .swin import check_third_stage
@@ -94,8 +93,8 @@ class SparseVideoSwin(SpatialBackbone[SwinTransformerBlock]):
 
     @override
     def windows(self, block: SwinTransformerBlock, x: Tensor) -> Int[Tensor, "W M"]:
-        window, shift = _windows_on(block, x)
         sizes = x.shape[1:4]
+        window, shift = cast(WindowAttention3d, block.attn).windows_on(sizes)
         places = torch.arange(sizes.numel(), device=x.device).view(sizes)
         places = padded(places, window)  # torchvision pads first, and rolls that
         return places.flatten()[partition(places.shape, window, shift, x.device)]
@@ -107,33 +106,13 @@ class SparseVideoSwin(SpatialBackbone[SwinTransformerBlock]):
         if paths.all:
             dense: Tensor = block(x)
             return dense
-        attention = cast(ShiftedWindowAttention3d, block.attn)
-        window, shift = _windows_on(block, x)
-        bias = attention.get_relative_position_bias(list(window))  # (1, heads, M, M)
-        if any(shift):
-            pairs = zip(x.shape[1:4], window, strict=True)
-            size = [length + -length % own for length, own in pairs]
-            mask = swin_transformer._compute_attention_mask_3d(x, tuple(size), window, shift)
-            # (W, M, M)
-            bias = bias + mask[paths.kept.flatten()].unsqueeze(1)  # (B*K, heads, M, M)
+        attention = cast(WindowAttention3d, block.attn)
+        bias = attention.bias_on(x.shape[1:4])  # (W or 1, heads, M, M)
+        bias = bias[paths.kept] if len(bias) > 1 else bias.unsqueeze(0)
 
         def attend(y: Tensor) -> Tensor:
             y = y.masked_fill(~paths.inside.flatten(1).unsqueeze(-1), 0.0)  # as torchvision pads
-            attended: Tensor = swin_transformer.shifted_window_attention_3d(
-                y.reshape(-1, *window, y.shape[-1]),
-                attention.qkv.weight,
-                attention.proj.weight,
-                bias,
-                list(window),
-                attention.num_heads,
-                shift_size=[0, 0, 0],
-                attention_dropout=attention.attention_dropout,
-                dropout=attention.dropout,
-                qkv_bias=attention.qkv.bias,
-                proj_bias=attention.proj.bias,
-                training=attention.training,
-            )
-            return attended.view_as(y)
+            return attention.attend(y.unflatten(1, (paths.count, -1)), bias).flatten(1, 2)
 
         drop_path = block.stochastic_depth
 
@@ -161,13 +140,3 @@ def stages_of(network: VideoSwin) -> list[ClipStage]:
         ClipStage(downsample, cast("Sequence[SwinTransformerBlock]", blocks))
         for downsample, blocks in zip(downsamples, parts[::2], strict=True)
     ]
-
-
-def _windows_on(block: SwinTransformerBlock, x: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the sizes of the block's windows on `x (B, t, h, w, C)`, and their shifts."""
-    attention = cast(ShiftedWindowAttention3d, block.attn)
-    lengths = list(x.shape[1:4])
-    window, shift = swin_transformer._get_window_and_shift_size(
-        attention.shift_size.copy(), lengths, attention.window_size.copy()
-    )
-    return tuple(window), tuple(shift)

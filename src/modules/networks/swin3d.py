@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
+from torchvision.models.swin_transformer import SwinTransformerBlock
 from torchvision.models.video.swin_transformer import (
     PatchEmbed3d,
     Swin3D_B_Weights,
@@ -18,6 +19,7 @@ from torchvision.models.video.swin_transformer import (
 )
 
 from ...errors import InputError
+from .window_attention import WindowAttention3d
 
 
 class ClipEmbed(PatchEmbed3d):
@@ -76,8 +78,8 @@ class ClipEmbed(PatchEmbed3d):
 class VideoSwin(SwinTransformer3d):
     """Classifies clips by torchvision's `SwinTransformer3d`, whose weights have the same names.
 
-    Modifications: it knows the size of its clips, may lack a classifier, and answers what timm's
-    networks answer.
+    Modifications: the attention is `WindowAttention3d`; it knows the size of its clips, may lack a
+    classifier, and answers what timm's networks answer.
     """
 
     def __init__(
@@ -128,6 +130,7 @@ class VideoSwin(SwinTransformer3d):
             stochastic_depth_prob=drop_path_rate,
             num_classes=num_classes or 1,
             patch_embed=embed,
+            block=_block,
         )
         self.head_hidden_size = self.num_features
         self.feature_info = [
@@ -159,6 +162,10 @@ class VideoSwin(SwinTransformer3d):
         pooled = self.avgpool(x.permute(0, 4, 1, 2, 3))
         logits: Tensor = self.head(torch.flatten(pooled, 1))
         return logits
+
+
+def _block(*sizes: int, **options: Any) -> SwinTransformerBlock:
+    return SwinTransformerBlock(*sizes, **{**options, "attn_layer": WindowAttention3d})
 
 
 def _check(

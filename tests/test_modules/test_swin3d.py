@@ -96,7 +96,14 @@ def test_at_its_real_size_it_is_torchvisions() -> None:
     assert_near(student(clips).logits, theirs(clips))
 
 
-@pytest.mark.parametrize(("name", "gmacs"), [("t", 87.8), ("s", 165.7), ("b", 281.3)])
+@pytest.mark.parametrize(
+    ("name", "gmacs"),
+    [
+        ("t", 87.8),
+        pytest.param("s", 165.7, marks=pytest.mark.slow),
+        pytest.param("b", 281.3, marks=pytest.mark.slow),
+    ],
+)
 def test_students_by_name_cost_what_the_paper_says(name: str, gmacs: float) -> None:
     with torch.device("meta"):
         student = create_student(f"swin3d_{name}", rho=0.7)

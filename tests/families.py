@@ -140,6 +140,6 @@ class SpatialFamily(Family):
         maps = student.with_maps(make_images(student)).maps
         assert [each.shape[1] for each in maps] == [level.channels for level in student.levels()]
         height = student.image_size[0]
-        assert [height // each.shape[2] for each in maps] == [
+        assert [height // each.shape[-2] for each in maps] == [
             level.stride for level in student.levels()
         ]

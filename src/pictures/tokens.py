@@ -147,7 +147,7 @@ def in_a_row(
         return images, output
     shape = output.grid
     taken = slice(shape[0] // 2, shape[0] // 2 + 1) if middle else slice(None)
-    frames = images[:, :, :: images.shape[2] // shape[0]][:, :, taken]
+    frames = images[:, :, :: -(-images.shape[2] // shape[0])][:, :, taken]
 
     def placed(patches: Tensor) -> Tensor:
         return patches.unflatten(1, shape)[:, taken].transpose(1, 2).flatten(1)  # rows come first

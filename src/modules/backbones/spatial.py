@@ -97,8 +97,11 @@ class SpatialBackbone(SparseBackbone, Generic[BlockT]):
         decided: list[TwoPaths | WindowScores] = []
         steps: list[Step] = []
         maps: list[Tensor] = []
+        grid: tuple[int, ...] | None = None
         for index, stage in enumerate(self.stages()):
             x = stage.downsample(x)
+            if index == self.routed_stage:
+                grid = tuple(self.as_map(x).shape[2:])
             for layer, block in enumerate(stage.blocks):
                 if index == self.routed_stage:
                     decision = self.method.route(layer, self.positions(x))
@@ -119,6 +122,7 @@ class SpatialBackbone(SparseBackbone, Generic[BlockT]):
             size=features.new_ones(features.shape[:2]),
             steps=tuple(steps),
             maps=tuple(maps),
+            grid=grid,
             summaries=tuple(p.summary for p in decided if p.summary is not None),
         )
 

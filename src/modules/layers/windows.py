@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,29 +19,36 @@ PADDING = -1  # a place of a window beyond the map's edge
 
 
 def partition(
-    map_size: tuple[int, int],
-    window_size: tuple[int, int],
-    shift: tuple[int, int],
+    map_size: Sequence[int],
+    window_size: Sequence[int],
+    shift: Sequence[int],
     device: torch.device,
 ) -> Int[Tensor, "W M"]:
     """Return the positions of each window, `(W, M)`, of a map that is first rolled, then padded.
 
     Args:
-        map_size: Height and width; positions are counted row by row.
-        window_size: Height and width, whose product is M.
-        shift: Rows and columns by which the map is rolled up and left.
+        map_size: Height and width, of clips their time before them; positions are counted row by
+            row.
+        window_size: Likewise of a window; the product is M.
+        shift: By how many positions the map is rolled back along each dimension.
         device: Of the result.
 
     Returns:
         Indices of positions, `PADDING` beyond the edges.
     """
-    height, width = map_size
-    rows, columns = window_size
-    places = torch.arange(height * width, device=device).view(height, width)
-    places = places.roll((-shift[0], -shift[1]), dims=(0, 1))
-    places = F.pad(places, (0, -width % columns, 0, -height % rows), value=PADDING)
-    windows = places.unflatten(0, (-1, rows)).unflatten(2, (-1, columns))  # (H/h, h, W/w, w)
-    return windows.transpose(1, 2).flatten(2).flatten(0, 1)
+    dims = tuple(range(len(map_size)))
+    places = torch.arange(math.prod(map_size), device=device).view(*map_size)
+    places = padded(places.roll([-by for by in shift], dims), window_size)
+    for dim, length in enumerate(window_size):
+        places = places.unflatten(2 * dim, (-1, length))  # (H/h, h, W/w, w)
+    windows = places.permute(*(2 * dim for dim in dims), *(2 * dim + 1 for dim in dims))
+    return windows.flatten(len(dims)).flatten(0, -2)
+
+
+def padded(places: Int[Tensor, "*sides"], window_size: Sequence[int]) -> Int[Tensor, "*padded"]:
+    """Add `PADDING` to a map of `places` behind each dimension, up to a number of windows."""
+    sizes = zip(reversed(places.shape), reversed(window_size), strict=True)  # the last comes first
+    return F.pad(places, [n for size, own in sizes for n in (0, -size % own)], value=PADDING)
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ class Run:
 def shards(folder: Path) -> list[str]:
     """Pack noise into shards, the last of which is shorter, and return the settings for them."""
     rng = np.random.default_rng(0)
-    for split, images in (("train", 4 * STEPS + 3), ("val", 4)):
+    for split, images in (("train", 4 * STEPS + 3), ("val", 10)):
         for number in range(images):
             file = folder / "images" / split / str(number % 10) / f"{number}.png"
             file.parent.mkdir(parents=True, exist_ok=True)

@@ -18,4 +18,4 @@ def join_submitted_job() -> None:
 
     place = TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
     environment["MASTER_ADDR"] = "127.0.0.1"  # a machine may not know its own name
-    rank_zero_only.rank = place.rank
+    rank_zero_only.rank = place.rank  # type: ignore[attr-defined]

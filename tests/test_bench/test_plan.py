@@ -33,7 +33,7 @@ def test_memory_is_that_of_a_step(settings, dense):
 @pytest.mark.slow
 @pytest.mark.parametrize("dense", [True, False], ids=["dense", "sparse"])
 def test_convolutions_without_workspaces_hold_what_is_planned(dense):
-    settings = ("backbone=convnext_micro", "datamodule.batch_size=2")
+    settings = ("backbone=convnext_micro", "datamodule.batch_size=4")
     with torch.backends.mkldnn.flags(enabled=False):  # oneDNN copies a convolution's tensors
         expected = measured(settings, dense=dense)
     assert plan.plan(settings, dense=dense).step / 1e6 == pytest.approx(expected, rel=0.1)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # files of the library may import this one without loading Li
     from lightning.pytorch.callbacks import ModelCheckpoint
     from lightning.pytorch.loggers import CSVLogger
     from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
+    from torch import Tensor
 
 Writer = TypeVar("Writer")
 
@@ -92,3 +93,15 @@ def share_among_all(strategy: ModelParallelStrategy) -> None:
     By itself Lightning shares them among machines alone.
     """
     strategy._data_parallel_size = strategy.num_nodes * strategy.num_processes
+
+
+def load_shares(strategy: ModelParallelStrategy, weights: dict[str, Tensor]) -> None:
+    """Load complete weights into a module of which each process holds a share.
+
+    The strategy's own loading is bound to that of the optimizer's state.
+    """
+    from lightning.fabric.strategies.model_parallel import _load_raw_module_state
+
+    module = strategy.lightning_module
+    assert module is not None
+    _load_raw_module_state(weights, module, strict=module.strict_loading)

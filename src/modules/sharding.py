@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import copy
 import warnings
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.strategies import ModelParallelStrategy
-from torch import nn
+from torch import Tensor, nn
+from torch.optim import Optimizer
 from typing_extensions import override
 
+from ..checkpoints.checkpoint import taken
 from ..errors import InputError
-from ..lightning_internals import share_among_all
+from ..lightning_internals import load_shares, share_among_all
 from ..measure.complexity import copy_to_meta
 from .backbones.base import SparseBackbone
 from .backbones.vit import TimmViT
@@ -48,6 +52,16 @@ class Sharded(ModelParallelStrategy):
                 "callbacks=default."
             )
         super().setup(trainer)
+
+    @override
+    def load_checkpoint(
+        self, checkpoint_path: str | Path, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        content = dict(taken(self.broadcast(checkpoint_path)).content)
+        load_shares(self, content.pop("state_dict"))
+        for optimizer, state in zip(self.optimizers, content["optimizer_states"], strict=True):
+            load_optimizer(optimizer, state)
+        return content
 
     def shard(self, module: SparseModule) -> None:
         """Shard what `module` trains, and its teacher; repeated calls change nothing.
@@ -116,6 +130,34 @@ def units_of(student: nn.Module) -> list[list[nn.Module]]:
         [part for part in block.modules() if any(True for _ in part.parameters(recurse=False))]
         for block in student.blocks()
     ]
+
+
+def load_optimizer(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
+    """Load the state that any number of processes has saved, parameters in the optimizer's order.
+
+    torch's `set_optimizer_state_dict` goes by the module's order, in which sharded processes number
+    parameters and a single one does not, and drops what belongs to parameters that are frozen yet.
+    """
+    own = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    numbers = [number for group in saved["param_groups"] for number in group["params"]]
+    state = {
+        number: {
+            name: _share_like(parameter, value) for name, value in saved["state"][number].items()
+        }
+        for number, parameter in zip(numbers, own, strict=True)
+        if number in saved["state"]
+    }
+    optimizer.load_state_dict({"state": state, "param_groups": saved["param_groups"]})
+
+
+def _share_like(parameter: nn.Parameter, value: Any) -> Any:
+    """Return this process's share of a tensor as large as a sharded parameter; else the value."""
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    data = parameter.data
+    if not (isinstance(data, DTensor) and isinstance(value, Tensor) and value.shape == data.shape):
+        return value
+    return distribute_tensor(value.to(data.device), data.device_mesh, data.placements)
 
 
 def _shard(student: nn.Module, mesh: DeviceMesh) -> None:

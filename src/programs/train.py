@@ -18,6 +18,10 @@ from omegaconf import DictConfig
 
 def main(config: DictConfig) -> float | None:
     """Train; return the monitored metric for a sweeper."""
+    from ..runs.submitted import join_submitted_job
+
+    join_submitted_job()
+
     from ..runs.training import train
 
     return train(config)

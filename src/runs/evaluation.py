@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lightning as L
 from hydra.core.hydra_config import HydraConfig
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from ..callbacks.output import EvaluationOutput
@@ -52,7 +53,8 @@ def _row(config: DictConfig) -> Row:
     L.seed_everything(settings["seed"], workers=True, verbose=False)
     choices = {name: hydra.runtime.choices[name] for name in ("backbone", "method")}
     result = evaluate(settings, choices, checkpoint)
-    print_table([result], [name for name in result if name not in ("maps", "task")])
+    shown = [name for name in result if name not in ("maps", "task")]
+    rank_zero_only(print_table)([result], shown)
     return result
 
 
@@ -101,7 +103,7 @@ def evaluate(
         **cost_of(module, datamodule.image_size, settings["throughput_batch"]),
         "maps": maps_of(student, datamodule),
     }
-    if "wandb" in settings.get("logger", {}):
+    if "wandb" in settings.get("logger", {}) and trainer.is_global_zero:
         from ..reports.wandb import log_row
 
         masked = masked_images(shown, inspect(student, shown), datamodule.normalization)

@@ -104,7 +104,8 @@ def _predict_share(job: PredictionJob, trainer: L.Trainer, process: Process) -> 
     seconds = time.perf_counter() - start
     rate = f", {len(numbers) / seconds:.1f} images/s" if numbers else ""
     print(
-        f"Process {rank + 1} of {processes}: {len(numbers)} {predictions.inputs.name}{rate}",
+        f"Process {rank + 1} of {processes}: {len(numbers)} {predictions.inputs.name}{rate}\n",
+        end="",  # else lines of several processes may run into each other
         flush=True,
     )
     unread = parts.join(predictions)

@@ -4,6 +4,7 @@
 a checkpoint is being written, a tenth while the process starts, the others within a step. In the
 end checkpoints, csv and the list of files must be the uninterrupted run's, bit for bit. A kill
 between a step's checkpoint and its csv row may cost this row of training values, which is counted.
+With `--shards` the images come from uneven shards instead of the embedded digits.
 """
 
 from __future__ import annotations
@@ -20,10 +21,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from rich.progress import Progress
 
 from src.checkpoints.reading import read_file
+from src.datamodules.shards import write_shards
 
 ROOT = Path(__file__).parents[2]
 EPOCHS, STEPS = 6, 40  # steps of an epoch
@@ -37,11 +41,13 @@ TRAINING = [
     "callbacks.progress=null",
     "callbacks.token_maps=null",
     "datamodule.batch_size=4",
-    f"datamodule.train_images={4 * STEPS}",
-    "+datamodule.mixup={mixup_alpha: 0.8, cutmix_alpha: 1.0, label_smoothing: 0.1}",
     f"trainer.limit_train_batches={STEPS}",
     f"trainer.max_epochs={EPOCHS}",
     "ckpt_path=last",
+]
+DIGITS = [
+    f"datamodule.train_images={4 * STEPS}",
+    "+datamodule.mixup={mixup_alpha: 0.8, cutmix_alpha: 1.0, label_smoothing: 0.1}",
 ]
 STATE = (
     "global_step",
@@ -57,14 +63,15 @@ PATIENCE = 180  # seconds for a process to get on
 class Run:
     """A training in a folder of its own, temporary files included, by one process at a time."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, data: list[str]) -> None:
+        self.data = data
         self.folder, self.run, self.temporary = folder, folder / "run", folder / "tmp"
         self.temporary.mkdir(parents=True)
 
     def start(self) -> subprocess.Popen[bytes]:
         with (self.folder / "output.txt").open("ab") as output:
             return subprocess.Popen(
-                [sys.executable, "train.py", *TRAINING, f"hydra.run.dir={self.run}"],
+                [sys.executable, "train.py", *TRAINING, *self.data, f"hydra.run.dir={self.run}"],
                 cwd=ROOT,
                 env=os.environ | {"TMPDIR": str(self.temporary)},
                 stdout=output,
@@ -104,6 +111,22 @@ class Run:
 
     def step(self) -> int:
         return max((int(row["step"]) for row in self.rows() if "step" in row), default=-1)
+
+
+def shards(folder: Path) -> list[str]:
+    """Pack noise into shards, the last of which is shorter, and return the settings for them."""
+    rng = np.random.default_rng(0)
+    for split, images in (("train", 4 * STEPS + 3), ("val", 10)):
+        for number in range(images):
+            file = folder / "images" / split / str(number % 10) / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (48, 48, 3), dtype=np.uint8)).save(file)
+    write_shards(folder / "images", folder / "shards", images=30)
+    return [
+        "datamodule=imagenet",
+        "datamodule.dataset=wds/any",
+        f"datamodule.root={folder / 'shards'}",
+    ]
 
 
 def fail(sentence: str) -> None:
@@ -172,12 +195,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.stress.kill_loop", description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--shards", action="store_true", help="train on shards")
     parser.add_argument("--folder", type=Path, default=ROOT / "reports" / "stress" / "kill_loop")
     options = parser.parse_args()
 
     shutil.rmtree(options.folder, ignore_errors=True)
     began, rng = time.monotonic(), random.Random(options.seed)
-    whole, parts = Run(options.folder / "whole"), Run(options.folder / "parts")
+    data = shards(options.folder) if options.shards else DIGITS
+    whole, parts = (Run(options.folder / name, data) for name in ("whole", "parts"))
     steps = sorted(rng.sample(range(EPOCHS * STEPS - 12), options.kills))
     kinds = [("save", "step")[number % 2] for number in range(options.kills)]
     kinds = ["start" if number % 10 == 9 else kind for number, kind in enumerate(kinds)]

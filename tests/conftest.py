@@ -1,5 +1,6 @@
 """Settings of the whole suite."""
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -14,8 +15,10 @@ import torch
 from hypothesis import settings
 
 from src.measure import throughput
+from tests.remembered import remember
 
 torch.set_num_threads(1)
+remember()
 
 SLOW = (
     "test_bad_inputs.py",
@@ -34,6 +37,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.name in SLOW:
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what was imported by now, which stays to the end."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,49 @@
+"""Remembers what Hydra reads and parses anew for each of the thousand compositions of a run."""
+
+from __future__ import annotations
+
+import copy
+import os
+import sys
+from functools import cache
+
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.hydra import Hydra
+from hydra.plugins.config_source import ConfigResult
+from omegaconf import grammar_parser
+
+_load = FileConfigSource.load_config
+_mode = Hydra.get_mode
+_parse = grammar_parser.parse
+_files: dict[tuple[str, ...], ConfigResult] = {}
+
+
+def remember() -> None:
+    """Read a file again only when it was written, and parse an interpolation once.
+
+    Hydra composes each command line twice, the first time to see whether a file sets `hydra.mode`:
+    no file of this project does.
+    """
+    FileConfigSource.load_config = _load_config  # type: ignore[method-assign]
+    Hydra.get_mode = _get_mode  # type: ignore[method-assign]
+    parse = cache(_parse)  # Omegaconf only walks through the tree
+    for name, module in list(sys.modules.items()):
+        if name.startswith("omegaconf") and getattr(module, "parse", None) is _parse:
+            module.parse = parse  # type: ignore[attr-defined]
+
+
+def _load_config(source: FileConfigSource, config_path: str) -> ConfigResult:
+    path = os.path.realpath(os.path.join(source.path, source._normalize_file_name(config_path)))
+    if not os.path.isfile(path):
+        return _load(source, config_path)
+    written = os.stat(path)
+    key = (source.provider, source.path, path, f"{written.st_mtime_ns} {written.st_size}")
+    if key not in _files:
+        _files[key] = _load(source, config_path)
+    return copy.deepcopy(_files[key])
+
+
+def _get_mode(hydra: Hydra, config_name: str | None, overrides: list[str]) -> object:
+    if any("hydra.mode" in override for override in overrides):
+        return _mode(hydra, config_name, overrides)
+    return None

@@ -15,10 +15,11 @@ import torch
 from hypothesis import settings
 
 from src.measure import throughput
-from tests.remembered import remember
+from tests.remembered import remember_gmacs, remember_settings
 
 torch.set_num_threads(1)
-remember()
+remember_settings()
+remember_gmacs()
 
 SLOW = (
     "test_bad_inputs.py",

@@ -1,24 +1,31 @@
-"""Remembers what Hydra reads and parses anew for each of the thousand compositions of a run."""
+"""Remembers what a run of the tests would compute a thousand times: settings and GMACs."""
 
 from __future__ import annotations
 
 import copy
 import os
+import pickle
 import sys
 from functools import cache
+from hashlib import sha256
 
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.hydra import Hydra
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import grammar_parser
+from torch import nn
+
+from src.measure import complexity
 
 _load = FileConfigSource.load_config
 _mode = Hydra.get_mode
 _parse = grammar_parser.parse
+_count = complexity.count_on_meta
 _files: dict[tuple[str, ...], ConfigResult] = {}
+_gmacs: dict[tuple[bytes, str], float] = {}
 
 
-def remember() -> None:
+def remember_settings() -> None:
     """Read a file again only when it was written, and parse an interpolation once.
 
     Hydra composes each command line twice, the first time to see whether a file sets `hydra.mode`:
@@ -47,3 +54,18 @@ def _get_mode(hydra: Hydra, config_name: str | None, overrides: list[str]) -> ob
     if any("hydra.mode" in override for override in overrides):
         return _mode(hydra, config_name, overrides)
     return None
+
+
+def remember_gmacs() -> None:
+    """Count a network once, whose every attribute is as it was; the counter is slow."""
+    complexity.count_on_meta = _count_on_meta
+
+
+def _count_on_meta(shadow: nn.Module, image_size: int | tuple[int, ...]) -> float:
+    try:
+        key = sha256(pickle.dumps(shadow)).digest(), str(image_size)
+    except (AttributeError, TypeError, pickle.PicklingError):
+        return _count(shadow, image_size)
+    if key not in _gmacs:
+        _gmacs[key] = _count(shadow, image_size)
+    return _gmacs[key]

@@ -6,22 +6,23 @@ import copy
 import os
 import pickle
 import sys
+from collections.abc import Callable
 from functools import cache
 from hashlib import sha256
 
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.hydra import Hydra
-from hydra.plugins.config_source import ConfigResult
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import grammar_parser
 from torch import nn
 
 from src.measure import complexity
 
-_load = FileConfigSource.load_config
 _mode = Hydra.get_mode
 _parse = grammar_parser.parse
 _count = complexity.count_on_meta
-_files: dict[tuple[str, ...], ConfigResult] = {}
+_files: dict[tuple[object, ...], ConfigResult] = {}
 _gmacs: dict[tuple[bytes, str], float] = {}
 
 
@@ -31,7 +32,10 @@ def remember_settings() -> None:
     Hydra composes each command line twice, the first time to see whether a file sets `hydra.mode`:
     no file of this project does.
     """
-    FileConfigSource.load_config = _load_config  # type: ignore[method-assign]
+    Plugins.instance()  # executes the modules of the sources anew
+    for scheme in ("file", "pkg"):
+        source = SourcesRegistry.instance().resolve(scheme)
+        source.load_config = _remembering(source.load_config)  # type: ignore[method-assign]
     Hydra.get_mode = _get_mode  # type: ignore[method-assign]
     parse = cache(_parse)  # Omegaconf only walks through the tree
     for name, module in list(sys.modules.items()):
@@ -39,15 +43,20 @@ def remember_settings() -> None:
             module.parse = parse  # type: ignore[attr-defined]
 
 
-def _load_config(source: FileConfigSource, config_path: str) -> ConfigResult:
-    path = os.path.realpath(os.path.join(source.path, source._normalize_file_name(config_path)))
-    if not os.path.isfile(path):
-        return _load(source, config_path)
-    written = os.stat(path)
-    key = (source.provider, source.path, path, f"{written.st_mtime_ns} {written.st_size}")
-    if key not in _files:
-        _files[key] = _load(source, config_path)
-    return copy.deepcopy(_files[key])
+def _remembering(
+    load: Callable[[ConfigSource, str], ConfigResult],
+) -> Callable[[ConfigSource, str], ConfigResult]:
+    def load_config(source: ConfigSource, config_path: str) -> ConfigResult:
+        path = os.path.join(source.path, source._normalize_file_name(config_path))
+        written = os.stat(path) if os.path.isfile(path) else None
+        if source.scheme() == "file" and written is None:
+            return load(source, config_path)
+        key = (source.provider, path, written and (written.st_mtime_ns, written.st_size))
+        if key not in _files:
+            _files[key] = load(source, config_path)
+        return copy.deepcopy(_files[key])
+
+    return load_config
 
 
 def _get_mode(hydra: Hydra, config_name: str | None, overrides: list[str]) -> object:

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from datetime import date
 from pathlib import Path
@@ -37,10 +39,10 @@ COMMAND = (
 def processes(tmp_path_factory):
     """What one process and two make of the same batch and the same images, and what two print."""
     folder = tmp_path_factory.mktemp("processes")
-    process = Forked([ROOT / "tests" / "processes_agree.py", folder])
-    said, told = process.communicate(timeout=300)
-    assert process.returncode == 0, told
-    return [torch.load(folder / f"{number}.pt") for number in (1, 2)], said
+    command = [sys.executable, "tests/processes_agree.py", str(folder)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr
+    return [torch.load(folder / f"{number}.pt") for number in (1, 2)], ended.stdout
 
 
 def test_a_thawed_backbone_is_synchronized(processes):

@@ -55,6 +55,7 @@ def _seed() -> None:
 def _short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time networks in two turns of a call or two: tests look at what becomes of the figures."""
     take_turns = throughput.take_turns
+    monkeypatch.setattr(take_turns, "__defaults__", (2, 0.01))  # who imported it by name
     monkeypatch.setattr(
         throughput, "take_turns", lambda calls, *_, **__: take_turns(calls, 2, 0.01)
     )

@@ -1,5 +1,6 @@
 """Settings of the whole suite."""
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -14,8 +15,11 @@ import torch
 from hypothesis import settings
 
 from src.measure import throughput
+from tests.remembered import remember_gmacs, remember_settings
 
 torch.set_num_threads(1)
+remember_settings()
+remember_gmacs()
 
 SLOW = (
     "test_bad_inputs.py",
@@ -36,6 +40,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector what was imported by now, which stays to the end."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
@@ -45,6 +55,7 @@ def _seed() -> None:
 def _short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """Time networks in two turns of a call or two: tests look at what becomes of the figures."""
     take_turns = throughput.take_turns
+    monkeypatch.setattr(take_turns, "__defaults__", (2, 0.01))  # who imported it by name
     monkeypatch.setattr(
         throughput, "take_turns", lambda calls, *_, **__: take_turns(calls, 2, 0.01)
     )

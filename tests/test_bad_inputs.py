@@ -874,7 +874,6 @@ def test_the_table_has_no_twins() -> None:
     ("call", "fragment"),
     [
         ("train.py backbone=resnet", "backbone=resnet does not exist"),
-        ("eval.py backbone=resnet", "backbone=resnet does not exist"),
         ("eval.py ckpt_path={evil}", "{evil} is refused"),
     ],
 )

@@ -1,18 +1,16 @@
 """`make demo` starts: its settings resolve without what train.py does for its own."""
 
-import subprocess
-import sys
-
 import pytest
 
-from tests.helpers import ROOT
-
-pytestmark = pytest.mark.slow
+from tests.helpers import ROOT, one_process, run
 
 
-def test_its_settings_resolve():
-    command = [sys.executable, "demo.py", "rho=0.5", "--cfg", "job", "--resolve"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    assert "rho: 0.5" in result.stdout
-    assert "tokenthrift.cell" not in result.stdout
+@pytest.mark.slow
+def test_its_settings_resolve(tmp_path, capfd, monkeypatch):
+    for name in ("RUN", "SWEEP", "SWEPT", "PACKAGE", "ASSETS"):
+        monkeypatch.delenv(f"TOKENTHRIFT_{name}", raising=False)
+    with one_process(tmp_path):
+        assert run([ROOT / "demo.py", "rho=0.5", "--cfg", "job", "--resolve"]) == 0
+    shown = capfd.readouterr().out
+    assert "rho: 0.5" in shown
+    assert "tokenthrift.cell" not in shown

@@ -29,6 +29,7 @@ from src.reports.workspace import main as workspace_main
 from src.reports.workspace import make_workspace
 from src.runs.cost import LOGGED
 from src.runs.folders import name_sweep, sweep_name
+from tests.short_turns import WORD
 
 ROOT = Path(__file__).parents[1]
 QUICK = (
@@ -72,6 +73,12 @@ def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sweep:
     return run
 
 
+@pytest.fixture
+def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the picture of a report, which takes as long as a cell."""
+    monkeypatch.setattr("src.reports.pareto.draw", lambda *_: None)
+
+
 def test_a_sweep_is_named_by_its_choices() -> None:
     assert sweep_name(["-m", "rho=0.5,0.7", "method=evit", "hydra.job.num=3"]) == (
         "rho=0.5,0.7_method=evit"
@@ -88,17 +95,13 @@ def test_the_flag_may_stand_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     assert os.environ["TOKENTHRIFT_SWEEP"] == "rho=0.5_method=evit"
 
 
+@pytest.mark.usefixtures("no_picture")
 def test_only_what_is_missing_is_run(sweep: Sweep, measured: list[str], tmp_path: Path) -> None:
-    words = ("method=evit,tome", "rho=0.5,0.7")
+    words = ("method=evit,tome", "rho=0.5")
     assert sweep(*words) == 0
-    assert measured == ["EViT", "EViT", "ToMe", "ToMe"]
+    assert measured == ["EViT", "ToMe"]
     first = read_rows(tmp_path)
-    assert [(row["method"], row["rho"]) for row in first] == [
-        ("evit", 0.5),
-        ("evit", 0.7),
-        ("tome", 0.5),
-        ("tome", 0.7),
-    ]
+    assert [(row["method"], row["rho"]) for row in first] == [("evit", 0.5), ("tome", 0.5)]
 
     measured.clear()
     assert sweep(*words) == 0
@@ -114,25 +117,27 @@ def test_only_what_is_missing_is_run(sweep: Sweep, measured: list[str], tmp_path
         assert before["maps"] == after["maps"]
 
     measured.clear()
-    one = ("method=tome", "rho=0.7", "datamodule.val_images=6")  # other settings, same folder
+    one = ("method=tome", "rho=0.5", "datamodule.val_images=6")  # other settings, same folder
     assert sweep(*one) == 0
     assert measured == ["ToMe"]
 
 
+@pytest.mark.usefixtures("no_picture")
 def test_a_dense_network_is_measured_once(
     sweep: Sweep, measured: list[str], tmp_path: Path
 ) -> None:
-    assert sweep("method=dense,evit", "rho=0.5,0.7") == 0
-    assert sorted(measured) == ["Dense", "EViT", "EViT"]
-    rows = [row for row in read_rows(tmp_path) if row["method"] == "dense"]
+    assert sweep("method=dense", "rho=0.5,0.7") == 0
+    assert measured == ["Dense"]
+    rows = read_rows(tmp_path)
     assert [row["rho"] for row in rows] == [0.5, 0.7]
     assert len({row["images_per_s"] for row in rows}) == 1
     assert rows[0]["maps"] == rows[1]["maps"]
     measured.clear()
-    assert sweep("method=dense", "rho=0.5,0.6", "datamodule.val_images=6") == 0
+    assert sweep("method=dense", "rho=0.5", "datamodule.val_images=6") == 0
     assert measured == ["Dense"]  # other settings
 
 
+@pytest.mark.usefixtures("no_picture")
 def test_jobs_of_one_process_do_not_touch_each_other(
     sweep: Sweep, measured: list[str], tmp_path: Path
 ) -> None:
@@ -174,6 +179,7 @@ def test_the_report_goes_to_wandb_offline(
     assert list((run / "files" / "media" / "html" / "pareto").glob("page*.html"))
 
 
+@pytest.mark.usefixtures("no_picture")
 def test_each_cell_is_a_wandb_run(sweep: Sweep, measured: list[str], tmp_path: Path) -> None:
     words = ("logger=[csv,wandb]", "logger.wandb.offline=true")
     assert sweep("method=tome", "rho=0.5", *words) == 0
@@ -252,7 +258,7 @@ def test_the_workspace_needs_a_project() -> None:
     ("launcher", "ratios"), [("joblib", [0.5, 0.7]), ("submitit_local", [0.5])]
 )
 def test_launchers(launcher: str, ratios: list[float], tmp_path: Path) -> None:
-    words = ["method=evit", f"rho={','.join(map(str, ratios))}", f"hydra/launcher={launcher}"]
+    words = ["method=evit", f"rho={','.join(map(str, ratios))}", f"hydra/launcher={launcher}", WORD]
     command = [sys.executable, "eval.py", "-m", *QUICK, *words, f"hydra.sweep.dir={tmp_path}"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run(command, cwd=ROOT, env=environment, timeout=300, check=True, capture_output=True)
@@ -277,6 +283,7 @@ WATCH = (ROOT / "tests" / "report_watch.js").read_text()
 PROBE = (ROOT / "tests" / "report_probe.js").read_text()
 
 
+@pytest.mark.usefixtures("no_picture")
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium on this machine")
 def test_the_page_works_in_a_browser(sweep: Sweep, measured: list[str], tmp_path: Path) -> None:
     assert sweep("method=attention,tome,dense", "rho=0.4,0.9") == 0

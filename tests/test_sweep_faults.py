@@ -23,7 +23,7 @@ from src.runs import cell
 from src.runs import folders as name
 from src.runs.lock import only_cell_in
 from src.runs.record import add_recorded_choices
-from tests.test_sweep import Sweep, measured, sweep  # noqa: F401  (fixtures)
+from tests.test_sweep import Sweep, measured, no_picture, sweep  # noqa: F401  (fixtures)
 
 ROW = {
     "method": "evit",
@@ -104,6 +104,7 @@ def test_an_output_for_all_cells_is_refused(output: str, monkeypatch: pytest.Mon
     assert name.name_sweep(["-m", "predictions=a.csv,b.csv"])
 
 
+@pytest.mark.usefixtures("no_picture")
 def test_two_roots_are_two_cells(sweep: Sweep, measured: list[str], tmp_path: Path) -> None:  # noqa: F811
     files = [tmp_path / f"{name} (1)=,.safetensors" for name in "ab"]
     for file in files:
@@ -125,6 +126,7 @@ def saved(folder: Path, content: Any) -> None:
     )
 
 
+@pytest.mark.usefixtures("no_picture")
 @pytest.mark.parametrize(
     "content",
     [

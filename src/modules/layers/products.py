@@ -84,19 +84,54 @@ def merge(tokens: Tokens, group: Float[Tensor, "B N"], count: int) -> Tokens:
 
 
 def nearest_kept(
-    normed: Float[Tensor, "B N C"], place: Float[Tensor, "B N"], kept: Bool[Tensor, "B N"]
+    normed: Float[Tensor, "B N C"], place: Float[Tensor, "B N"], count: int
 ) -> Float[Tensor, "B N"]:
     """Return the place that each token joins, `(B, N)`: that of the most similar kept token.
+
+    The tokens that do not go on are moved together first: two small products instead of one of all
+    pairs, which is the larger as soon as half of the tokens go on.
 
     Args:
         normed: `(B, N, C)` of length 1.
         place: Ranks.
-        kept: Which tokens go on; these join themselves.
+        count: How many go on; these join themselves.
     """
-    alike = torch.where(kept.unsqueeze(1), normed @ normed.transpose(1, 2), -2.0)  # (B, N, N)
+    rest = group_matrix(place - count, place.shape[1] - count)  # (B, N-K, N)
+    joined = nearest(rest @ normed @ normed.transpose(1, 2), place, place < count)
+    return torch.where(place < count, place, (joined.unsqueeze(1) @ rest).squeeze(1))
+
+
+def nearest(
+    alike: Float[Tensor, "B M N"], place: Float[Tensor, "B N"], allowed: Bool[Tensor, "B N"]
+) -> Float[Tensor, "B M"]:
+    """Return the place of the most similar allowed token, `(B, M)`; of equals the lowest.
+
+    Args:
+        alike: `(B, M, N)`, cosines.
+        place: `(B, N)`, less than N.
+        allowed: `(B, N)`.
+    """
+    alike = torch.where(allowed.unsqueeze(1), alike, -2.0)
     best = alike == alike.amax(dim=2, keepdim=True)
-    joined = torch.where(best, place.unsqueeze(1), float(place.shape[1])).amin(dim=2)
-    return torch.where(kept, place, joined)
+    return torch.where(best, place.unsqueeze(1), float(place.shape[1])).amin(dim=2)
+
+
+def bipartite(affinity: Float[Tensor, "B A M"], moves: int) -> Float[Tensor, "B A"]:
+    """Return the group that each source joins, as `matching.bipartite` and `matching.groups` do.
+
+    Args:
+        affinity: `(B, A, M)` between sources and targets, at least -1.
+        moves: How many sources move to a target; at most A.
+
+    Returns:
+        `(B, A)`: those that stay have 0 to A-moves-1 in their order, target m is A-moves+m.
+    """
+    sources, targets = affinity.shape[1:]
+    moving = rank(affinity.amax(dim=2)) < moves
+    every = torch.arange(targets, dtype=torch.float32).expand(len(affinity), -1)
+    target = nearest(affinity, every, torch.ones_like(every).bool())
+    earlier = torch.ones(sources, sources).triu(1)  # column j counts the rows before it
+    return torch.where(moving, sources - moves + target, (~moving).float() @ earlier)
 
 
 def _refuse_data(tokens: Tokens) -> None:
@@ -115,8 +150,9 @@ def _placed(
 
 
 def _followed(tokens: Tokens, place: Float[Tensor, "B N"]) -> Tensor:
-    """Return `Tokens.source`, by look-ups, which a graph without that output does not hold."""
-    index = place.long()
+    """Return `Tokens.source` in 32 bits."""
     if tokens.source is None:
-        return index
-    return torch.where(tokens.source >= 0, index.gather(1, tokens.source.clamp(min=0)), -1)
+        return place.int()
+    stands = group_matrix(tokens.source.float(), place.shape[1])  # (B, N, patches)
+    followed = (place.unsqueeze(1) @ stands).squeeze(1).int()
+    return torch.where(tokens.source >= 0, followed, -1)

@@ -41,7 +41,7 @@ class AbsorbByProducts(Disposal):
     def __call__(self, tokens: Tokens, ranking: Ranking) -> Tokens:
         place = products.rank(ranking.score)
         normed = F.normalize(tokens.patches.float(), dim=-1)
-        group = products.nearest_kept(normed, place, place < ranking.count)
+        group = products.nearest_kept(normed, place, ranking.count)
         return products.merge(tokens, group, ranking.count)
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from src.errors import InputError
 from src.export.graph import export, load
@@ -173,6 +174,16 @@ def test_the_same_matching() -> None:
     affinity = torch.rand(3, 8, 7)
     usual = groups(*bipartite(affinity, 5), 7)[:, :8]
     assert torch.equal(products.bipartite(affinity, 5).long(), usual)
+
+
+def test_absorbing_costs_a_hundredth_of_deit_ti() -> None:
+    tokens, macs = Tokens(torch.randn(1, 197, 192), prefix=1), 0.0
+    for count in (137, 96, 67):  # rho = 0.7
+        score = torch.randn(1, tokens.patches.shape[1])
+        with FlopCounterMode(display=False) as counter:
+            tokens = products.absorb(tokens, score, count)
+        macs += counter.get_total_flops() / 2
+    assert 1e6 < macs < 0.01 * 1.254e9
 
 
 @pytest.mark.parametrize("method", ["mctf", "ats"])

@@ -58,7 +58,9 @@ def front(matrix: Float[Tensor, "B K M"], x: Float[Tensor, "B N C"]) -> Float[Te
 
 def back(matrix: Float[Tensor, "B K M"], x: Float[Tensor, "B N C"]) -> Float[Tensor, "B M C"]:
     """Return the others of `x (B, N, C)` after the exchange `matrix (B, K, N-K)`."""
-    return front(matrix.transpose(1, 2), torch.cat(x.split(list(matrix.shape[1:]), 1)[::-1], 1))
+    count = matrix.shape[1]
+    gone = matrix.sum(dim=1).unsqueeze(2) > 0
+    return torch.where(gone, matrix.transpose(1, 2) @ x[:, :count], x[:, count:])
 
 
 def order(score: Float[Tensor, "B N"], count: int) -> Int[Tensor, "B {count}"]:

@@ -23,7 +23,7 @@ class Noting(Disposal):
 
     @override
     def __call__(self, tokens: Tokens, ranking: Ranking) -> Tokens:
-        self._noted.append((ranking.kept, tokens.patches.shape[1]))
+        self._noted.append((self._disposal.order(ranking), tokens.patches.shape[1]))
         return self._disposal(tokens, ranking)
 
     def masks(self) -> Tensor:

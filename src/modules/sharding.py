@@ -57,7 +57,7 @@ class Sharded(ModelParallelStrategy):
     def load_checkpoint(
         self, checkpoint_path: str | Path, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        content = dict(taken(self.broadcast(checkpoint_path)).content)
+        content: dict[str, Any] = dict(taken(self.broadcast(checkpoint_path)).content)
         load_shares(self, content.pop("state_dict"))
         for optimizer, state in zip(self.optimizers, content["optimizer_states"], strict=True):
             load_optimizer(optimizer, state)

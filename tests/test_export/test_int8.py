@@ -10,10 +10,10 @@ from torch import Tensor
 
 from src.errors import InputError
 from src.export.agreement import agreement, overlaps
+from src.export.calibrated import Calibrated
 from src.export.files import Int8, Variant, int8_kinds, write_all
 from src.export.graph import load
 from src.export.layers import linear_layers
-from src.export.quantize import Calibrated
 from src.export.report import Row, scored, timed
 from src.measure.processor import instruction_set, saturates
 from tests.combinations import make_student, shaken

@@ -163,7 +163,7 @@ class Tokens:
             alive = self.x.new_ones(self.x.shape[0], self.patches.shape[1])
         if self.source is None:
             return alive
-        standing = alive.gather(1, self.source.clamp(min=0))
+        standing = alive.gather(1, self.source.clamp(min=0).long())
         return torch.where(self.source >= 0, (standing > 0).to(alive.dtype), 0.0)
 
     def count(self) -> Float[Tensor, " B"]:

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from typing_extensions import override
 
+from ..layers import products
 from .tome import ToMe
 
 MARGIN = 0.9  # of the first block; it falls to 0 behind the last
@@ -40,8 +41,21 @@ class PiToMe(ToMe):
         places = torch.cat([protected, receiving, leaving], dim=1)
         return torch.empty_like(order).scatter(1, places, joined), count - r
 
+    @override
+    def match_by_products(
+        self, layer: int, metric: Float[Tensor, "B N D"], r: int, prefix: int
+    ) -> Float[Tensor, "B N"]:
+        cosine = metric @ metric.transpose(1, 2)
+        place = products.rank(energy(cosine, MARGIN * (1 - layer / self.depth)))
+        odd = place - 2 * (place / 2).floor()
+        near = products.nearest(cosine, place, (place < 2 * r) & (odd == 1))
+        target = torch.where(odd == 1, place, near)  # an odd place, which receives
+        joined = metric.shape[1] - 2 * r + (target - 1) / 2
+        return torch.where(place < 2 * r, joined, place - 2 * r)
+
 
 def energy(cosine: Float[Tensor, "B N N"], margin: float) -> Float[Tensor, "B N"]:
     """Return how much each token has like it, `(B, N)`, by the cosines `(B, N, N)`."""
     near = torch.where(cosine >= margin, cosine, torch.expm1(cosine - margin))
-    return (near.sum(dim=2) - near.diagonal(dim1=1, dim2=2)) / cosine.shape[1]
+    itself = torch.eye(cosine.shape[1], device=cosine.device)  # `diagonal` is a look-up in ONNX
+    return (near.sum(dim=2) - (near * itself).sum(dim=2)) / cosine.shape[1]

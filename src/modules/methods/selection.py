@@ -85,7 +85,7 @@ class Selection(TokenReduction):
     @override
     def use_products(self) -> None:
         disposal = self.disposal.by_products()
-        if disposal is None or self.selector.looks_up:
+        if disposal is None:
             super().use_products()
         else:
             self.disposal = disposal

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from typing_extensions import override
 
 from ...errors import InputError
+from ..layers import products
 from ..layers.attention import Attended
 from ..layers.matching import alternate, bipartite, groups
 from ..layers.tokens import Tokens
@@ -56,11 +57,16 @@ class ToMe(TokenReduction):
         super().__init__(schedule, geometry)
         self.r = r
         self.at_locations = at_locations
+        self._by_products = False
 
     @property
     @override
     def ignores_rho(self) -> str:  # type: ignore[override]
         return "" if self.r is None else "method.r says how many tokens merge"
+
+    @override
+    def use_products(self) -> None:
+        self._by_products = True
 
     @override
     def after_attention(self, layer: int, tokens: Tokens, attended: Attended) -> Tokens:
@@ -69,6 +75,9 @@ class ToMe(TokenReduction):
         if r == 0:
             return tokens
         metric = F.normalize(attended.key[:, :, tokens.prefix :].mean(dim=1).float(), dim=-1)
+        if self._by_products:
+            group = self.match_by_products(layer, metric, r, tokens.prefix)
+            return products.merge(tokens, group, count - r)
         return tokens.merge(*self.match(layer, metric, r, tokens.prefix))
 
     def match(
@@ -88,6 +97,19 @@ class ToMe(TokenReduction):
         group = groups(*bipartite(affinity, min(r, len(leaving))), len(receiving))
         place = torch.cat([leaving, receiving]).argsort()
         return group[:, place], count - min(r, len(leaving))
+
+    def match_by_products(
+        self, layer: int, metric: Float[Tensor, "B N D"], r: int, prefix: int
+    ) -> Float[Tensor, "B N"]:
+        """Return the groups of `match` without sorting and look-ups."""
+        first = prefix % 2
+        leaving, receiving = metric[:, first::2], metric[:, 1 - first :: 2]
+        sources, targets = leaving.shape[1], receiving.shape[1]
+        joined = products.bipartite(leaving @ receiving.transpose(1, 2), r)
+        own = (sources - r + torch.arange(targets, dtype=torch.float32)).expand(len(metric), -1)
+        turns = (own, joined) if first else (joined, own)
+        padded = [F.pad(each, (0, max(sources, targets) - each.shape[1])) for each in turns]
+        return torch.stack(padded, dim=2).flatten(1)[:, : metric.shape[1]]
 
     def _merges(self, layer: int, count: int, patches: int) -> int:
         """Return how many of `count` tokens block `layer` should merge away."""

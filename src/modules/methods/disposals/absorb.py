@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from ...layers import products
 from ...layers.tokens import Tokens, take_rows
-from .base import Disposal, Ranking
+from .base import ByProducts, Disposal, Ranking
 
 
 class Absorb(Disposal):
@@ -32,17 +32,14 @@ class Absorb(Disposal):
         return AbsorbByProducts()
 
 
-class AbsorbByProducts(Disposal):
+class AbsorbByProducts(ByProducts):
     """Computes `Absorb` by products with small matrices, without look-ups."""
 
     merges = True
 
     @override
     def __call__(self, tokens: Tokens, ranking: Ranking) -> Tokens:
-        place = products.rank(ranking.score)
-        normed = F.normalize(tokens.patches.float(), dim=-1)
-        group = products.nearest_kept(normed, place, place < ranking.count)
-        return products.merge(tokens, group, ranking.count)
+        return products.absorb(tokens, ranking.score, ranking.count)
 
 
 def nearest_kept(metric: Float[Tensor, "B N C"], ranking: Ranking) -> Int[Tensor, "B N"]:

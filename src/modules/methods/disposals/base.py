@@ -8,7 +8,9 @@ from typing import ClassVar
 
 from jaxtyping import Float, Int
 from torch import Tensor
+from typing_extensions import override
 
+from ...layers import products
 from ...layers.tokens import Tokens
 
 
@@ -49,6 +51,10 @@ class Disposal(ABC):
         """Return what does the same by products alone (`layers.products`); None if nothing does."""
         return None
 
+    def order(self, ranking: Ranking) -> Int[Tensor, "B K"]:
+        """Return the indices of the tokens that go on, `(B, K)`, in the order it gives them."""
+        return ranking.kept
+
     @abstractmethod
     def __call__(self, tokens: Tokens, ranking: Ranking) -> Tokens:
         """Return the tokens that go on.
@@ -57,3 +63,11 @@ class Disposal(ABC):
             tokens: All tokens of the location.
             ranking: Their scores; fewer are kept than there are.
         """
+
+
+class ByProducts(Disposal):
+    """Works without sorting and look-ups, and leaves the tokens in the order of `products`."""
+
+    @override
+    def order(self, ranking: Ranking) -> Int[Tensor, "B K"]:
+        return products.order(ranking.score, ranking.count)

@@ -6,7 +6,7 @@ from typing_extensions import override
 
 from ...layers import products
 from ...layers.tokens import Tokens
-from .base import Disposal, Ranking
+from .base import ByProducts, Disposal, Ranking
 
 
 class Drop(Disposal):
@@ -21,7 +21,7 @@ class Drop(Disposal):
         return DropByProducts()
 
 
-class DropByProducts(Disposal):
+class DropByProducts(ByProducts):
     """Computes `Drop` by products with small matrices; refuses tokens with data."""
 
     @override

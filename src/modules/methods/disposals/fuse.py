@@ -6,7 +6,7 @@ from typing_extensions import override
 
 from ...layers import products
 from ...layers.tokens import Tokens
-from .base import Disposal, Ranking
+from .base import ByProducts, Disposal, Ranking
 
 
 class Fuse(Disposal):
@@ -23,7 +23,7 @@ class Fuse(Disposal):
         return FuseByProducts()
 
 
-class FuseByProducts(Disposal):
+class FuseByProducts(ByProducts):
     """Computes `Fuse` by products with small matrices, without look-ups."""
 
     merges = True

@@ -38,7 +38,6 @@ class Selector(nn.Module, ABC):
         needs_class_token: Read the class token's attention.
         one_head_per_location: Hold parameters for each location of the schedule.
         draws_masks: Learn through decisions drawn in training (`draw`).
-        looks_up: Score by look-ups, which `select=matmul` has none of.
         learns_by_summaries: Learn from an auxiliary loss on `summary`.
     """
 
@@ -47,7 +46,6 @@ class Selector(nn.Module, ABC):
     one_head_per_location: ClassVar[bool] = False
     draws_masks: ClassVar[bool] = False
     learns_by_summaries: ClassVar[bool] = False
-    looks_up: ClassVar[bool] = False
 
     def __init__(self, schedule: KeepSchedule, geometry: Geometry) -> None:
         """Check the schedule; selectors without parameters need nothing else."""

@@ -26,8 +26,6 @@ class PositionScore(Selector):
     one_head_per_location = True
     draws_masks = True
 
-    looks_up = True
-
     def __init__(self, schedule: KeepSchedule, geometry: Geometry) -> None:
         """Make one small random score for each location and position."""
         if geometry.num_patches is None:
@@ -45,11 +43,9 @@ class PositionScore(Selector):
         scores = self._of_positions(tokens, number)
         if tokens.source is None:
             return scores
-        stands = (tokens.source >= 0).to(scores.dtype)
-        index = tokens.source.clamp(min=0)
-        none = torch.zeros_like(tokens.patches[..., 0], dtype=scores.dtype)
-        total = none.scatter_add(1, index, stands * scores)
-        positions = none.scatter_add(1, index, stands)
+        places = torch.arange(tokens.patches.shape[1], device=scores.device).to(tokens.source)
+        stands = (tokens.source.unsqueeze(1) == places[:, None]).to(scores.dtype)  # (B, N, patches)
+        total, positions = (stands * scores.unsqueeze(1)).sum(dim=2), stands.sum(dim=2)
         return torch.where(positions > 0, total / positions.clamp(min=1), -torch.inf)
 
     @override

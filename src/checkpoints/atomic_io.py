@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import final
 
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.fabric.utilities.types import _PATH
 
 from ..files import atomic_file
 from .checkpoint import taken
@@ -22,7 +22,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(
-        self, checkpoint: Mapping[str, object], path: _PATH, storage_options: object = None
+        self, checkpoint: Mapping[str, object], path: str | Path, storage_options: object = None
     ) -> None:
         """Write `checkpoint`; addresses as `s3://...` are Lightning's.
 
@@ -35,6 +35,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         with atomic_file(path) as partial, partial.open("wb") as file:
             torch.save(checkpoint, file)
 
-    def load_checkpoint(self, path: _PATH, *_: object, **__: object) -> dict[str, object]:
+    def load_checkpoint(self, path: str | Path, *_: object, **__: object) -> dict[str, object]:
         """Return what the check before has read, or read the file by our own reader."""
         return dict(taken(path).content)

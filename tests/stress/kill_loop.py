@@ -86,9 +86,8 @@ class Run:
         return sorted((self.run / "checkpoints").glob("*.ckpt"))
 
     def saving(self) -> set[Path]:
-        """Files that are not yet where they belong."""
-        files = [*self.temporary.iterdir(), *self.run.glob("checkpoints/*")]
-        return {path for path in files if path.suffix != ".ckpt" and path.is_file()}
+        """Folders of checkpoints that are not yet where they belong."""
+        return set(self.run.glob("checkpoints/.*.partial"))
 
     def files(self) -> set[str]:
         return {str(p.relative_to(self.run)) for p in self.run.rglob("*") if p.is_file()}

@@ -90,7 +90,9 @@ class Run:
         return set(self.run.glob("checkpoints/.*.partial"))
 
     def files(self) -> set[str]:
-        return {str(p.relative_to(self.run)) for p in self.run.rglob("*") if p.is_file()}
+        """Names of all files but those of killed writes, which are removed after a day."""
+        files = (p.relative_to(self.run) for p in self.run.rglob("*") if p.is_file())
+        return {str(p) for p in files if not p.parent.name.endswith(".partial")}
 
     def written(self) -> int:
         """When the csv was last changed."""

@@ -19,6 +19,7 @@ from torchvision.models.video.swin_transformer import (
 )
 
 from ...errors import InputError
+from .clips import check_clips
 from .window_attention import WindowAttention3d
 
 
@@ -66,12 +67,7 @@ class ClipEmbed(PatchEmbed3d):
         Raises:
             InputError: If the clips have another size.
         """
-        size = (self.num_frames, *self.img_size)
-        if tuple(x.shape[2:]) != size:
-            raise InputError(
-                f"An input of shape {tuple(x.shape)} is none of clips (B, 3, T, H, W) with "
-                f"{size[0]} frames of {size[1]}x{size[2]} pixels, which this network takes."
-            )
+        check_clips(x, self.num_frames, self.img_size)
         return super().forward(x)
 
 

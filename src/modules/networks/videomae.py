@@ -11,6 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from ...errors import InputError
+from .clips import check_clips
 
 # What transformers calls the parts of the network; the first that occurs is replaced.
 _TRANSFORMERS = {
@@ -93,12 +94,7 @@ class TubeletEmbed(nn.Module):
         Raises:
             InputError: If the clips have another size.
         """
-        size = (self.num_frames, *self.img_size)
-        if tuple(x.shape[2:]) != size:
-            raise InputError(
-                f"An input of shape {tuple(x.shape)} is none of clips (B, 3, T, H, W) with "
-                f"{size[0]} frames of {size[1]}x{size[2]} pixels, which this network takes."
-            )
+        check_clips(x, self.num_frames, self.img_size)
         return self.proj(x).flatten(2).transpose(1, 2)
 
 

@@ -8,6 +8,7 @@ import lightning as L
 import torch
 from typing_extensions import override
 
+from ..errors import InputError
 from ..modules.base import SparseModule
 from ..modules.step_results import Batch
 from .task_callback import TaskCallback
@@ -27,6 +28,11 @@ class CompileStudent(TaskCallback):
 
     @override
     def on_train_start(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
+        if pl_module.head is not None:
+            raise InputError(
+                "callbacks=[default,compiled] compiles students without a head on their maps: "
+                "leave `compiled` out for this task."
+            )
         self._compiled = torch.compile(pl_module.student.forward, backend=self.backend)
 
     @override

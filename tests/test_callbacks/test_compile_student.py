@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
@@ -11,6 +12,7 @@ from omegaconf import OmegaConf
 
 from src.callbacks.compile_student import CompileStudent
 from src.config import instantiate
+from src.errors import InputError
 from tests.helpers import SHALLOW
 from tests.test_configs import composed
 
@@ -50,3 +52,9 @@ def test_a_compiled_student_learns_the_same(tmp_path):
     assert calls
     assert "forward" not in vars(module.student)
     torch.testing.assert_close(compiled, plain, atol=1e-5, rtol=1e-5)
+
+
+def test_a_head_on_the_maps_is_refused():
+    module = SimpleNamespace(head=object(), student=None)
+    with pytest.raises(InputError, match="without a head on their maps"):
+        CompileStudent().on_train_start(None, module)

@@ -1,1 +1,1 @@
-"""Measures speed and memory on this machine: `python -m src.bench`, `.training`, `.data`."""
+"""Measures speed and memory: `python -m src.bench`, `src.bench.training`, `src.bench.data`."""

@@ -34,7 +34,7 @@ SHOWN = (
     "memory_mb",
 )
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_INPUTS = 3  # batches that are taken in turn
+_INPUTS = 3  # different batches, used in turn
 
 
 def measure(
@@ -52,10 +52,24 @@ def measure(
     repeats: int = 9,
     seconds: float = 0.5,
 ) -> Iterator[InferenceRow]:
-    """Measure speed and memory of a student beside its dense network, at each batch size.
+    """Measure speed and memory of a student and of its dense network, at each batch size.
 
-    The networks are timed in turns. Weights are random: they change neither cost nor, at inference,
-    how many tokens are left.
+    The networks are timed in turns. Weights are random: they change neither the cost nor, at
+    inference, the number of tokens that are left.
+
+    Args:
+        backbone: A name in `conf/backbone`.
+        rho: Base keep ratio.
+        batch_sizes: Images of a batch.
+        method: A name in `conf/method`; the backbone's own by default.
+        image_size: Side in pixels; the backbone's own by default.
+        precision: A key of `PRECISIONS`.
+        device: As PyTorch names it.
+        compiled: Compile both networks.
+        graphs: Replay both as CUDA graphs.
+        channels_last: Use this memory format for both.
+        repeats: Number of turns.
+        seconds: Duration of a network's turn.
 
     Yields:
         A row for each batch size.
@@ -73,7 +87,7 @@ def measure(
     student = student.to(place, dtype).to(memory_format=layout)
     networks: dict[str, nn.Module] = {"dense": student.backbone, "sparse": student}
     if compiled:
-        torch.compiler.reset()  # of the networks before, whose programs count against a limit
+        torch.compiler.reset()  # programs of earlier networks count against a limit
         networks = {name: compile_for_inference(network) for name, network in networks.items()}
         networks["timm"] = student.backbone
     if graphs:

@@ -26,7 +26,7 @@ from ..reports.tables import write_csv, write_markdown
 from ..shell.program import one_sentence_errors
 
 # Timm's modules without attention among positions: convolutions, MLPs, state spaces, recurrence.
-# All others count as transformers, those that timm adds later too.
+# All others count as transformers, including those that timm adds later.
 _NAMES = """
 byobnet convmixer cspnet densenet dla dpn edgenext efficientnet fasternet focalnet ghostnet
 hardcorenas hgnet hrnet inception_next inception_resnet_v2 inception_v3 inception_v4 mambaout
@@ -40,13 +40,13 @@ _SAMPLE = 2  # images in a batch: more than one, for norms over the batch in tra
 
 @dataclass(frozen=True)
 class Architecture:
-    """Says whether an architecture of timm's can be sparsified.
+    """Records whether one of timm's architectures can be sparsified.
 
     Attributes:
         module: The file of `timm.models` that defines it.
         name: Timm's name without a tag.
         tags: How many pretrained weights it has.
-        refusal: The sentence that refuses it; empty where it is accepted.
+        refusal: The message that refuses it; empty where it is accepted.
     """
 
     module: str
@@ -56,9 +56,9 @@ class Architecture:
 
 
 def transformers() -> dict[str, dict[str, int]]:
-    """Return for each module the tags of each of its pretrained architectures.
+    """Return for each module the number of tags of each of its pretrained architectures.
 
-    ConvNeXt counts, as a network that is read stage by stage like Swin.
+    ConvNeXt is included, since it is walked stage by stage like Swin.
     """
     found: dict[str, dict[str, int]] = {}
     counts = Counter(tag.partition(".")[0] for tag in timm.list_models(pretrained=True))
@@ -70,7 +70,7 @@ def transformers() -> dict[str, dict[str, int]]:
 
 
 def survey(modules: dict[str, dict[str, int]]) -> Iterator[Architecture]:
-    """Build each architecture without data and try it; of those made of the same parts run one."""
+    """Build each architecture without data and try it; run one of those with the same parts."""
     ran: set[object] = set()
     for module, names in modules.items():
         for name, tags in names.items():
@@ -82,8 +82,11 @@ def survey(modules: dict[str, dict[str, int]]) -> Iterator[Architecture]:
 def refusal_of(network: nn.Module, ran: set[object]) -> str:
     """Return why `network`, on the meta device, cannot be sparsified; empty where it can.
 
-    It can where a student is built, and runs in training and at inference. `ran` are the kinds of
-    networks that have run, which grows.
+    It can if a student can be built and runs in training and at inference.
+
+    Args:
+        network: A timm network.
+        ran: The kinds of networks that have run already; the kind of this one is added.
     """
     try:
         student = sparsify(network, rho=0.7)
@@ -100,7 +103,7 @@ def refusal_of(network: nn.Module, ran: set[object]) -> str:
 
 
 def _kind(network: nn.Module) -> object:
-    """Return what tells networks apart that are walked differently: classes, pooling, prefix."""
+    """Return what distinguishes networks that are walked differently: classes, pooling, prefix."""
     classes = frozenset(type(module) for module in network.modules())
     settings = ("global_pool", "num_prefix_tokens", "pool_include_prefix", "rope_mixed")
     return classes, *(getattr(network, name, None) for name in settings)
@@ -125,7 +128,7 @@ def rows_of(architectures: Iterable[Architecture]) -> list[Row]:
 
 
 def summary(architectures: Iterable[Architecture]) -> str:
-    """Return in a sentence how many tags are accepted."""
+    """Return a sentence on how many tags are accepted."""
     every = list(architectures)
     tags = sum(each.tags for each in every)
     accepted = sum(each.tags for each in every if not each.refusal)

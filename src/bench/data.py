@@ -25,7 +25,7 @@ SHOWN = ("workers", "images_per_s", "step_images_per_s", "keeps_up")
 
 
 class LoadingRow(TypedDict):
-    """Holds the rate of one number of loader processes beside that of a training step."""
+    """Holds the loading rate with some number of workers, beside the rate of a training step."""
 
     workers: int
     images_per_s: float
@@ -36,7 +36,7 @@ class LoadingRow(TypedDict):
 
 
 def loading_rate(datamodule: ImageDataModule, workers: int, batches: int) -> float:
-    """Return the images a second of the training loader alone, after its first batch."""
+    """Return the images per second of the training loader alone, after its first batch."""
     datamodule.num_workers = workers
     loaded = iter(datamodule.train_dataloader())
     next(loaded)
@@ -55,15 +55,15 @@ def measure(
     """Time loading with each number of workers, and a training step apart from it.
 
     Args:
-        overrides: As of `train.py`; `backbone=NAME` and the settings of `datamodule` count.
+        overrides: As for `train.py`; `backbone=NAME` and settings of `datamodule` are used.
         workers: Loader processes to try.
         batches: Batches of one turn.
-        device: Where a training step runs.
-        repeats: Turns.
+        device: Device of the training step.
+        repeats: Number of turns.
 
     Returns:
-        Rows with `images_per_s` of the loader, the median of turns; `step_images_per_s` of a whole
-        training step; `keeps_up`, whether the first is the larger.
+        Rows with `images_per_s` of the loader, the median of turns; `step_images_per_s` of a
+        complete training step; and `keeps_up`, whether the first is larger.
     """
     config = compose_config(overrides, ["datamodule", "schedule"])
     datamodule = instantiate(config["datamodule"])

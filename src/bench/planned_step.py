@@ -1,4 +1,4 @@
-"""Makes the training step whose cost is planned, on any device."""
+"""Builds the training step whose cost is planned, on any device."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ GROUPS = ["backbone", "method", "schedule", "loss", "optimizer", "task", "datamo
 
 
 class PlannedStep:
-    """Runs a training step forward and backward, dense or as the settings say."""
+    """Runs a training step forward and backward, of the dense network or as the settings say."""
 
     def __init__(self, overrides: Sequence[str], *, dense: bool, device: torch.device) -> None:
         """Build networks with random weights, and a batch.
 
         Args:
-            overrides: As of `train.py`.
+            overrides: As for `train.py`.
             dense: Train the dense network with cross-entropy and no teacher instead.
-            device: Where all of it lies; on `meta` nothing is computed.
+            device: Device of all tensors; on `meta` nothing is computed.
 
         Raises:
             InputError: If the settings cannot be planned.
@@ -60,16 +60,16 @@ class PlannedStep:
             self.target = torch.zeros(batch, dtype=torch.long)
 
     def modules(self) -> list[nn.Module]:
-        """Return what is trained: the student and the loss."""
+        """Return the modules that are trained: the student and the loss."""
         trained: list[nn.Module] = [self.student]
         return trained if self.loss is None else [*trained, self.loss]
 
     def parameters(self) -> list[nn.Parameter]:
-        """Return what is trained, and what is frozen beside it."""
+        """Return all parameters of these modules, frozen ones included."""
         return [p for module in self.modules() for p in module.parameters()]
 
     def teacher_weights(self) -> list[Tensor]:
-        """Return the teacher's weights; none without one."""
+        """Return the teacher's weights; an empty list without a teacher."""
         return [] if self.teacher is None else list(self.teacher.student.parameters())
 
     def __call__(self) -> None:
@@ -92,7 +92,7 @@ class PlannedStep:
         return total
 
     def known(self) -> list[Tensor]:
-        """Return all tensors that stay from step to step."""
+        """Return all tensors that persist from step to step."""
         buffers = [b for module in self.modules() for b in module.buffers()]
         return [*self.parameters(), *self.teacher_weights(), *buffers, self.images, self.target]
 

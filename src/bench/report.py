@@ -1,4 +1,4 @@
-"""Reports a benchmark: a table on screen, a csv, a picture, the circumstances."""
+"""Reports a benchmark as a table on screen, a csv, a picture and its circumstances."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from ..reports.tables import write_csv
 
 
 class InferenceRow(TypedDict):
-    """Holds what was measured of one student at one batch size, and under which settings.
+    """Holds the measurements of one student at one batch size, and their settings.
 
     Attributes:
-        gmacs: Of an image; `gmacs_share` is that over the dense network's.
+        gmacs: GMACs of an image; `gmacs_share` is their ratio to the dense network's.
         images_per_s: Median of the turns.
-        speedup: Median of the turns' ratios to the dense network, between the least and the most.
+        speedup: Median of the turns' ratios to the dense network; `speedup_least` and
+            `speedup_most` are the extremes.
         speedup_over_timm: Over the dense network as timm runs it, which differs from `speedup`
             where both networks are compiled.
         mac_ratio: GMACs of the dense network over the student's.

@@ -19,7 +19,7 @@ from .planned_step import PlannedStep, forget_gradient
 
 @dataclass(frozen=True)
 class Block:
-    """Says how many tokens enter a block and how many bytes it keeps for the backward pass."""
+    """Holds how many tokens enter a block and how many bytes it keeps for the backward pass."""
 
     tokens: int
     kept: int
@@ -30,16 +30,16 @@ class Plan:
     """Holds what a training step of one network costs on one device, in bytes.
 
     Attributes:
-        weights: Of the student, its head and its loss.
+        weights: Weights of the student and its loss.
         teacher: Weights of the teacher; 0 without one.
-        optimizer: State after the first step.
-        gradients: Of what is trained.
-        activations: What the step holds at most beside gradients and all that stays.
-        step: What the step holds at most beside all that stays, gradients included.
+        optimizer: Optimizer state after the first step.
+        gradients: Gradients of the trained parameters.
+        activations: Peak during the step beside gradients and all that persists.
+        step: Peak during the step beside all that persists, gradients included.
         tmacs: Multiply-accumulates of forward and backward, the teacher's included, over 1e12.
-        blocks: Of a plain transformer, in order; else empty.
-        largest: Weights of the largest block, which sharding gathers at once; `rest` is what lies
-            outside of blocks.
+        blocks: The blocks of a plain transformer, in order; else empty.
+        largest: Weights of the largest block, which sharding gathers at once.
+        rest: Weights outside of blocks.
     """
 
     weights: int
@@ -65,10 +65,10 @@ class Plan:
         return stays + 2 * self.gradients + self.activations
 
     def sharded(self, processes: int) -> int:
-        """Return the bytes of each process if all that stays is sharded.
+        """Return the bytes of each process if all that persists is sharded.
 
-        Gathered at once are two blocks, one of them fetched ahead, the gradients of one, and what
-        lies outside of blocks.
+        Two blocks are gathered at once, one of them ahead of use, together with the gradients of
+        one block and the weights outside of blocks.
         """
         if processes == 1:
             return self.alone()
@@ -82,7 +82,8 @@ class Plan:
     def gathered(self, processes: int) -> int:
         """Return the bytes that each process sends in a step if weights are sharded.
 
-        Weights are gathered for forward and backward, the teacher's once; gradients are scattered.
+        Weights are gathered for forward and for backward, the teacher's once; gradients are
+        reduced and scattered.
         """
         moved = 2 * self.weights + self.teacher + self.gradients
         return moved * (processes - 1) // processes
@@ -92,7 +93,7 @@ def plan(overrides: Sequence[str], *, dense: bool = False) -> Plan:
     """Calculate what a training step costs, from the networks' structure on the meta device.
 
     Args:
-        overrides: As of `train.py`.
+        overrides: As for `train.py`.
         dense: Plan the dense network with cross-entropy and no teacher instead.
 
     Raises:
@@ -123,7 +124,7 @@ def plan(overrides: Sequence[str], *, dense: bool = False) -> Plan:
 
 
 def _step_memory(step: PlannedStep, *, keep_gradients: bool) -> tuple[int, int]:
-    """Return the bytes that a step leaves behind and those that it holds at most."""
+    """Return the bytes that a step leaves allocated and those at its peak."""
     hooks = [
         p.register_post_accumulate_grad_hook(forget_gradient)
         for p in step.parameters()
@@ -150,7 +151,7 @@ def _optimizer_memory(step: PlannedStep) -> int:
 
 
 def _blocks(step: PlannedStep) -> tuple[Block, ...]:
-    """Return what each block of a plain transformer keeps, by what is held when the next begins."""
+    """Return what each block of a plain transformer keeps, measured when the next begins."""
     student = step.student
     if not isinstance(student, SequenceBackbone):
         return ()

@@ -1,4 +1,4 @@
-"""Makes the training steps that the benchmark compares."""
+"""Builds the training steps that the benchmark compares."""
 
 from __future__ import annotations
 
@@ -36,15 +36,25 @@ def steps(
 ) -> dict[str, Step]:
     """Return the steps to compare, by name: each runs forward and backward, without an optimizer.
 
-    `dense` is the timm network with cross-entropy; `student` the same under the papers' method,
-    which masks (`dynamicvit`) or blends (`asymmetric`), and the keep ratio's loss; `whole` adds the
-    teacher and all of the method's losses.
-    `student removing` and `whole removing` are the same for a method that removes tokens in
-    training too (`query_absorb`, or `query_paths` in hierarchical networks), with its auxiliary
-    loss. For plain transformers `student explicit` and `whole explicit` are the released code's
-    way: a T x T softmax for each head (paper A, Eq. 9-11) and a teacher of full precision, which
-    `whole` has in `teacher_precision` and `teacher_compiled` if asked for. All networks run under
-    autocast to `precision` (`bf16` or `fp16`), if one is given.
+    - `dense` is the timm network with cross-entropy.
+    - `student` adds the papers' method, which masks (`dynamicvit`) or blends (`asymmetric`), and
+      the loss of the keep ratio.
+    - `whole` adds the teacher and all of the method's losses.
+    - `student removing` and `whole removing` are the same with a method that removes tokens in
+      training too (`query_absorb`, or `query_paths` in hierarchical networks) and its auxiliary
+      loss.
+    - `student explicit` and `whole explicit`, for plain transformers, compute as the released code:
+      with a T x T softmax for each head (paper A, Eq. 9-11) and a teacher in full precision.
+
+    Args:
+        backbone: A name in `conf/backbone`.
+        rho: Base keep ratio.
+        batch_size: Images of a step.
+        image_size: Side in pixels.
+        device: As PyTorch names it.
+        precision: Autocast of all networks to `bf16` or `fp16`; None for none.
+        teacher_precision: Autocast of the teacher in `whole`; None for that of all networks.
+        teacher_compiled: Compile the teacher in `whole`.
     """
     place = torch.device(device)
 

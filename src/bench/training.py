@@ -31,12 +31,12 @@ SHOWN = (
 
 
 class StepRow(TypedDict):
-    """Holds the time and memory of one training step, and under which settings.
+    """Holds the time and memory of one training step, and its settings.
 
     Attributes:
         over_dense: Median of the turns' ratios to the dense network's step.
-        explicit_over: Median of the turns' ratios of the released code's step to this one; None
-            where there is none.
+        explicit_over: Median of the turns' ratios of the step `explicit`, which computes as the
+            released code, to this one; None where there is no such step.
     """
 
     backbone: str
@@ -68,7 +68,7 @@ def measure(
     teacher_compiled: bool = False,
     repeats: int = 5,
 ) -> list[StepRow]:
-    """Time the training steps in turns, and return a row for each; arguments as of `steps`."""
+    """Time the training steps in turns, and return a row for each; arguments as for `steps`."""
     calls = steps(
         backbone,
         rho=rho,

@@ -1,4 +1,4 @@
-"""Reads a json of COCO's format and checks all of it."""
+"""Reads a json file in COCO's format and checks all of it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
 @dataclass(frozen=True)
 class Listed:
-    """Holds what the file says of an image; its size is in pixels."""
+    """Holds the file's entry of an image; width and height are in pixels."""
 
     id: int
     file_name: str
@@ -33,7 +33,7 @@ class Listed:
 
 @dataclass(frozen=True)
 class Annotated:
-    """Holds what the file says of an object; one without a shape fills its box."""
+    """Holds the file's entry of an object; an object without a shape fills its box."""
 
     box: Box
     category: int
@@ -56,13 +56,13 @@ class Annotations:
 
         Args:
             path: The file.
-            drop_empty_boxes: Leave objects of no area out instead of refusing them.
-            clip_boxes: Clip what reaches out of its image instead of refusing it.
-            like: Categories get the labels of those of the same names there; without it they are
+            drop_empty_boxes: Leave out objects without an area instead of refusing them.
+            clip_boxes: Clip objects that reach out of their image instead of refusing them.
+            like: Another file, whose labels categories of the same names get; without it they are
                 labelled from 1 in the order of their ids.
 
         Raises:
-            InputError: For the first fault that is found.
+            InputError: On the first fault that is found.
         """
         self.path = path
         self._drop_empty = drop_empty_boxes

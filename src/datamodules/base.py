@@ -25,12 +25,15 @@ Batch = TypeVar("Batch")
 
 
 class ImageDataModule(L.LightningDataModule, ABC):
-    """Loads images `(B, 3, S, S)` with their targets, as a label `(B,)` each.
+    """Loads images `(B, 3, S, S)` with their targets, such as labels `(B,)`.
 
     Normalization, interpolation and evaluation crop are those of the timm network that is trained.
-    `targets` names what tasks can learn from this data; `target_words` explains these names to
-    readers where they need it. `fetched` names settings whose value may be downloaded, which a
-    checkpoint's record therefore never sets.
+
+    Attributes:
+        fetched: Settings whose value may be downloaded, which a checkpoint's record therefore never
+            sets.
+        targets: What tasks can learn from this data.
+        target_words: What a target is, in words, for messages.
     """
 
     ranges = {
@@ -59,13 +62,13 @@ class ImageDataModule(L.LightningDataModule, ABC):
         """Keep the settings; nothing is read before `check`.
 
         Args:
-            network: timm name whose input conventions hold.
+            network: timm's name of the network whose input conventions are used.
             image_size: Side of the square input, in pixels.
-            batch_size: Images a step on one device.
+            batch_size: Images per step on one device.
             num_workers: Loader processes; 0 loads in the main process, None takes as many as
                 there are cores for each process of this machine, up to 16.
             repeats: Draws of each training image in an epoch (repeated augmentation).
-            seed: Of the training images' order and augmentation, and of each training step.
+            seed: Seed of the training images' order and augmentation, and of each training step.
         """
         super().__init__()
         self.image_size = image_size
@@ -105,7 +108,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
         """Label images by the outputs of a network with the classes `names`.
 
         Raises:
-            InputError: If this data has them in another order and cannot be labelled anew.
+            InputError: If this data has other classes, or another order, and cannot change labels.
         """
         if self.class_names is not None and self.class_names != tuple(names):
             raise InputError(
@@ -158,14 +161,14 @@ class ImageDataModule(L.LightningDataModule, ABC):
         return None
 
     def val_size(self, index: int) -> tuple[int, int] | None:
-        """Return the width and height in pixels of a validation image's file, as it is framed.
+        """Return the width and height in pixels of a framed validation image before framing.
 
-        None where it is not framed: it has the size of the network's input, or is cropped to it.
+        None where images are not framed: they have the network's input size or are cropped to it.
         """
         return None
 
     def class_name(self, label: int) -> str:
-        """Return what to call a class in a picture."""
+        """Return the name of a class in pictures."""
         return self.class_names[label] if self.class_names else str(label)
 
     def setup(self, stage: str) -> None:
@@ -180,7 +183,7 @@ class ImageDataModule(L.LightningDataModule, ABC):
             self._val = self.val_dataset()
 
     def train_dataloader(self) -> DataLoader[Sample]:
-        """Load shuffled training batches of equal size, from where a checkpoint stood."""
+        """Load shuffled training batches of equal size, from a checkpoint's position on."""
         return self._loaders.shuffled(self._train, self._start, self.repeats)
 
     def val_dataloader(self) -> DataLoader[Sample]:
@@ -207,12 +210,12 @@ class ImageDataModule(L.LightningDataModule, ABC):
         return Loaders(self.batch_size, self.num_workers, self.seed, *place)
 
     def state_dict(self) -> dict[str, int]:
-        """Return where training stands: the epoch and how many of its batches are done."""
+        """Return the training's position: the epoch and how many of its batches are done."""
         assert self.trainer is not None
         return progress_of(self.trainer)
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Resume from there; Lightning calls this before it asks for the loader."""
+        """Resume from this position; Lightning calls this before it asks for the loader."""
         self._start = state_dict
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:

@@ -1,4 +1,4 @@
-"""Finds the videos of a data set and their classes: what all layouts have in common."""
+"""Finds the videos of a data set and their classes, as far as all layouts have it in common."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .photo_source import LabelledSource
 
 
 class ClipFiles(LabelledSource):
-    """Knows the videos of a training and a validation part; a layout says where they lie."""
+    """Knows the videos of a training and a validation part; subclasses know their layout."""
 
     def __init__(self, root: str | None) -> None:
         """Keep the folder; nothing is read before `check`."""
@@ -29,7 +29,7 @@ class ClipFiles(LabelledSource):
         """Return the path and the class of each video of a part, in a fixed order.
 
         Raises:
-            InputError: If the part is not laid out so.
+            InputError: If the part does not have this layout.
         """
 
     @abstractmethod
@@ -89,7 +89,7 @@ class ClipFiles(LabelledSource):
         """Return the path and the output of each video of a part.
 
         Raises:
-            InputError: If there are none, or one has a class that nobody declared.
+            InputError: If there are none, or one has a class that is not declared.
         """
         outputs = {name: output for output, name in enumerate(self.class_names)}
         videos = self._videos(training)
@@ -107,7 +107,7 @@ class ClipFiles(LabelledSource):
         return [os.path.relpath(path, self.root) for path, _ in self._videos(training=False)]
 
     def _videos(self, training: bool) -> list[tuple[str, str]]:
-        """Return what `find` finds, which is done once."""
+        """Return the result of `find`, which is called once."""
         if training not in self._found:
             found = self.find(training)
             if not found:
@@ -121,7 +121,7 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
     """Yield the number and the text of each line that is not blank.
 
     Raises:
-        InputError: If it is no text in UTF-8.
+        InputError: If it is not text in UTF-8.
         OSError: If there is no such file.
     """
     try:

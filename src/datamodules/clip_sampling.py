@@ -18,13 +18,13 @@ KINDS = ("stride", "segments")
 class ClipSampling(ABC):
     """Chooses `frames` times of a video.
 
-    A video is taken as a row of slots, each as long as a frame at the nominal rate; times are the
-    middles of slots, so that rounded time stamps make no difference. What goes
-    beyond the last slot repeats it.
+    A video is divided into slots, each as long as a frame at the nominal rate; times are the
+    middles of slots, so that rounded time stamps make no difference. Beyond the last slot it is
+    repeated.
 
     Attributes:
-        frames: Of a clip.
-        rate: Slots a second; None takes the video's own average rate, so that slots are its frames.
+        frames: Number of frames of a clip.
+        rate: Slots per second; None takes the video's own average, so that slots are its frames.
     """
 
     frames: int
@@ -36,7 +36,7 @@ class ClipSampling(ABC):
 
     @abstractmethod
     def spread(self, slots: int, clips: int) -> Tensor:
-        """Return the slots `(clips, T)` of clips that are spread over a video."""
+        """Return the slots `(clips, T)` of clips that are spread evenly over a video."""
 
     def training(self, span: Span) -> Times:
         """Return the times `(T,)` of one clip, in seconds."""
@@ -82,7 +82,7 @@ class Strided(ClipSampling):
         return self.stride * torch.arange(self.frames)
 
     def _room(self, slots: int) -> int:
-        """Return how many slots are left over."""
+        """Return how many slots a clip leaves over."""
         return max(0, slots - (self.frames - 1) * self.stride - 1)
 
 
@@ -107,10 +107,10 @@ class Segmented(ClipSampling):
 
 
 def sampling_of(kind: str, *, frames: int, stride: int, rate: float | None) -> ClipSampling:
-    """Return the sampling by its name; `stride` belongs to that name alone.
+    """Return the sampling of this name; only that called "stride" uses `stride`.
 
     Raises:
-        InputError: If there is none of this name.
+        InputError: If no sampling has this name.
     """
     if kind not in KINDS:
         raise InputError(f"datamodule.sampling={kind} must be {' or '.join(KINDS)}.")

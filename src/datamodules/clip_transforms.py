@@ -1,4 +1,4 @@
-"""Makes a network's input of decoded frames, all frames of a clip alike."""
+"""Makes a network's input from decoded frames; all frames of a clip are transformed alike."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def augmented(
 
 
 class Crops:
-    """Cuts evenly spaced squares along the longer side of frames; one is taken from the middle."""
+    """Cuts evenly spaced squares along the longer side of frames; a single one is in the middle."""
 
     def __init__(self, config: InputConfig, count: int) -> None:
         """Cut `count` crops; the shorter side is resized to the network's input."""

@@ -97,10 +97,10 @@ class Coco(FramedImages):
         """Keep the settings.
 
         Args:
-            root: The folder.
+            root: The data set's folder.
             train_split: Folder of the training images.
-            val_split: Likewise of validation.
-            drop_empty_boxes: Leave objects of no area out instead of refusing them.
+            val_split: Folder of the validation images.
+            drop_empty_boxes: Leave out objects without an area instead of refusing them.
             clip_boxes: Clip boxes and polygons to their image instead of refusing them.
             base: Arguments of `FramedImages`.
         """
@@ -113,12 +113,12 @@ class Coco(FramedImages):
 
     @property
     def num_classes(self) -> int:
-        """Return how many categories there are, and one more for the background, class 0."""
+        """Return the number of categories plus one for the background, class 0."""
         return len(self.class_names)
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Return the name of each class, from "background" on."""
+        """Return the name of each class, "background" first."""
         return self._adopted or ("background", *self._val_annotations.names.values())
 
     @override
@@ -134,8 +134,8 @@ class Coco(FramedImages):
         """Read the files of annotations and look for the images.
 
         Raises:
-            InputError: If they are missing or wrong, or name other categories; or too few images
-                for a batch.
+            InputError: If files or images are missing, annotations are wrong, the two parts have
+                other categories, or there are too few images for a batch.
         """
         self._files(training=False)
         if stage == "fit":

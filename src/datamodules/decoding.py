@@ -42,7 +42,7 @@ def check_regular(path: str | os.PathLike[str]) -> None:
 
 
 def kind_of(mode: int) -> str:
-    """Return what to call a file system's entry of `mode` that is no regular file."""
+    """Return in words the kind of an entry of the file system that is not a regular file."""
     kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder"}
     return kinds.get(stat.S_IFMT(mode), "a device")
 
@@ -54,7 +54,7 @@ def open_image(file: str | os.PathLike[str] | BinaryIO) -> Image.Image:
         file: A path, or an open file.
 
     Raises:
-        ValueError: If it is no regular file, or declares a size that no photograph has.
+        ValueError: If it is not a regular file, or declares a size that no photograph has.
         UnidentifiedImageError: If it is in none of `FORMATS`.
     """
     if isinstance(file, (str, os.PathLike)):
@@ -73,20 +73,20 @@ def open_image(file: str | os.PathLike[str] | BinaryIO) -> Image.Image:
 def decode_rgb(image: Image.Image, *, upright: bool = False) -> Image.Image:
     """Return the first frame of `image` as 8-bit RGB.
 
-    - What is transparent shows a white ground, not the colors that the file hides there.
-    - 16 bits are scaled by 1/257 and the 12 of a 12-bit TIFF by 1/16.06; whole numbers of 32 bits
-      count as 16.
-    - Floats up to 1 are scaled by 255, up to 255 they are taken as they are.
+    - Transparent pixels show a white ground, not the colors that the file hides there.
+    - Values of 16 bits are scaled by 1/257 and those of a 12-bit TIFF by 1/16.06; whole numbers of
+      32 bits are treated like 16.
+    - Floats up to 1 are scaled by 255; floats up to 255 are not scaled.
 
-    So no image depends on another, and those of 8 opaque bits are what timm makes of them.
+    The scale is the same for all images of a kind, and opaque images of 8 bits come out as in timm.
 
     Args:
         image: As `open_image` returns it.
-        upright: Turn it as its EXIF orientation says; timm and torchvision leave it as stored.
+        upright: Turn it as its EXIF orientation says; timm and torchvision do not.
 
     Raises:
-        ValueError: If numbers of more than 8 bits are outside of these ranges; a decoder raises
-            whatever it likes.
+        ValueError: If numbers of more than 8 bits are outside of these ranges. Decoders may raise
+            other errors.
     """
     most = 4095 if _bits(image) == 12 else 65535
     inverted = image.mode != "F" and _tag(image, _PHOTOMETRIC) == _WHITE_IS_ZERO
@@ -103,12 +103,12 @@ def decode_rgb(image: Image.Image, *, upright: bool = False) -> Image.Image:
 
 
 def is_transparent(image: Image.Image) -> bool:
-    """Tell from its header whether `image` may hide colors under transparency."""
+    """Return whether `image` may have transparent pixels, by its header."""
     return image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
 
 
 def is_nearly_black(image: Image.Image) -> bool:
-    """Tell whether an image of 16 bits has values of 12 bits at most, and no file says so."""
+    """Return whether an image of 16 bits has only values of 12 bits, without declaring 12 bits."""
     if image.mode not in _DEEP or image.mode == "F" or _bits(image) == 12:
         return False
     return 0 < int(np.asarray(image).max()) < 4096
@@ -126,7 +126,7 @@ def _tag(image: Image.Image, number: int) -> int | tuple[int, ...] | None:
 
 
 def _bits(image: Image.Image) -> int | None:
-    """Return the bits of each sample where the file is a TIFF and says so."""
+    """Return the bits per sample that a TIFF declares, else None."""
     bits = _tag(image, _BITS_PER_SAMPLE)
     return bits[0] if isinstance(bits, tuple) else bits
 

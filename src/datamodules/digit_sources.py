@@ -15,15 +15,15 @@ Array = npt.NDArray[np.float32]
 
 VAL_EVERY = 5  # every fifth source digit is drawn in validation scenes only
 ZOOM = 4  # photograph's height in image sides
-FRAGMENT = (3, 4)  # side of a fragment, of the 10 source pixels of a digit with its margin
+FRAGMENT = (3, 4)  # side of a fragment in source pixels, of which a digit with margin has 10
 
 
 class Sources:
     """Holds the handwritten digits and the photograph that a split's scenes are drawn from.
 
     Attributes:
-        glyphs: `(digits, 10, 10)`, 0..1, with a margin of one.
-        labels: `(digits,)`.
+        glyphs: `(digits, 10, 10)`, 0..1, with a margin of one pixel.
+        labels: `(digits,)`, 0..9.
         photo: `(3, ZOOM * image_size, W)`, 0..255.
     """
 

@@ -51,7 +51,7 @@ class DrawnScenes(Dataset[Sample]):
         mean: tuple[float, ...],
         std: tuple[float, ...],
     ) -> None:
-        """Prepare the split's own source digits and its own photograph."""
+        """Prepare the source digits and the photograph of the split."""
         self.sources = Sources(train=train, image_size=image_size)
         self._mean, self._std = (np.asarray(v, np.float32).reshape(3, 1, 1) for v in (mean, std))
         self._size = image_size
@@ -132,7 +132,7 @@ class Digits(MixingDataModule):
     @property
     @override
     def preprocessing(self) -> Preprocessing:
-        return replace(super().preprocessing, crop_pct=1.0)  # a scene is seen to its borders
+        return replace(super().preprocessing, crop_pct=1.0)  # scenes are not cropped
 
     def check(self, stage: str = "fit", processes: int = 1) -> None:
         """Check that there are enough scenes for each process.

@@ -1,4 +1,4 @@
-"""Checks the fields of a json of unknown origin against a table of what they must be."""
+"""Checks the fields of an untrusted json file against a table of what they must be."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Kind(NamedTuple):
 
 
 def is_whole(value: Json) -> TypeGuard[float]:
-    """Tell whether `value` is a whole number, `640.0` included."""
+    """Return whether `value` is a whole number, `640.0` included."""
     return type(value) is int or (type(value) is float and value.is_integer())
 
 
 def is_numbers(value: object) -> TypeGuard[list[float]]:
-    """Tell whether `value` is a list of numbers; the empty list counts as one."""
+    """Return whether `value` is a list of numbers, which may be empty."""
     return isinstance(value, list) and {type(one) for one in value} <= {int, float}
 
 
@@ -51,10 +51,10 @@ BOX = Kind(
 
 
 def read_json(path: Path) -> Json:
-    """Return what a json file holds, in whichever UTF it is written.
+    """Return the content of a json file in UTF-8, UTF-16 or UTF-32.
 
     Raises:
-        InputError: If it is no json, nests too deeply or does not fit into memory.
+        InputError: If it is not json, nests too deeply or does not fit into memory.
     """
     try:
         content: Json = json.loads(path.read_bytes())
@@ -74,10 +74,10 @@ def check_fields(
     """Return an object whose fields are checked: all of `kinds`, each of its kind.
 
     Args:
-        one: As json gives it.
-        kinds: By field.
-        where: Names the object in an error.
-        form: Names what asks for the fields.
+        one: The object, as read from json.
+        kinds: The kind of each field.
+        where: What to call the object in a message.
+        form: What to call the format in a message.
 
     Raises:
         InputError: For the first field that is missing or wrong.

@@ -32,9 +32,8 @@ class Classes(NamedTuple):
 class ImageFolders(PhotoSource):
     """Provides `root/train/<class>/*` and `root/val/<class>/*` (or `validation`).
 
-    Folders named by WNIDs of ImageNet-1k get ImageNet's own outputs, in whatever number they are;
-    any other class folders, and those whose number is given, get outputs in timm's order of their
-    names.
+    Folders named by WNIDs of ImageNet-1k get ImageNet's own outputs, also if they are a subset. Any
+    other class folders, and WNIDs whose number is given, get outputs in timm's order of names.
     """
 
     def __init__(
@@ -46,14 +45,14 @@ class ImageFolders(PhotoSource):
         num_classes: int | None = None,
         skip: bool = False,
     ) -> None:
-        """Keep the settings; with `skip` an image that cannot be read is no reason to stop.
+        """Keep the settings; nothing is read before `check`.
 
         Args:
-            root: The folder.
+            root: The data set's folder.
             train_split: Name of the training part's folder.
-            val_split: The same of validation.
+            val_split: Name of the validation part's folder.
             num_classes: The number of class folders, where WNIDs should have outputs of their own.
-            skip: See above.
+            skip: Accept images that cannot be read.
         """
         self.root = root
         self._skip = skip
@@ -118,7 +117,7 @@ class ImageFolders(PhotoSource):
         return info.label_name_to_description(folder).partition(",")[0]
 
     def check(self, training: bool) -> None:
-        """Check the split folders: both for training, else the validation's.
+        """Check the folders of validation, and those of training if asked for.
 
         Raises:
             InputError: One sentence on what is wrong.
@@ -209,7 +208,7 @@ class ImageFolders(PhotoSource):
             )
 
     def _check_given(self, training: bool) -> None:
-        """Check the number of classes; an evaluation may lack some that its checkpoint names."""
+        """Check the number of classes; evaluation data may lack some of a checkpoint's classes."""
         given, found = self._given_classes, len(self.classes.outputs)
         if given in (None, found, self.num_classes) or (not training and (given or 0) > found):
             return

@@ -1,4 +1,4 @@
-"""Puts photographs and their targets in frames: squares of one size, which can be batched."""
+"""Fits photographs and their targets into frames: squares of one size, which can be batched."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .mixing import MixupOptions, refuse_mixup
 from .preprocessing import FRAME, Preprocessing
 from .targets import Target, collate
 
-JITTER = (0.5, 2.0)  # of the scale at which the whole photograph fills the frame, in training
+JITTER = (0.5, 2.0)  # in training, over the scale at which the photograph fills the frame
 _ON_THEIR_SIDE = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 
 
@@ -46,14 +46,14 @@ class PadTo(v2.Transform):
 
 
 def frame(config: InputConfig, *, training: bool) -> v2.Transform:
-    """Return the transform that puts a normalized photograph and its target in a square of `S`.
+    """Return the transform that normalizes a photograph and fits it and its target into a square.
 
-    In training they are scaled, cropped and flipped at random; else the longer side is made to fill
-    the square. What is left of the square is 0.
+    In training they are scaled, cropped and flipped at random; else the longer side fills the
+    square. The rest of the square is 0.
 
     Args:
         config: `ImageDataModule.input_config`.
-        training: Whether it is for training.
+        training: Whether to augment.
     """
     size = config.image_size
     prepare = [
@@ -86,7 +86,7 @@ class Frames(Dataset[tuple[Tensor, Target]]):
 
     @abstractmethod
     def read(self, index: int) -> tuple[Image.Image, dict[str, Tensor]]:
-        """Return a photograph and its target as tv_tensors at its own size; 0 will pad both."""
+        """Return a photograph and its target as tv_tensors, at its own size; 0 pads both."""
 
     @abstractmethod
     def finish(self, target: dict[str, Tensor]) -> Target:
@@ -100,7 +100,7 @@ class Frames(Dataset[tuple[Tensor, Target]]):
 
 
 class FramedImages(ImageDataModule):
-    """Loads photographs with targets: a batch is images `(B, 3, S, S)` and a target of each."""
+    """Loads photographs with targets: a batch is images `(B, 3, S, S)` and a list of targets."""
 
     def __init__(
         self, *, mixup: MixupOptions | None = None, **loading: Unpack[LoadingSettings]
@@ -135,8 +135,8 @@ def open_image(path: Path, size: tuple[int, int] | None = None) -> Image.Image:
 
     Args:
         path: The file.
-        size: Width and height that its target was drawn on, in pixels: the image is turned as its
-            EXIF orientation says where only so it has them, else left as it is stored.
+        size: Width and height in pixels that its target was drawn on. The image is turned as its
+            EXIF orientation says if it has this size only then, else left as stored.
 
     Raises:
         InputError: If it cannot be read.
@@ -149,7 +149,7 @@ def open_image(path: Path, size: tuple[int, int] | None = None) -> Image.Image:
 
 
 def _to_be_turned(image: Image.Image, size: tuple[int, int] | None) -> bool:
-    """Tell whether only upright the image has this size."""
+    """Return whether the image has this size only when turned as its EXIF orientation says."""
     if size is None or image.size == size or image.size != size[::-1]:
         return False
     return image.getexif().get(ExifTags.Base.Orientation) in _ON_THEIR_SIDE

@@ -1,4 +1,4 @@
-"""Reads the names of classes that a user gives to data that holds numbers alone."""
+"""Reads the class names that a user gives for data that has only numbers."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def read_names(given: Sequence[str] | str | None, count: int | None) -> tuple[st
         count: `datamodule.num_classes`; None where the names alone say it.
 
     Raises:
-        InputError: If the file cannot be read, a name is no text or occurs twice, or there are
-            other than `count`.
+        InputError: If the file cannot be read, a name is not text or occurs twice, or their number
+            is not `count`.
     """
     if given is None:
         return None

@@ -20,11 +20,11 @@ def find_columns(
     A column that is not given is the one called `image` or `label`, else the only one of its type.
 
     Args:
-        name: Of the data set, on the hub or as a folder.
-        split: The set's own name of the part.
+        name: Name of the data set on the hub, or its folder.
+        split: The data set's own name of the part.
         cache: Folder of downloaded data sets; None for the library's own.
         image_key: Column of the images, or None to find it.
-        label_key: Likewise of the labels.
+        label_key: Column of the labels, or None to find it.
 
     Raises:
         InputError: If there is no such column, or more than one could be meant.

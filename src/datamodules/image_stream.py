@@ -13,7 +13,7 @@ from .photo_source import Transform
 
 
 class ImageStream(IterableDataset[tuple[Tensor, int]]):
-    """Yields an iterable data set of timm; its shards come in another order at every pass."""
+    """Yields an iterable data set of timm, with its shards in another order at each pass."""
 
     def __init__(
         self,
@@ -26,7 +26,7 @@ class ImageStream(IterableDataset[tuple[Tensor, int]]):
         self._outputs = outputs
         self.dataset = dataset
         self.dataset.transform = transform
-        # Without loader processes there is still this one; timm 1.0.22 would count none.
+        # Without loader processes this process loads; timm 1.0.22 would count none.
         self.dataset.set_loader_cfg(num_workers=max(1, num_workers))
         self.passes = 0
 
@@ -34,7 +34,7 @@ class ImageStream(IterableDataset[tuple[Tensor, int]]):
         return len(self.dataset)
 
     def __iter__(self) -> Iterator[tuple[Tensor, int]]:
-        # Workers live through all epochs and each counts alike.
+        # Workers are kept through all epochs, so each counts the passes itself.
         self.dataset.set_epoch(self.passes)
         self.passes += 1
         return (

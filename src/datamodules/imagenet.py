@@ -15,7 +15,7 @@ from .photos import PhotoModule, PhotoSettings
 class ImageNet(PhotoModule):
     """Loads photographs from folders, or from the data set that timm's one string names.
 
-    Class folders named by WNIDs are scored on ImageNet's 1000 outputs, be they all or a subset;
+    Class folders named by WNIDs are scored on ImageNet's 1000 outputs, also if they are a subset;
     other folders have as many outputs as there are folders.
     """
 
@@ -38,8 +38,8 @@ class ImageNet(PhotoModule):
             dataset: "" for folders, else timm's string (`wds/...`, `hfds/...`, `tfds/...`).
             train_split: Name of the training part.
             val_split: Name of the validation part; folders may also call it `val`.
-            num_classes: Outputs where `dataset` does not tell them; None for its own or 1000. Of
-                folders their number, so that WNIDs get outputs of their own.
+            num_classes: Outputs where `dataset` does not know them; None for its own or 1000. For
+                folders their number, where WNIDs should get outputs of their own.
             image_key: Column (hfds) or suffix (wds) of the images; None to find it.
             label_key: Column (hfds) or key in the json (wds) of the labels; None to find it.
             photos: Arguments of `PhotoModule`.

@@ -16,11 +16,11 @@ class InputConfig:
 
     Attributes:
         input_size: Channels, height and width, in pixels.
-        mean: Of each channel, of pixels from 0 to 1.
-        std: Likewise.
-        interpolation: How images are resized, as "bicubic".
+        mean: Mean of each channel, of pixels from 0 to 1.
+        std: Standard deviation of each channel, of pixels from 0 to 1.
+        interpolation: How images are resized, such as "bicubic".
         crop_pct: Share of the resized image's side that evaluation keeps.
-        crop_mode: Which part that is, as "center".
+        crop_mode: Which part it keeps, such as "center".
     """
 
     input_size: tuple[int, int, int]

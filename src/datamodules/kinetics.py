@@ -1,4 +1,4 @@
-"""Loads videos from class folders, as of Kinetics: `root/{train,val}/<class>/*.mp4`."""
+"""Loads videos from class folders, such as those of Kinetics: `root/{train,val}/<class>/*.mp4`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 class ClassFolders(ClipFiles):
-    """Finds videos at whatever depth below class folders."""
+    """Finds videos at any depth below class folders."""
 
     def __init__(self, root: str | None, train_split: str, val_split: str) -> None:
         """Keep the names of the two parts' folders."""
@@ -87,7 +87,7 @@ class Kinetics(VideoModule):
         Args:
             root: Folder of the data.
             train_split: Name of the training part's folder.
-            val_split: The same of validation.
+            val_split: Name of the validation part's folder.
             videos: Arguments of `VideoModule`.
         """
         super().__init__(**videos)

@@ -7,8 +7,8 @@ A header says in which of two ways a file is written:
     sub/b.jpg,dog            sub/b.jpg,0,1
     c.jpg,                   c.jpg,,0
 
-On the left the names of an image's classes, separated by `|` or `;`; it has none of the others. On
-the right a column for each class with 1, 0, or nothing (or -1) where nobody knows.
+On the left are the names of an image's classes, separated by `|` or `;`; it has no others. On the
+right is a column for each class, with 1, 0, or nothing (or -1) where it is unknown.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Listing(NamedTuple):
     """Holds what a csv file lists.
 
     Attributes:
-        classes: That it names, sorted.
-        paths: Of the photographs, as they are written.
-        labels: Of each photograph, by class.
+        classes: The names of its classes, sorted.
+        paths: Paths of the photographs, as written.
+        labels: Labels of each photograph by class.
         absent: The label of a class that a photograph's labels do not name.
     """
 
@@ -43,7 +43,7 @@ class Listing(NamedTuple):
 
 
 def read_listing(file: Path) -> Listing:
-    """Read a list of photographs; see this file's head for its format.
+    """Read a list of photographs in the format that the top of this file describes.
 
     Raises:
         InputError: One sentence on what is wrong, with the line.

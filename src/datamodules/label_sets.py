@@ -4,4 +4,4 @@ from __future__ import annotations
 
 LABELS = "labels"  # the target's name
 TARGET_WORDS = {LABELS: "any number of classes for each image"}
-UNKNOWN = -1.0  # in a vector of 0 and 1: nobody knows whether the image has the class
+UNKNOWN = -1.0  # in a vector of 0 and 1: it is unknown whether the image has the class

@@ -1,4 +1,4 @@
-"""Reads photographs with a class each, and names those that cannot be read."""
+"""Reads photographs with one class each, and names those that cannot be read."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ class ImageInputError(InputError):
 
 
 class UnlabelledImage(ImageInputError):
-    """Says that an image has no label and is passed over, which is no fault."""
+    """Says that an image has no label, so that it is skipped; this is not an error."""
 
 
 class PhotoReader(Protocol):
     """Opens images by number, each with its label as it is stored; timm's readers do.
 
-    A reader whose images lie in files one after another has `lengths`, the images of each file. One
-    that raises `UnlabelledImage` says so by `may_lack_labels`.
+    A reader whose files hold several images each has `lengths`, the number of images of each file.
+    One that may raise `UnlabelledImage` has `may_lack_labels` set.
     """
 
     def __len__(self) -> int: ...
@@ -46,11 +46,11 @@ class PhotoReader(Protocol):
     def __getitem__(self, index: int, /) -> tuple[BinaryIO, object]: ...
 
     def filename(self, index: int, *, absolute: bool) -> str | None:
-        """Return an image's path, or None where images are no files."""
+        """Return an image's path, or None where images are not files."""
 
 
 class LabelledImages(Dataset[tuple[Tensor, int]]):
-    """Decodes a reader's images to RGB; names one that cannot be read, which timm would skip."""
+    """Decodes a reader's images to RGB, and refuses one that cannot be read, which timm skips."""
 
     kind = "images"
 
@@ -83,7 +83,7 @@ class LabelledImages(Dataset[tuple[Tensor, int]]):
         return self.transform(image), label
 
     def name(self, index: int) -> str:
-        """Return an image's file, or its number where images are no files."""
+        """Return an image's file, or its number where images are not files."""
         return self.reader.filename(index, absolute=True) or f"image {index}"
 
 
@@ -119,7 +119,7 @@ class PhotoFiles:
 
 
 def check_headers(paths: Sequence[str], *, skip: bool) -> None:
-    """Open files as images and warn of those whose colors may come out wrong.
+    """Open files as images, and warn of those whose colors may come out wrong.
 
     Args:
         paths: The files.

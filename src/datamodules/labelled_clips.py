@@ -1,4 +1,4 @@
-"""Reads clips of videos with a class each, and names those that cannot be read."""
+"""Reads clips of videos with one class each, and names those that cannot be read."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch.utils.data import Dataset
 from .decoding import reason
 from .labelled import ImageInputError
 
-ReadClip = Callable[[str], Tensor]  # the input that is made of a video file
+ReadClip = Callable[[str], Tensor]  # from a video file to the network's input
 
 
 class LabelledClips(Dataset[tuple[Tensor, int]]):
-    """Makes the input and the label of each video."""
+    """Returns the network's input and the label of each video."""
 
     kind = "videos"
     lengths: Sequence[int] | None = None  # each is a file of its own

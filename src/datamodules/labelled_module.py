@@ -1,4 +1,4 @@
-"""Loads samples with a class each from any source, which knows the classes and the files."""
+"""Loads samples with one class each from a source, which knows the classes and the files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class LabelledModule(ImageDataModule, ABC):
-    """Answers by a `LabelledSource` what classes there are, and leaves out unreadable samples."""
+    """Takes its classes from a `LabelledSource`, and can leave out samples that cannot be read."""
 
     def __init__(self, *, on_bad_image: str, **base: Any) -> None:
         """Keep the settings; nothing is read before `check`.
@@ -90,9 +90,9 @@ class LabelledModule(ImageDataModule, ABC):
 
     @override
     def val_filenames(self) -> Iterable[str] | None:
-        """Return the file of each validation sample in order; None where samples are no files.
+        """Return the file of each validation sample in order; None where samples are not files.
 
-        Those that are left out as unreadable are passed over, when the evaluation has come so far.
+        Samples that are left out as unreadable are skipped, once the evaluation has reached them.
         """
         names, samples = self.source.val_filenames(), self.val_dataset()
         if names is None or not isinstance(samples, ReadableImages) or samples.unreadable is None:

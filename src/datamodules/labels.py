@@ -16,12 +16,12 @@ def checked_label(
 
     Args:
         label: As it is stored.
-        outputs: Of each label, -1 for those that no image may have; or how many there are, each
-            label being its own output; None of labels that are known to be right.
-        name: Says which image it is, for the message.
+        outputs: The output of each label, -1 for labels that no image may have; or the number of
+            labels, each of which is its own output; or None for labels that need no check.
+        name: Returns the name of the image, for the message.
 
     Raises:
-        InputError: If it is no whole number, or none of the labels.
+        InputError: If it is not a whole number, or not one of the labels.
     """
     if outputs is None:
         assert isinstance(label, SupportsInt)

@@ -21,7 +21,7 @@ def find_listed(
 ) -> list[Path]:
     r"""Return the file of each name.
 
-    `\` is read as `/` where no file has it in its name; where there is no such subfolder, the last
+    `\` is read as `/` unless a file has it in its name. Where a subfolder does not exist, the last
     part of the name is looked for in `folder` itself.
 
     Args:

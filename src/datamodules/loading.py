@@ -32,16 +32,16 @@ class LoadingSettings(TypedDict):
 class Loaders:
     """Builds loaders that differ in data set and order alone.
 
-    A data set may bring its own `collate` and, for evaluation, its own `loader_class`; one whose
-    images lie in files one after another brings `lengths`, the images of each file. An
-    `IterableDataset` has its own order, and shares its images out among processes by itself.
+    A data set may have its own `collate` and, for evaluation, its own `loader_class`; one whose
+    files hold several images each has `lengths`, the number of images of each file. An
+    `IterableDataset` has its own order, and distributes its images among processes itself.
 
     Attributes:
-        batch_size: Images a step on one device.
+        batch_size: Images per step on one device.
         num_workers: Loader processes; 0 loads in the main process.
-        seed: Of order and augmentation.
-        rank: Of this process among those that train together.
-        processes: How many these are.
+        seed: Seed of order and augmentation.
+        rank: Number of this process among those that train together.
+        processes: How many train together.
     """
 
     batch_size: int
@@ -58,7 +58,7 @@ class Loaders:
         A stream starts from its beginning.
 
         Args:
-            dataset: Whose images are augmented by random numbers.
+            dataset: The data set, whose images may be augmented at random.
             start: The `epoch`, and how many of its batches (`batch`) are done.
             repeats: Draws of each image in an epoch.
         """
@@ -138,7 +138,7 @@ def _own_class(dataset: Dataset[Sample]) -> type[DataLoader[Sample]]:
 
 
 def cores() -> int:
-    """Return how many cores this process may use, shared with others of a launch; at most 16."""
+    """Return how many cores this process may use, its share among those of a launch; at most 16."""
     try:
         available = len(os.sched_getaffinity(0))
     except AttributeError:  # not on Linux

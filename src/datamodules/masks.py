@@ -28,9 +28,9 @@ _LOSSY = ("jpeg", "tiff_jpeg", "webp")  # within TIFF
 
 
 class MaskedFrames(Frames):
-    """Reads photographs with the class of each of their pixels.
+    """Reads photographs with the class of each pixel.
 
-    While they are transformed a mask holds class + 1, so that 0, which fills, is ignored.
+    During transforms a mask holds class + 1, so that padding with 0 is ignored.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class MaskedFrames(Frames):
 
 
 class Masks(FramedImages):
-    """Loads `root/images/<split>/*` and, by the same names, `root/annotations/<split>/*.png`."""
+    """Loads `root/images/<split>/*` and, under the same names, `root/annotations/<split>/*.png`."""
 
     targets = ("mask",)
 
@@ -89,20 +89,20 @@ class Masks(FramedImages):
         """Keep the settings.
 
         Args:
-            root: The folder.
-            num_classes: Classes, those that are ignored not counted; None takes as many as there
-                are `class_names`.
+            root: The data set's folder.
+            num_classes: Number of classes without ignored ones; None for the number of
+                `class_names`.
             reduce_zero_label: Index 0 is ignored and class i has the index i + 1, as in ADE20K.
-            values: The value of each class in order, as [0, 255] for an object drawn in white;
+            values: The value of each class in order, such as [0, 255] for an object drawn in white;
                 None where it is the index.
-            class_names: The name of each class in order, or a text file with one a line; None where
-                nobody has said them.
+            class_names: The name of each class in order, or a text file with one name per line;
+                None where they are unknown.
             train_split: Folder of the training images, and of their masks.
-            val_split: Likewise of validation.
+            val_split: Folder of the validation images, and of their masks.
             base: Arguments of `FramedImages`.
 
         Raises:
-            InputError: If `class_names` are no names, or other than `num_classes`.
+            InputError: If `class_names` are not names, or not `num_classes` of them.
         """
         super().__init__(**base)
         self._root = root
@@ -114,7 +114,7 @@ class Masks(FramedImages):
 
     @property
     def num_classes(self) -> int:
-        """Return the number of classes that was given, or of their names."""
+        """Return the given number of classes, or the number of their names."""
         return self._values.num_classes
 
     @property
@@ -184,10 +184,10 @@ class Masks(FramedImages):
 
 
 def read_pixels(path: Path) -> npt.NDArray[np.generic]:
-    """Return the values of a mask as they are stored; a palette's are its indices.
+    """Return the values of a mask as stored; with a palette these are its indices.
 
     Raises:
-        InputError: If it cannot be read, or is of a format that changes values.
+        InputError: If it cannot be read, or its format may change values.
     """
     with open_image(path) as mask:
         if mask.format not in _FORMATS or mask.info.get("compression") in _LOSSY:

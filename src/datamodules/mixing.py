@@ -29,8 +29,8 @@ class MixingSettings(LoadingSettings):
 class MixingDataModule(ImageDataModule, ABC):
     """Mixes training batches of one label each; labels become `(B, classes)`.
 
-    A clip is mixed as an image of as many channels as its frames have together: with one share,
-    and where a box is cut, with the same box in every frame.
+    All frames of a clip are mixed alike: in the same proportion, and where a box is pasted, at the
+    same place.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class MixingDataModule(ImageDataModule, ABC):
 
         Args:
             batch: Images or clips, and labels `(B,)`.
-            dataloader_idx: Of no matter.
+            dataloader_idx: Unused.
         """
         if self.trainer is None or not self.trainer.training or self._mix is None:
             return batch
@@ -76,7 +76,7 @@ class MixingDataModule(ImageDataModule, ABC):
 
 
 def refuse_mixup(mixup: MixupOptions | None, targets: tuple[str, ...]) -> None:
-    """Check that mixup is asked for only where each image or clip has one label and no more.
+    """Refuse mixup unless each image or clip has one label and nothing else as target.
 
     Raises:
         InputError: If it is asked for elsewhere.

@@ -1,6 +1,6 @@
 """Draws handwritten digits that move over photographs: the embedded data of video.
 
-A clip's class is its digit and the direction in which it moves. No single frame tells the
+A clip's class is its digit and the direction in which it moves. No single frame shows the
 direction: the digit starts anywhere, leaves at one border and enters at the opposite one (a torus,
 unlike the bouncing digits of Srivastava et al., arXiv:1502.04681), so that every frame's place is
 uniform whatever the direction. Nothing is downloaded.
@@ -31,7 +31,7 @@ FRAGMENTS = 1  # of other digits, which never move
 
 @dataclass(frozen=True)
 class MovingScene:
-    """Holds what a clip is drawn from.
+    """Holds everything that a clip is drawn from.
 
     Attributes:
         ground: `(3, S, S)`, 0..1, the same in all frames.
@@ -118,7 +118,7 @@ class MovingDigits(Digits):
         """Keep the settings.
 
         Args:
-            num_frames: Of a clip.
+            num_frames: Number of frames of a clip.
             **digits: Arguments of `Digits`.
         """
         super().__init__(**digits)

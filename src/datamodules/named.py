@@ -29,11 +29,11 @@ _PACKAGES = {  # prefix: (module, name for pip)
 }
 
 
-_CLASSES = 1000  # of a data set that does not say
+_CLASSES = 1000  # of a data set that does not know its number
 
 
 class NamedImages(PhotoSource):
-    """Provides a data set by timm's one string, `wds/...`, `hfds/...` or `tfds/...`."""
+    """Provides a data set by timm's name for it: `wds/...`, `hfds/...` or `tfds/...`."""
 
     def __init__(
         self,
@@ -51,18 +51,18 @@ class NamedImages(PhotoSource):
         """Keep the settings.
 
         Args:
-            name: timm's string.
+            name: timm's name.
             root: Folder or address (s3://...) of the shards (wds), or folder of the cache.
-            train_split: The set's own name of its training part.
-            val_split: The same of its validation part.
-            num_classes: Outputs, or None to ask the data set; 1000 where it does not know.
+            train_split: The data set's own name of its training part.
+            val_split: The data set's own name of its validation part.
+            num_classes: Number of outputs; None for the data set's, or 1000 if it does not know.
             image_key: Column or suffix of the images, or None to find it.
             label_key: Column or json key of the labels, or None to find it.
-            batch_size: Streams fill complete batches.
-            num_workers: Streams are shared out among them.
+            batch_size: Images of a batch; streams fill complete ones.
+            num_workers: Loader processes, among which streams are distributed.
         """
         self.name = name
-        # Absolute, so that nothing takes it for an address or a command.
+        # Absolute, so that it cannot be mistaken for an address or a command.
         self.root = root and (root if is_address(root) else str(Path(root).expanduser().resolve()))
         self._prefix = name.partition("/")[0]
         self._splits = {True: train_split, False: val_split}
@@ -76,7 +76,7 @@ class NamedImages(PhotoSource):
 
     @property
     def num_classes(self) -> int:
-        """Return the number that was given, that the data set says, or 1000."""
+        """Return the given number of classes, or else the data set's, or else 1000."""
         return len(self._adopted or ()) or self._own_classes
 
     @cached_property
@@ -128,7 +128,7 @@ class NamedImages(PhotoSource):
         return len(self._open(training=True))
 
     def check(self, training: bool) -> None:
-        """Check by opening them the validation split, and the training split if asked for.
+        """Check that the validation split opens, and the training split if asked for.
 
         Raises:
             InputError: One sentence on what is wrong.
@@ -195,7 +195,7 @@ class NamedImages(PhotoSource):
                 **keys,
             )
         if not isinstance(dataset, IterableImageDataset):
-            # A stream asks for its rank when it is built, so that it is built anew.
+            # A stream reads its rank when it is built, so it is built anew each time.
             self._opened[training] = dataset
         return dataset
 

@@ -22,11 +22,11 @@ MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
 def find_pairs(images: Path, masks: Path) -> list[tuple[Path, Path]]:
     """Return each image with its mask, in the order of their paths.
 
-    The mask of `x.jpg` is `x.png` or `x.jpg.png`, in the same subfolder, of any lossless format.
+    The mask of `x.jpg` is `x.png` or `x.jpg.png` in the same subfolder, in any lossless format.
 
     Args:
-        images: Folder of images; files whose names begin with a dot are passed over.
-        masks: Folder of masks, likewise.
+        images: Folder of images; files whose names begin with a dot are skipped.
+        masks: Folder of masks; files whose names begin with a dot are skipped.
 
     Raises:
         InputError: If there is no image, or not exactly one mask for each.
@@ -96,7 +96,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 
 def _key(name: Path) -> Path:
-    """Normalize a name: accents are composed on Linux and decomposed on a Mac."""
+    """Normalize the accents of a name, which are composed on Linux and decomposed on a Mac."""
     return Path(unicodedata.normalize("NFC", str(name)))
 
 

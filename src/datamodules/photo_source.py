@@ -1,4 +1,4 @@
-"""Defines where photographs, and other samples, with a class each come from."""
+"""Defines sources of photographs, and of other samples, with one class each."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Transform = Callable[[Image.Image], Tensor]
 class LabelledSource(Protocol):
     """Knows the samples of a training and a validation part, and their classes.
 
-    A class that derives from it has defaults: all its classes occur, and the samples are no files.
-    A `LabelledModule` turns an `OSError` of these methods into an `InputError` that names the file,
-    and works out which classes occur once those of a network are adopted.
+    A derived class has defaults: all its classes occur, and the samples are not files. A
+    `LabelledModule` turns an `OSError` of these methods into an `InputError` that names the file,
+    and finds which classes occur once those of a network are adopted.
     """
 
     @property
@@ -37,7 +37,7 @@ class LabelledSource(Protocol):
         return None
 
     def class_name(self, label: int) -> str:
-        """Return what to call a class in a picture."""
+        """Return the name of a class in pictures."""
         return self.class_names[label] if self.class_names else str(label)
 
     @abstractmethod
@@ -57,7 +57,7 @@ class LabelledSource(Protocol):
         """Return how many training samples there are."""
 
     def val_filenames(self) -> Sequence[str] | None:
-        """Return the file of each validation sample in order; None where samples are no files."""
+        """Return the file of each validation sample in order; None where samples are not files."""
         return None
 
 
@@ -68,10 +68,10 @@ class PhotoSource(LabelledSource, Protocol):
     def dataset(self, training: bool, transform: Transform) -> Dataset[tuple[Tensor, int]]:
         """Return a part's images in their order, each with the number of its output.
 
-        `LabelledImages` of files can leave out those that cannot be read; any other data set with a
-        length, and an `IterableDataset` that shares itself out among processes, see to it alone.
+        From `LabelledImages` the caller can leave out those that cannot be read. Any other data set
+        must do so itself, and an `IterableDataset` distributes itself among processes.
 
         Args:
-            training: Which part.
-            transform: Makes the input `(3, S, S)` of a decoded RGB image.
+            training: Whether the training part is meant, else the validation part.
+            transform: Makes the input `(3, S, S)` from a decoded RGB image.
         """

@@ -22,7 +22,7 @@ _NO_LABEL = 0
 
 
 class Photographs(PhotoModule):
-    """Loads the photographs of a folder at any depth, whatever their folders are called."""
+    """Loads all photographs below a folder, at any depth; names of subfolders mean nothing."""
 
     ranges = {
         "val_every": Number(20, least=2, whole=True),
@@ -57,7 +57,7 @@ class PhotographFolder(PhotoSource):
     """Provides the photographs of a folder without labels."""
 
     def __init__(self, root: str | None, val_every: int, *, skip: bool = False) -> None:
-        """Keep the settings as `Photographs` has them; see `ImageFolders` for `skip`."""
+        """Keep the settings: those of `Photographs`, and `skip` of `ImageFolders`."""
         self._root = root
         self._val_every = val_every
         self._skip = skip

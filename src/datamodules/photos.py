@@ -1,4 +1,4 @@
-"""Loads photographs with a class each from any source, augmented as DeiT's are."""
+"""Loads photographs with one class each from any source, augmented as for DeiT."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ class PhotoModule(LabelledModule, MixingDataModule, ABC):
                 network's own.
             scale: Least and greatest share of the image's area in a training crop.
             hflip: Probability of a flip.
-            color_jitter: Strength; timm leaves it out while `auto_augment` is set.
-            auto_augment: timm's string, or None.
+            color_jitter: Its strength; timm leaves it out while `auto_augment` is set.
+            auto_augment: timm's description of a policy, or None.
             reprob: Probability of erasing a rectangle.
             common: Arguments of `MixingDataModule`.
         """

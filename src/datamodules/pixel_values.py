@@ -1,4 +1,4 @@
-"""Maps the pixel values of index masks to classes, and checks that a split shows several."""
+"""Maps the pixel values of index masks to classes, and checks that a split has several."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .targets import IGNORED
 log = logging.getLogger(__name__)
 
 _VALUES = 2**16  # a mask has 8 or 16 bits
-LOOKED_AT, MOST = 64, 2000  # masks of a split; the second only where the first show one class
+LOOKED_AT, MOST = 64, 2000  # masks read of a split; more than 64 only if these show one class
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class PixelValues:
     """Maps the values of a mask to classes.
 
     Attributes:
-        num_classes: Classes, those that are ignored not counted.
+        num_classes: Number of classes without ignored ones.
         reduce_zero_label: Value 0 is ignored and class i has the value i + 1.
         values: The value of each class in order; None where it is the class's own index. 255 is
             ignored unless it is one of them.
@@ -76,7 +76,7 @@ class PixelValues:
 
     @cached_property
     def _table(self) -> npt.NDArray[np.int64]:
-        """Return class + 1 by value; 0 stands for ignored, -1 for not allowed."""
+        """Return class + 1 for each value; 0 if it is ignored, -1 if it is not allowed."""
         table = np.full(_VALUES, -1)
         table[[IGNORED, 0] if self.reduce_zero_label else IGNORED] = 0
         table[list(self.of_classes)] = np.arange(1, self.num_classes + 1)
@@ -86,8 +86,8 @@ class PixelValues:
         """Return class + 1 of each pixel, 0 where it is ignored.
 
         Args:
-            pixels: Of any shape, as the file `path` has them.
-            path: For messages.
+            pixels: The values in the file, of any shape.
+            path: The file, for messages.
 
         Raises:
             InputError: If a pixel has another value.
@@ -119,17 +119,17 @@ class PixelValues:
         *,
         training: bool,
     ) -> None:
-        """Check that what the masks of a split hold can be told apart.
+        """Check that the masks of a split have at least two classes.
 
-        64 masks are read, spread over the split; where they show one class only, up to 2000.
+        64 masks, spread over the split, are read; up to 2000 if these show only one class.
 
         Args:
-            masks: All of the split.
-            pixels_of: Reads one.
-            training: Whether it is the training split, which one class alone teaches nothing.
+            masks: All masks of the split.
+            pixels_of: Reads the values of a mask.
+            training: Whether it is the training split, for which one class is always an error.
 
         Raises:
-            InputError: If every pixel is ignored, or all that is not is of one class.
+            InputError: If every pixel is ignored, or all others have the same class.
         """
         step = max(1, -(-len(masks) // LOOKED_AT))
         spread = [path for start in range(step) for path in masks[start::step]]

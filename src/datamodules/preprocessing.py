@@ -25,12 +25,12 @@ class Preprocessing:
 
     Attributes:
         size: Height and width of the input in pixels.
-        interpolation: Of the resizing, by timm's name.
+        interpolation: How images are resized, by timm's name.
         crop_pct: Share of the resized image's side that the crop keeps.
         crop_mode: timm's, or `frame`: the longer side fills the input, the rest is padded with 0
             after normalization.
-        mean: Of each channel, of pixels from 0 to 1.
-        std: Of each channel, of pixels from 0 to 1.
+        mean: Mean of each channel, of pixels from 0 to 1.
+        std: Standard deviation of each channel, of pixels from 0 to 1.
     """
 
     size: tuple[int, int]
@@ -42,11 +42,11 @@ class Preprocessing:
 
     @classmethod
     def of(cls, config: Mapping[str, object], crop_mode: str | None = None) -> Preprocessing:
-        """Make one of what timm's `resolve_data_config` returns.
+        """Make one from the result of timm's `resolve_data_config`.
 
         Args:
-            config: With `input_size`, `interpolation`, `crop_pct`, `mean`, `std`.
-            crop_mode: Instead of the one in `config`.
+            config: Has `input_size`, `interpolation`, `crop_pct`, `mean` and `std`.
+            crop_mode: Replaces the one in `config`.
         """
         shape = config["input_size"]
         return cls.checked(
@@ -63,14 +63,14 @@ class Preprocessing:
 
     @classmethod
     def checked(cls, values: object, where: str) -> Preprocessing:
-        """Make one of plain values that anybody may have written.
+        """Make one from untrusted plain values.
 
         Args:
-            values: By the names of the attributes.
-            where: Where they come from, for the sentence.
+            values: The values by the names of the attributes.
+            where: Where they come from, for messages.
 
         Raises:
-            InputError: If one is missing, unknown or not of its kind.
+            InputError: If one is missing, unknown or invalid.
         """
         names = cls.__dataclass_fields__
         if not isinstance(values, Mapping) or set(values) != set(names):
@@ -106,7 +106,7 @@ class Preprocessing:
         """Return timm's transform from an RGB image to the input `(3, H, W)`.
 
         Raises:
-            InputError: If images are framed, which the data modules of such tasks do.
+            InputError: If images are framed, for which timm has no transform.
         """
         if self.crop_mode == FRAME:
             raise InputError(

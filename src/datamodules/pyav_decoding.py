@@ -29,11 +29,11 @@ class _Table(NamedTuple):
 
 
 def decode(path: str, choose: Choose) -> Frames:
-    """Return the frames that are shown at chosen times; only what is needed for them is decoded.
+    """Return the frames that are shown at chosen times, decoding no more than is needed for them.
 
     Args:
         path: The file.
-        choose: The times for the video's span.
+        choose: Chooses the times, given the video's span.
 
     Raises:
         OSError: If there is no such file.
@@ -67,7 +67,7 @@ def _decode(path: str, choose: Choose) -> Frames:
 
 
 def _stream(container: InputContainer) -> VideoStream:
-    """Return the first stream of moving pictures; a cover of a song is none."""
+    """Return the first video stream; a song's cover picture does not count."""
     videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
     if not videos:
         if container.streams.audio:
@@ -108,19 +108,19 @@ def _pixels(
     container: InputContainer,
     stream: VideoStream,
     table: _Table,
-    wanted: npt.NDArray[np.int64],
+    stamps: npt.NDArray[np.int64],
 ) -> list[Tensor]:
-    """Return the frames of ascending time stamps, each `(3, H, W)`."""
+    """Return the frames at the ascending time `stamps`, each `(3, H, W)`."""
     pixels: list[Tensor] = []
     shown: VideoFrame | None = None
     coming: VideoFrame | None = None
     frames: Iterator[VideoFrame] | None = None
-    for stamp in wanted.tolist():
+    for stamp in stamps.tolist():
         key = int(table.keys[max(0, np.searchsorted(table.keys, stamp, side="right") - 1)])
         if frames is None or (coming is not None and key > _stamp(coming)):
             frames, shown = _frames_from(container, stream, key), None
             coming = next(frames, None)
-            if coming is not None and _stamp(coming) > stamp:  # the index of the file is wrong
+            if coming is not None and _stamp(coming) > stamp:  # the file's index is wrong
                 frames = _frames_from(container, stream, int(table.stamps[0]))
                 coming = next(frames, None)
         while coming is not None and _stamp(coming) <= stamp:
@@ -135,7 +135,7 @@ def _pixels(
 
 
 def _frames_from(container: InputContainer, stream: VideoStream, key: int) -> Iterator[VideoFrame]:
-    """Decode from the last place at or before a time stamp where that can start."""
+    """Decode from the last place at or before the time stamp `key` where decoding can start."""
     container.seek(key, stream=stream)
     return (frame for frame in container.decode(stream) if frame.pts is not None)
 

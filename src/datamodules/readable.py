@@ -13,25 +13,25 @@ from ..errors import InputError, some
 from .labelled import ImageInputError, UnlabelledImage
 from .targets import Sample
 
-_MOST = 0.1  # share of a split, above which something else is wrong: a disk, a format
+_MOST = 0.1  # share of a split; if more is unreadable, something else is wrong, such as the disk
 
 
 class LabelledSamples(Protocol):
     """Reads samples with a label each, by number; raises `ImageInputError` where one is damaged."""
 
-    kind: str  # what to call several of them in a message
-    lengths: Sequence[int] | None  # of files that hold samples one after another
+    kind: str  # their name in messages, in the plural
+    lengths: Sequence[int] | None  # samples of each file, where files hold several
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> tuple[Tensor, int]: ...
 
     def name(self, index: int) -> str:
-        """Return a sample's file, or its number where samples are no files."""
+        """Return a sample's file, or its number where samples are not files."""
 
 
 class Unreadable:
-    """Notes which images of a split cannot be read, as all its loader processes find out."""
+    """Records, for all loader processes, which images of a split cannot be read."""
 
     def __init__(self, images: LabelledSamples) -> None:
         """Start with none."""
@@ -39,7 +39,7 @@ class Unreadable:
         self.flags = torch.zeros(len(images), dtype=torch.bool).share_memory_()
 
     def add(self, index: int) -> None:
-        """Note an image that cannot be read.
+        """Record an image that cannot be read.
 
         Raises:
             InputError: If there are too many to go on without them.
@@ -62,7 +62,7 @@ class Unreadable:
         return f"{count} {self.images.kind} cannot be read and are left out: {some(names)}."
 
     def others(self, names: Iterable[str]) -> Iterator[str]:
-        """Yield those of `names (N)` whose images can be read; known once their batch is loaded."""
+        """Yield the `names` of images, without those that turned out unreadable when loaded."""
         return (name for index, name in enumerate(names) if not self.flags[index])
 
 
@@ -84,16 +84,16 @@ def collate(samples: list[tuple[Tensor, int]]) -> list[Tensor] | None:
 class ReadableImages(Dataset[tuple[Tensor, int]]):
     """Provides labelled samples without those that cannot be read, or have no label.
 
-    Where one image is asked for (training, pictures), the next that can be read takes its place, so
-    that a place gives the same image in every run. Where a batch is asked for at once (evaluation),
-    it comes without them, so that no image counts twice.
+    For a single index (training, pictures) the next readable sample takes the place of one that is
+    left out, so that an index means the same sample in every run. A batch of indices (evaluation)
+    comes without them, so that no sample counts twice.
     """
 
     loader_class = ReadableLoader
     collate = staticmethod(collate)
 
     def __init__(self, images: LabelledSamples, unreadable: Unreadable | None) -> None:
-        """Wrap `images`; `unreadable` notes those that cannot be read, None refuses them."""
+        """Wrap `images`; `unreadable` records those that cannot be read, None refuses them."""
         self.images = images
         self.lengths = images.lengths
         self.unreadable = unreadable

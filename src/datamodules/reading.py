@@ -11,11 +11,11 @@ from ..shell.exhaustion import exhausted
 
 @contextmanager
 def file_errors_named() -> Iterator[None]:
-    """Raise an `InputError` that names the file where reading a data set fails inside.
+    """Turn an `OSError` inside into an `InputError` that names the file.
 
     Raises:
-        InputError: For an `OSError` that is about a file; what says that the machine has run out of
-            something, as of open files, is left as it is.
+        InputError: For an `OSError` about a file. An error that says that the machine has run out
+            of something, such as open files, is not changed.
     """
     try:
         yield

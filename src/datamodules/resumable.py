@@ -19,7 +19,7 @@ from .targets import Sample
 
 @contextmanager
 def drawn_from(*key: int) -> Iterator[None]:
-    """Draw random numbers inside by `key` alone; those outside go on as if nothing were drawn."""
+    """Make random numbers inside depend on `key` alone, and leave those outside unaffected."""
     python, numpy = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng(devices=[]):
@@ -31,7 +31,7 @@ def drawn_from(*key: int) -> Iterator[None]:
 
 
 def seed_all(*key: int) -> None:
-    """Seed Python, NumPy and PyTorch from whole numbers from 0."""
+    """Seed Python, NumPy and PyTorch from a key of whole numbers from 0."""
     words = np.random.SeedSequence(key).generate_state(3)
     random.seed(int(words[0]))
     np.random.seed(words[1])
@@ -41,9 +41,9 @@ def seed_all(*key: int) -> None:
 class EpochSampler(DistributedSampler[int]):
     """Yields index `e * length + i` for image i in epoch e, so that each epoch may draw it anew.
 
-    The order is shuffled by seed and epoch, and shared out among processes. With repeated
-    augmentation (Hoffer et al., CVPR 2020; DeiT's recipe) an epoch is as long, but of fewer images,
-    each in several draws that fall to different processes.
+    The order is shuffled by seed and epoch, and distributed among processes. With repeated
+    augmentation (Hoffer et al., CVPR 2020; DeiT's recipe) an epoch is as long, but has fewer
+    images, each drawn several times on different processes.
     """
 
     def __init__(
@@ -59,18 +59,18 @@ class EpochSampler(DistributedSampler[int]):
         """Start at epoch 0; the Trainer calls `set_epoch` before every epoch.
 
         Args:
-            dataset: Its images are numbered.
-            rank: Of this process.
+            dataset: The data set whose images are numbered.
+            rank: Number of this process.
             replicas: How many processes train together.
-            seed: Of the order.
-            shuffle: Whether the order is drawn at random; else it is the data set's.
+            seed: Seed of the order.
+            shuffle: Whether the order is random; else it is the data set's.
             repeats: Draws of each image of an epoch.
         """
         super().__init__(
             dataset, num_replicas=replicas, rank=rank, shuffle=shuffle, seed=seed, drop_last=True
         )
         self.repeats = repeats
-        self.skip = 0  # samples of this epoch that are done
+        self.skip = 0  # samples of this epoch that have been used
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose images come next; a new one starts from its first image."""
@@ -93,15 +93,15 @@ class EpochSampler(DistributedSampler[int]):
         return torch.randperm(length, generator=generator)
 
     def _share(self, indices: Tensor) -> Tensor:
-        """Return those of this process; each process gets equally many."""
+        """Return the indices of this process; each process gets equally many."""
         return indices[self.rank :: self.num_replicas]
 
 
 class PartSampler(EpochSampler):
-    """Yields images that lie in files one after another so that few files are in use at a time.
+    """Yields images of files that hold several each, so that few files are in use at a time.
 
-    Each epoch shuffles the files, and then the images within stretches of `WINDOW`; of all of them
-    each process gets one piece. Loader processes do not matter.
+    Each epoch shuffles the files, and then the images within stretches of `WINDOW`. Each process
+    gets one contiguous part, whatever the number of loader processes.
     """
 
     WINDOW = 10_000
@@ -116,7 +116,7 @@ class PartSampler(EpochSampler):
         seed: int,
         repeats: int = 1,
     ) -> None:
-        """Start at epoch 0; `lengths` are the images of each file, the rest as above."""
+        """Start at epoch 0; `lengths` are the numbers of images of each file, the rest as above."""
         super().__init__(dataset, rank, replicas, seed=seed, shuffle=True, repeats=repeats)
         self.lengths = torch.tensor(lengths)
 
@@ -138,7 +138,7 @@ class PartSampler(EpochSampler):
 
 
 class ShareSampler(DistributedSampler[int]):
-    """Yields every replicas-th image from `rank` on: none twice, so that metrics are exact.
+    """Yields every `replicas`-th image from `rank` on, none twice, so that metrics are exact.
 
     PyTorch's own sampler repeats images until all processes have equally many.
     """
@@ -156,10 +156,10 @@ class ShareSampler(DistributedSampler[int]):
 
 
 class EpochDraws(Dataset[Sample]):
-    """Draws each image by seed and index, whichever process loads it."""
+    """Augments each image by seed and index alone, whichever process loads it."""
 
     def __init__(self, dataset: Dataset[Sample], seed: int) -> None:
-        """Wrap `dataset`, whose images are drawn from Python's, NumPy's and PyTorch's numbers."""
+        """Wrap `dataset`, which may draw random numbers from Python, NumPy and PyTorch."""
         self.dataset = dataset
         self.seed = seed
         self.collate = getattr(dataset, "collate", None)
@@ -174,13 +174,13 @@ class EpochDraws(Dataset[Sample]):
 
 
 class ResumableLoader(DataLoader[Sample]):
-    """Loads by an `EpochSampler`; the data module keeps how far training has come.
+    """Loads by an `EpochSampler`; the data module stores the training's position.
 
     The two methods tell Lightning that training may resume within an epoch.
     """
 
     def state_dict(self) -> dict[str, int]:
-        """Return nothing: the data module's state says it all."""
+        """Return an empty state; the data module stores the position."""
         return {}
 
     def load_state_dict(self, state: dict[str, int]) -> None:

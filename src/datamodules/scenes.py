@@ -17,7 +17,7 @@ from .digits import Digits, DrawnScenes
 from .preprocessing import FRAME, Preprocessing
 from .targets import Target, collate
 
-DIGITS = (2, 5)  # in a scene, as far as there is room
+DIGITS = (2, 5)  # least and most in a scene; fewer where there is no room
 DIGIT = (0.25, 0.4)  # side of a digit with its margin, in image sides
 FRAGMENTS = 4
 TRIES = 20  # to find a free place
@@ -86,7 +86,7 @@ def _target(labels: Tensor, masks: Tensor) -> Target:
 
 
 class CrowdedDigits(Digits):
-    """Loads scenes of eleven classes, of pixels as of boxes: the ground and ten digits.
+    """Loads scenes whose pixels and boxes have eleven classes: the ground and ten digits.
 
     Splits and seeds are those of `Digits`; a batch is images and a list of targets.
     """

@@ -1,4 +1,4 @@
-"""Checks and draws the shapes of objects in COCO's two formats, polygons and runs."""
+"""Checks and draws the shapes of objects in COCO's two formats: polygons and run lengths."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ..errors import InputError
 from .fields import FAR, Json, is_numbers, shown
 
-_SLACK = 1.0  # pixels by which a rounded number may stand out of its image
+_SLACK = 1.0  # pixels by which rounding may put a corner outside of its image
 _LONGEST = 6  # characters of a count: 30 bits
 Pixels = npt.NDArray[np.uint8]
 
@@ -24,9 +24,9 @@ class Outline:
     """Holds one or more polygons.
 
     Attributes:
-        polygons: Of each its corners `(N, 2)` as x, y in pixels; three or more.
-        extent: The left, top, right and bottom end of all of them.
-        strays: How many others were left out, as they have no area.
+        polygons: The corners `(N, 2)` of each, three or more, as x and y in pixels.
+        extent: The left, top, right and bottom end of all of them, in pixels.
+        strays: How many further polygons were left out because they have no area.
     """
 
     polygons: tuple[npt.NDArray[np.float64], ...]
@@ -42,7 +42,7 @@ class Outline:
         return drawn
 
     def reaches_out(self, width: int, height: int) -> bool:
-        """Tell whether a corner lies outside of an image of this size by more than rounding."""
+        """Return whether a corner is outside of an image of this size by more than rounding."""
         return bool(self.polygons) and reaches_out(self.extent, width, height)
 
     def clipped(self, width: int, height: int) -> Outline:
@@ -68,12 +68,12 @@ class Runs:
 
 
 def reaches_out(box: Sequence[float], width: int, height: int) -> bool:
-    """Tell whether a box lies outside of an image of this size by more than rounding.
+    """Return whether a box reaches out of an image of this size by more than rounding.
 
     Args:
         box: Left, top, right and bottom in pixels.
-        width: Of the image, in pixels.
-        height: Likewise.
+        width: Width of the image in pixels.
+        height: Height of the image in pixels.
     """
     left, top, right, bottom = box
     return min(left, top) < -_SLACK or right > width + _SLACK or bottom > height + _SLACK
@@ -83,11 +83,11 @@ def read_shape(value: Json, width: int, height: int, where: str) -> Outline | Ru
     """Check a `segmentation` and return its shape; None where there is none.
 
     Args:
-        value: As json gives it. A flat list of six or more numbers is one polygon, and corners may
-            be pairs.
-        width: Of the image, in pixels.
-        height: Likewise.
-        where: Names the annotation in an error.
+        value: The value, as read from json. A flat list of six or more numbers is one polygon, and
+            corners may be pairs.
+        width: Width of the image in pixels.
+        height: Height of the image in pixels.
+        where: What to call the annotation in a message.
 
     Raises:
         InputError: If it is neither polygons nor runs of such an image.
@@ -132,7 +132,7 @@ def _outline(value: list[Json], where: str) -> Outline:
 
 
 def _is_pairs(value: object, least: int = 3) -> TypeGuard[list[list[float]]]:
-    """Tell whether `value` is a list of corners as pairs of numbers."""
+    """Return whether `value` is a list of at least `least` corners, each a pair of numbers."""
     if not isinstance(value, list) or len(value) < least:
         return False
     return all(is_numbers(pair) and len(pair) == 2 for pair in value)
@@ -141,7 +141,7 @@ def _is_pairs(value: object, least: int = 3) -> TypeGuard[list[list[float]]]:
 def _cut(
     polygon: npt.NDArray[np.float64], axis: int, bound: float, sign: int
 ) -> npt.NDArray[np.float64]:
-    """Keep what lies on one side of a line (Sutherland and Hodgman's algorithm)."""
+    """Keep the part on one side of a line (Sutherland and Hodgman's algorithm)."""
     inside = sign * polygon[:, axis] <= sign * bound
     corners = []
     for i, corner in enumerate(polygon):
@@ -185,10 +185,10 @@ def _is_integers(value: Json) -> TypeGuard[list[int]]:
 
 
 def _unpacked(text: str) -> npt.NDArray[np.int64] | None:
-    """Return the counts in COCO's text of 6 bits a character, or None if it is none.
+    """Return the counts that COCO packs into text, 6 bits per character; None for other text.
 
-    Five bits of a number a character, the lowest first, and a sixth for "goes on"; from the fourth
-    number on it is the difference from the one before the last.
+    A character has five bits of a number, the lowest first, and a sixth that says whether it
+    continues. From the fourth number on the difference from the last but one is stored.
     """
     codes = np.array([ord(character) - 48 for character in text], dtype=np.int64)
     if not len(codes) or codes.min() < 0 or codes.max() > 63 or codes[-1] & 32:

@@ -1,4 +1,4 @@
-"""Opens the images of shards by number, so that they are trained on and resumed as files are."""
+"""Opens the images of shards by number, so that training and resuming work as with files."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from .shard_lists import Shards
 from .shard_samples import Sample
 
 _IMAGES = tuple(suffix.removeprefix(".") for suffix in SUFFIXES)
-_MOST_KNOWN = 30_000  # samples of whose places a process keeps a list
+_MOST_KNOWN = 30_000  # samples whose places in shards a process remembers
 
 
 class ShardReader:
     """Opens images by number in the order of the shards, with the methods of timm's readers.
 
-    A shard is searched for its samples when it is first needed, by each loader process for itself.
+    Each loader process searches a shard for its samples when it first needs it.
     """
 
     def __init__(self, shards: Shards, *, image_key: str | None) -> None:
         """Keep the shards; none is opened yet.
 
         Args:
-            shards: Of a split.
-            image_key: Suffix of the images, without a dot; None for any of an image.
+            shards: The shards of a split.
+            image_key: Suffix of the images, without a dot; None for any suffix of an image.
         """
         self.shards = shards
         self.lengths: Sequence[int] = shards.lengths
@@ -44,7 +44,7 @@ class ShardReader:
 
     @property
     def may_lack_labels(self) -> bool:
-        """Tell whether a sample may have no label, which a json says by a number below 0."""
+        """Return whether a sample may have no label, which is a number below 0 in a json."""
         return self.shards.label_key is not None
 
     def __len__(self) -> int:
@@ -72,7 +72,7 @@ class ShardReader:
         return io.BytesIO(sample.read(file, suffix, "image")), label
 
     def filename(self, index: int, *, absolute: bool = False) -> str:
-        """Return shard and sample of an image."""
+        """Return the name of an image, made of its shard's and its sample's."""
         return self._find(index)[0].name
 
     def _find(self, index: int) -> tuple[Sample, Path]:

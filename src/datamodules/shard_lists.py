@@ -1,4 +1,4 @@
-"""Finds the shards of a split: which files the split, or a list beside them, names."""
+"""Finds the shards of a split: the files that the split, or a list beside them, names."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Shards:
 
     Attributes:
         place: Where they lie.
-        names: Of their files.
-        lengths: Samples of each.
+        names: Names of their files.
+        lengths: Number of samples of each.
         label_key: The labels' key in the json beside each image; None for labels in `.cls`.
     """
 
@@ -40,7 +40,7 @@ class Shards:
         """Return the samples of a shard.
 
         Raises:
-            InputError: If it is no complete tar file, or holds more or fewer than its list says.
+            InputError: If it is not a complete tar file, or has more or fewer than its list says.
         """
         found = read_samples(self.place, self.names[number])
         if len(found) != self.lengths[number]:
@@ -59,11 +59,12 @@ def check_folder(root: str | None, dataset: str, splits: Iterable[str]) -> None:
 
     Args:
         root: The folder or address, or None if it is not set.
-        dataset: The setting that says what it holds, for messages.
-        splits: In timm's notation, as `train-{000..099}.tar`.
+        dataset: The setting that names the data set, for messages.
+        splits: In timm's notation, such as `train-{000..099}.tar`.
 
     Raises:
-        InputError: If there is no such folder, a list is no file, or a split names too many shards.
+        InputError: If the folder does not exist, a list is not a file, or a split has too many
+            shards.
     """
     if root is None or not (is_address(root) or Path(root).is_dir()):
         raise InputError(
@@ -89,8 +90,8 @@ def find_shards(place: ShardPlace, split: str, listed: SplitInfo, label_key: str
     Args:
         place: Where they lie.
         split: Its name, for messages.
-        listed: What timm has read of it.
-        label_key: Key of the labels as it was set; None for the list's.
+        listed: timm's description of the split.
+        label_key: The given key of the labels; None for the list's.
 
     Raises:
         InputError: If a shard is missing, empty or outside of the folder, or there is no image.
@@ -99,7 +100,7 @@ def find_shards(place: ShardPlace, split: str, listed: SplitInfo, label_key: str
     key = label_key or listed.alt_label or None
     lengths = _listed_lengths(listed, len(names))
     if key and lengths and len(read_samples(place, names[0])) != lengths[0]:
-        lengths = None  # it counts the samples with a label
+        lengths = None  # the list counts only samples with a label
     if not lengths:
         lengths = tuple(len(read_samples(place, name)) for name in names)
     if not names or sum(lengths) < 1 or listed.num_samples < 0:
@@ -117,20 +118,20 @@ def find_shards(place: ShardPlace, split: str, listed: SplitInfo, label_key: str
 
 
 def read_samples(place: ShardPlace, name: str) -> list[Sample]:
-    """Return the samples of a shard, of which each can be read on its own.
+    """Return the samples of a shard, each of which can be read by itself.
 
     Raises:
-        InputError: If it is no complete tar file.
+        InputError: If it is not a complete tar file.
     """
     return list(samples_of(place.local(name), place.shown(name)))
 
 
 def shard_names(place: ShardPlace, names: Sequence[str]) -> tuple[str, ...]:
-    """Check and return the names of shards that a split or a list has.
+    """Return the names of shards in a split or a list, once they have been checked.
 
     Raises:
-        InputError: If a name is an address, or leads out of the folder, or there is no such file,
-            or it has no bytes.
+        InputError: If a name is an address, leads out of the folder, or names a file that does not
+            exist or is empty.
     """
     root = place.root
     for name in names:
@@ -149,7 +150,7 @@ def shard_names(place: ShardPlace, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _listed_lengths(listed: SplitInfo, shards: int) -> tuple[int, ...] | None:
-    """Return how many samples the list says of each shard; None unless they add up."""
+    """Return the listed number of samples of each shard; None unless they add up."""
     lengths = tuple(listed.shard_lengths)
     if len(lengths) != shards or any(type(one) is not int or one < 0 for one in lengths):
         return None

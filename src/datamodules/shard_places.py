@@ -1,4 +1,4 @@
-"""Gives access to the shards of a folder: on this machine, or in object storage by copies."""
+"""Gives access to shards: in a folder of this machine, or in object storage through copies."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from ..errors import InputError, one_sentence
 from ..files import atomic_file, digest
 
@@ -17,22 +19,22 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 _PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": "adlfs"}
-_SPARE = 0.05  # share of a disk that copies leave free
+_SPARE = 0.05  # share of the disk that copies leave free
 
 
 class ShardPlace(ABC):
-    """Finds files below a root by their names, and offers each as a file of this machine."""
+    """Finds files below a root by name, and returns each as a file of this machine."""
 
     def __init__(self, root: str) -> None:
         self.root = root
 
     @abstractmethod
     def has(self, name: str) -> bool:
-        """Tell whether there is a file of this name."""
+        """Return whether there is a file of this name."""
 
     @abstractmethod
     def size(self, name: str) -> int:
-        """Return the bytes of a file that is there."""
+        """Return the size in bytes of a file that exists."""
 
     @abstractmethod
     def local(self, name: str) -> Path:
@@ -43,33 +45,33 @@ class ShardPlace(ABC):
         """
 
     def shown(self, name: str) -> str:
-        """Return what to call a file in messages."""
+        """Return the name of a file in messages."""
         return f"{self.root.rstrip('/')}/{name}"
 
 
 class LocalFolder(ShardPlace):
-    """Offers the files of a folder as they are."""
+    """Returns the files of a folder themselves."""
 
+    @override
     def has(self, name: str) -> bool:
-        """Tell whether there is a regular file of this name."""
         return (Path(self.root) / name).is_file()
 
+    @override
     def size(self, name: str) -> int:
-        """Return the bytes of a file that is there."""
         return (Path(self.root) / name).stat().st_size
 
+    @override
     def local(self, name: str) -> Path:
-        """Return the file."""
         return Path(self.root) / name
 
 
 class Bucket(ShardPlace):
     """Copies the objects below an address, as `s3://bucket/folder`, when they are first read.
 
-    Credentials and endpoint are those of the service's own environment variables and files. Copies
-    lie in `$XDG_CACHE_HOME/tokenthrift/shards` or `~/.cache/tokenthrift/shards`, by address and
-    version, and serve all processes of a machine. Where the disk gets full, those that were not
-    read for the longest time make room.
+    Credentials and endpoint come from the service's own environment variables and files. Copies are
+    in `$XDG_CACHE_HOME/tokenthrift/shards` or `~/.cache/tokenthrift/shards`, by address and
+    version, and serve all processes of a machine. When the disk gets full, the copies that have not
+    been read for the longest time are removed.
     """
 
     def __init__(self, root: str) -> None:
@@ -95,12 +97,12 @@ class Bucket(ShardPlace):
             for key, facts in found.items()
         }
 
+    @override
     def has(self, name: str) -> bool:
-        """Tell whether there is an object of this name."""
         return name in self._objects
 
+    @override
     def size(self, name: str) -> int:
-        """Return the bytes of an object."""
         return self._objects[name][0]
 
     def local(self, name: str) -> Path:
@@ -117,7 +119,7 @@ class Bucket(ShardPlace):
                     _make_room(size)
                     self._fetch(name, copy, size)
         with suppress(OSError):
-            os.utime(copy)  # read last now
+            os.utime(copy)  # marks it as the last one read
         return copy
 
     def _fetch(self, name: str, copy: Path, size: int) -> None:
@@ -138,7 +140,7 @@ class Bucket(ShardPlace):
         from fsspec.core import url_to_fs
 
         try:
-            # Workers that are forked need connections of their own, and no list from before.
+            # Forked workers need connections of their own, and listings that are not cached.
             files, path = url_to_fs(self.root, skip_instance_cache=True, use_listings_cache=False)
         except ImportError as error:
             kind = self.root.partition("://")[0]
@@ -160,12 +162,12 @@ class Bucket(ShardPlace):
 
 
 def shard_place(root: str) -> ShardPlace:
-    """Return the place that `root` names: an address as `s3://bucket/folder`, or a folder."""
+    """Return the place that `root` names: an address such as `s3://bucket/folder`, or a folder."""
     return Bucket(root) if is_address(root) else LocalFolder(root)
 
 
 def is_address(root: str) -> bool:
-    """Tell an address from a folder of this machine."""
+    """Return whether `root` is an address, and not a folder of this machine."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", root) is not None
 
 
@@ -175,7 +177,7 @@ def _cache() -> Path:
 
 
 def _make_room(size: int) -> None:
-    """Remove copies, the one that was read first to begin with, until `size` bytes fit."""
+    """Remove copies, the least recently read first, until `size` bytes fit on the disk."""
     disk = shutil.disk_usage(_cache())
     missing = size + _SPARE * disk.total - disk.free
     if missing <= 0:

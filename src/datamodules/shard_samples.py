@@ -1,6 +1,6 @@
-"""Reads the samples of shards: tar files in webdataset's layout; as a program it writes them.
+"""Reads the samples of shards, which are tar files in webdataset's layout.
 
-webdataset would run a shard that is called `pipe:...` in a shell; here a shard is a regular file.
+webdataset runs a shard that is called `pipe:...` in a shell; here a shard must be a regular file.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _MOST_BYTES = {"image": 500_000_000, "label": 10_000_000}  # of one member
 
 
 class Member(NamedTuple):
-    """Says where a member's content lies in its shard, in bytes."""
+    """Holds where a member's content starts in its shard, and how long it is, in bytes."""
 
     offset: int
     size: int
 
 
 class Sample(NamedTuple):
-    """Holds the members of one image by their suffixes; `name` says shard and sample."""
+    """Holds the members of one image by their suffixes; `name` is that of shard and sample."""
 
     name: str
     members: dict[str, Member]
@@ -34,12 +34,12 @@ class Sample(NamedTuple):
         """Return the content of a member.
 
         Args:
-            file: The shard, which may be a copy of the one that `name` says.
-            suffix: Of the member.
+            file: The shard, or a copy of it.
+            suffix: The member's suffix.
             kind: "image" or "label".
 
         Raises:
-            InputError: If it is larger than any of its kind.
+            InputError: If it is larger than any image or label may be.
         """
         offset, size = self.members[suffix]
         if size > _MOST_BYTES[kind]:
@@ -57,10 +57,10 @@ def samples_of(file: Path, name: str | None = None) -> Iterator[Sample]:
 
     Args:
         file: The shard.
-        name: What to call it; None for its path.
+        name: Its name in messages; None for its path.
 
     Raises:
-        InputError: If it is no complete tar file.
+        InputError: If it is not a complete tar file.
     """
     called = name or str(file)
     try:
@@ -68,7 +68,7 @@ def samples_of(file: Path, name: str | None = None) -> Iterator[Sample]:
         with tarfile.open(file, "r:") as shard:
             sample: Sample | None = None
             for member in shard:
-                shard.members = []  # type: ignore[attr-defined]  # else it remembers all of them
+                shard.members = []  # type: ignore[attr-defined]  # or it would keep all of them
                 key, suffix = _split(member.name)
                 if not member.isreg() or member.issparse() or not suffix:
                     continue

@@ -1,4 +1,4 @@
-"""Packs labelled photographs into shards, with a list of their sizes and classes beside them."""
+"""Packs labelled photographs into shards, with a list of their sizes and classes."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ SPLITS = ("train", "validation")
 def write_shards(folder: Path, out: Path, *, images: int = 1000, seed: int = 0) -> None:
     """Pack photographs in ImageNet's layout into tar files in webdataset's.
 
-    Photographs are copied as they are, in a random order, with their label as `.cls`. Shards that
-    an earlier call with the same photographs and settings has finished stay. A shard appears when
-    it is complete, and the list (`_info.json`) when all shards are there.
+    Photographs are copied unchanged, in a random order, with their label as `.cls`. Shards that an
+    earlier call with the same photographs and settings has finished are kept. A shard appears once
+    it is complete, and the list (`_info.json`) once all shards are.
 
     Args:
         folder: Holds `train/<class>/*` and `val/<class>/*` (or `validation`).
-        out: Gets the shards; it is made.
-        images: Photographs of a shard, at most.
-        seed: Of the order.
+        out: Folder for the shards, which is made.
+        images: Most photographs of a shard.
+        seed: Seed of the order.
 
     Raises:
-        InputError: If the photographs cannot be read, or there is no such number.
+        InputError: If the photographs cannot be read, or `images` is below 1.
     """
     if images < 1:
         raise InputError(f"--images {images} is not possible: a shard has at least one photograph.")
@@ -69,7 +69,7 @@ def write_shards(folder: Path, out: Path, *, images: int = 1000, seed: int = 0) 
 
 
 def _key(number: int, path: str) -> str:
-    """Return a sample's name, which no other file has at another time."""
+    """Return a sample's name, which changes with the file's path, size and time."""
     status = os.stat(path)
     return f"{number:08}-{digest(f'{path} {status.st_size} {status.st_mtime_ns}')}"
 
@@ -96,7 +96,7 @@ def _pack(file: Path, samples: dict[str, tuple[str, int]]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Pack what the command line names."""
+    """Pack the photographs that the command line names."""
     parser = argparse.ArgumentParser(
         prog="python -m src.datamodules.shards",
         description="Pack photographs in ImageNet's layout (train/<class>/*, val/<class>/*) into "

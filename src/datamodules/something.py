@@ -18,7 +18,7 @@ _FORM = "Something-Something's format"
 
 
 class NumberedVideos(ClipFiles):
-    """Reads which videos there are, and the template of each, which is its class."""
+    """Reads the list of videos, and the template of each, which is its class."""
 
     def __init__(
         self, root: str | None, folder: str, train_json: str, val_json: str, labels_json: str
@@ -75,8 +75,8 @@ class Something(VideoModule):
         Args:
             root: Folder of the data.
             folder: Folder in it with the videos.
-            train_json: The training part's file, from the root on.
-            val_json: The same of validation.
+            train_json: The training part's file, relative to the root.
+            val_json: The validation part's file, relative to the root.
             labels_json: The file that numbers the classes.
             videos: Arguments of `VideoModule`.
         """

@@ -11,10 +11,10 @@ from .video_frames import Choose, Frames, Span, check_file, check_length, check_
 
 
 def check_loads() -> None:
-    """Load FFmpeg's libraries, which some releases of torchcodec do late.
+    """Load FFmpeg's libraries now, which some releases of torchcodec put off.
 
     Raises:
-        RuntimeError: If that fails.
+        RuntimeError: If they cannot be loaded.
     """
     try:
         VideoDecoder(b"no video")
@@ -28,7 +28,7 @@ def decode(path: str, choose: Choose) -> Frames:
 
     Args:
         path: The file.
-        choose: The times for the video's span.
+        choose: Chooses the times, given the video's span.
 
     Raises:
         OSError: If there is no such file.

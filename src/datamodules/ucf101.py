@@ -1,4 +1,4 @@
-"""Loads UCF101: class folders of videos, and three splits into training and test as lists."""
+"""Loads UCF101: class folders of videos, and lists of three splits into training and test."""
 
 from __future__ import annotations
 

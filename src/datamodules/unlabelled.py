@@ -1,6 +1,6 @@
-"""Finds photographs without labels: folders, files, patterns and lists of paths.
+"""Finds photographs without labels by folders, files, patterns and lists of paths.
 
-Videos are found in the same way: a `FileKind` says what is looked for.
+Videos are found in the same way: a `FileKind` describes the files to find.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _LISTS = (".txt", ".lst")
 
 
 class FileKind(NamedTuple):
-    """Says which files are looked for.
+    """Describes the files to find.
 
     Attributes:
-        name: What to call several of them in a message.
+        name: Their name in messages, in the plural.
         suffixes: In lower case.
     """
 
@@ -30,7 +30,7 @@ class FileKind(NamedTuple):
     suffixes: tuple[str, ...]
 
     def includes(self, name: str) -> bool:
-        """Tell by its suffix whether a file is one of them; hidden files are not."""
+        """Return whether a file is of this kind, by its suffix; hidden files are not."""
         return not name.startswith(".") and os.path.splitext(name)[1].lower() in self.suffixes
 
 
@@ -49,10 +49,10 @@ def find_photographs(
 ) -> list[Photograph]:
     """Return the photographs that `images` names, or files of another kind, each once.
 
-    A folder has those at any depth in the order of their paths, with the suffix of a photograph,
-    and so has a pattern, as `photos/**/*.jpg`. Files that are named one by one, in `images` or in
-    a text file of paths, are taken as they are; such paths start from the working directory, or
-    else from the folder of the list.
+    A folder stands for all files in it at any depth that have the suffix of a photograph, in the
+    order of their paths; so does a pattern such as `photos/**/*.jpg`. Files that are named one by
+    one, in `images` or in a text file of paths, are taken whatever their suffix; such paths are
+    relative to the working directory, or else to the folder of the list.
 
     Raises:
         InputError: If there are none, or a file that is named is missing.
@@ -63,7 +63,7 @@ def find_photographs(
             "images is not set: give a folder, a file, a pattern in quotes or a list of files, as "
             "images=photos or images=list.txt."
         )
-    found: dict[Path, Path] = {}  # to the folder that names start from
+    found: dict[Path, Path] = {}  # each file with the folder that its name is relative to
     for one in given:
         found |= _found(str(one), kind)
     if not found:

@@ -1,4 +1,4 @@
-"""Loads photographs without labels in batches, without those that cannot be read."""
+"""Loads photographs without labels in batches, and leaves out those that cannot be read."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class PhotoBatch(NamedTuple):
 
     Attributes:
         images: `(B, 3, H, W)`, or views of clips, prepared; `(0,)` if none can be read.
-        numbers: Of these photographs in the list.
-        sizes: Width and height in pixels of each, before it was prepared.
+        numbers: Their places in the list of photographs.
+        sizes: Width and height of each in pixels, before it was prepared.
         unread: Number and reason of each photograph that cannot be read.
     """
 
@@ -38,7 +38,7 @@ class PhotoBatch(NamedTuple):
 
 
 class UnlabelledFiles(Dataset[PhotoBatch], ABC):
-    """Decodes and prepares files, and notes why one cannot be read."""
+    """Decodes and prepares files, and records why one cannot be read."""
 
     def __init__(self, files: Sequence[Photograph]) -> None:
         """Read `files`."""
@@ -46,11 +46,11 @@ class UnlabelledFiles(Dataset[PhotoBatch], ABC):
 
     @abstractmethod
     def prepared(self, path: Path) -> tuple[Tensor, tuple[int, int]]:
-        """Return a network's input of a file, and width and height in pixels before; may raise."""
+        """Return the network's input for a file, and its original width and height; may raise."""
 
     @abstractmethod
     def original(self, path: Path) -> Image.Image:
-        """Return what a prediction is drawn on."""
+        """Return the picture on which a prediction is drawn."""
 
     def __len__(self) -> int:
         return len(self._files)
@@ -103,7 +103,7 @@ def evaluation_transform(preprocessing: Preprocessing) -> Callable[[Image.Image]
 
 
 def read_photograph(path: Path) -> Image.Image:
-    """Return a photograph in RGB as every data module decodes it; whatever a decoder may raise."""
+    """Return a photograph in RGB, decoded as by every data module; decoders may raise any error."""
     with open_image(path) as image:
         return decode_rgb(image)
 

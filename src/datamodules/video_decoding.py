@@ -11,9 +11,9 @@ DECODERS = ("pyav", "torchcodec")
 def decoder_of(name: str) -> Decode:
     """Return the function that reads frames by the library `name`.
 
-    It returns of each time the frame that is shown then, the last one whose time stamp is not
-    later; before the first and after the last frame these two. It raises whatever the library
-    does: see `reason`.
+    For each time that function returns the frame that is shown then: the last one whose time stamp
+    is not later, or the first frame for earlier times. It may raise any error of the library; see
+    `reason`.
 
     Raises:
         InputError: If there is no such library, or it cannot be loaded.

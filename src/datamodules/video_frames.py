@@ -1,4 +1,4 @@
-"""Defines what is asked of a video file, and what a file must be."""
+"""Defines which frames are read from a video file, and what makes a file valid."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Times = npt.NDArray[np.float64]
 
 
 class Span(NamedTuple):
-    """Says when a video is shown, as its packets tell: no frame is decoded for it.
+    """Holds when a video is shown, as read from its packets without decoding a frame.
 
     Attributes:
         begin: When the first frame appears, in seconds.
@@ -59,7 +59,7 @@ def check_file(path: str | os.PathLike[str]) -> None:
 
     Raises:
         OSError: If there is none.
-        ValueError: If it is no regular file, or empty.
+        ValueError: If it is not a regular file, or empty.
     """
     check_regular(path)
     if not Path(path).stat().st_size:
@@ -67,10 +67,10 @@ def check_file(path: str | os.PathLike[str]) -> None:
 
 
 def check_size(width: int, height: int) -> None:
-    """Check that frames are as large as a video's may be.
+    """Check the size of frames in pixels.
 
     Raises:
-        ValueError: If they are not.
+        ValueError: If it is 0 or larger than allowed.
     """
     if not 0 < width * height <= MOST_PIXELS:
         raise ValueError(f"its frames have {width} x {height} pixels")
@@ -80,8 +80,8 @@ def check_length(span: Span, stated: float | None) -> None:
     """Check that a video is about as long as its header states.
 
     Args:
-        span: As its packets tell.
-        stated: In seconds; None where nothing is stated.
+        span: The span that its packets have.
+        stated: Its length in the header, in seconds; None where it is not stated.
 
     Raises:
         ValueError: If much of it is missing.

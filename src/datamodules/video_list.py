@@ -18,8 +18,8 @@ from .walking import natural_key
 class ListedVideos(ClipFiles):
     """Reads a list for training and another for validation.
 
-    Where all labels are whole numbers they are the outputs, else names of classes in their natural
-    order. Paths start from the root or are absolute; they may hold spaces, labels may not.
+    If all labels are whole numbers they are the outputs, else they are names of classes in natural
+    order. Paths are relative to the root or absolute; they may contain spaces, labels may not.
     """
 
     def __init__(self, root: str | None, train_list: str, val_list: str) -> None:
@@ -76,8 +76,8 @@ class VideoList(VideoModule):
 
         Args:
             root: Folder from which paths start.
-            train_list: Name of the training list, from the root on.
-            val_list: The same of validation.
+            train_list: Path of the training list, relative to the root.
+            val_list: Path of the validation list, relative to the root.
             videos: Arguments of `VideoModule`.
         """
         super().__init__(**videos)

@@ -1,4 +1,4 @@
-"""Loads clips of videos with a class each from any layout."""
+"""Loads clips of videos with one class each, in any layout."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .video_frames import Decode
 
 
 class VideoSettings(MixingSettings):
-    """The arguments of `VideoModule`, which its subclasses pass on."""
+    """Types the arguments of `VideoModule`, which its subclasses pass on."""
 
     num_frames: int
     sampling: str
@@ -43,14 +43,14 @@ class VideoSettings(MixingSettings):
 
 @dataclass(frozen=True)
 class TrainingClip:
-    """Makes a training clip `(3, T, S, S)` of a video."""
+    """Makes a training clip `(3, T, S, S)` from a video."""
 
     decode: Decode
     sampling: ClipSampling
     transform: v2.Transform
 
     def __call__(self, path: str) -> Tensor:
-        """Draw it anew at every call, from PyTorch's random numbers."""
+        """Draw a new clip at every call, from PyTorch's random numbers."""
         frames = self.decode(path, self.sampling.training)
         clip: Tensor = self.transform(frames.pixels[frames.places])
         return clip
@@ -58,7 +58,7 @@ class TrainingClip:
 
 @dataclass(frozen=True)
 class EvaluationViews:
-    """Makes the views `(V, 3, T, S, S)` of a video, the crops of one clip after the other."""
+    """Makes the views `(V, 3, T, S, S)` of a video: the crops of each clip, clip after clip."""
 
     decode: Decode
     sampling: ClipSampling
@@ -109,7 +109,7 @@ class VideoModule(LabelledModule, MixingDataModule, ABC):
         """Keep the settings; nothing is read before `check`.
 
         Args:
-            num_frames: Of a clip.
+            num_frames: Number of frames of a clip.
             sampling: "stride" takes every `stride`-th frame, "segments" one of each of
                 `num_frames` equal parts of the video.
             stride: In frames at the nominal rate.
@@ -156,7 +156,7 @@ class VideoModule(LabelledModule, MixingDataModule, ABC):
 
     @override
     def check(self, stage: str = "fit", processes: int = 1) -> None:
-        """Check as the base does, and that the first video can be read unless it may be left out.
+        """Check as the base does, and that the first video can be read unless bad ones are skipped.
 
         Raises:
             InputError: One sentence on what is wrong.

@@ -14,7 +14,7 @@ from .decoding import SUFFIXES, kind_of
 
 log = logging.getLogger(__name__)
 
-# What systems and editors leave among people's own files.
+# Folders and files that operating systems and editors leave among a user's own.
 _LEFT_BY_SYSTEMS = ("__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN")
 _FILES_OF_SYSTEMS = ("thumbs.db", "desktop.ini")
 
@@ -30,7 +30,7 @@ def class_folders(split: Path, kind: str = "images") -> list[str]:
 
     Args:
         split: The folder.
-        kind: What to call their files in a message.
+        kind: The name of their files in messages.
 
     Raises:
         InputError: If there are none.
@@ -48,9 +48,9 @@ def class_folders(split: Path, kind: str = "images") -> list[str]:
 
 
 def find_images(split: Path, classes: list[str]) -> list[tuple[str, str]]:
-    """Return `(path, class)` of every image below the class folders, at whatever depth.
+    """Return `(path, class)` of every image below the class folders, at any depth.
 
-    Says in one warning what lies there beside them and is left out.
+    Warns of other files and folders, which are left out.
 
     Raises:
         InputError: If an image's name is that of a pipe, socket or device, or if a link leads to a
@@ -99,7 +99,7 @@ def _walk(folder: str, seen: dict[tuple[int, int], str], left_out: _LeftOut) -> 
 
 
 def is_image_name(name: str) -> bool:
-    """Tell by its suffix whether a file is taken as an image; hidden files are not."""
+    """Return whether a file is an image, by its suffix; hidden files are not."""
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
 
 
@@ -109,12 +109,12 @@ def _identity(folder: str | Path) -> tuple[int, int]:
 
 
 def is_left_by_systems(folder: str) -> bool:
-    """Tell by its name whether a folder is hidden, or left by a system or an editor."""
+    """Return whether a folder is hidden or left by a system or an editor, by its name."""
     return folder.startswith(".") or folder in _LEFT_BY_SYSTEMS
 
 
 class _LeftOut:
-    """Counts what a walk passes over."""
+    """Counts the files and folders that are left out."""
 
     def __init__(self) -> None:
         self.suffixes: Counter[str] = Counter()

@@ -1,1 +1,1 @@
-"""The pruned network without this project: written, compared with PyTorch, timed."""
+"""Exports pruned networks to files that run without this project, and checks and times them."""

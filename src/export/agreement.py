@@ -1,4 +1,4 @@
-"""Compares what two files say of the same images."""
+"""Compares the outputs of two files for the same images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Outputs = tuple[Tensor, ...]
 
 @dataclass(frozen=True)
 class Agreement:
-    """Holds how far one network's classes are another's.
+    """Holds how well one network's classes agree with another's.
 
     Attributes:
         same: Share of the images with the same best class, 0 to 1.
@@ -28,9 +28,9 @@ class Agreement:
 
 def agreement(reference: Tensor, other: Tensor) -> Agreement:
     """Compare logits `(B, classes)` of the same images."""
-    wanted, found = (F.log_softmax(each.double(), dim=1) for each in (reference, other))
+    expected, found = (F.log_softmax(each.double(), dim=1) for each in (reference, other))
     same = (reference.argmax(dim=1) == other.argmax(dim=1)).double().mean()
-    kl = F.kl_div(found, wanted, reduction="batchmean", log_target=True)
+    kl = F.kl_div(found, expected, reduction="batchmean", log_target=True)
     return Agreement(float(same), float(kl))
 
 

@@ -19,7 +19,7 @@ from .layers import KINDS, layer_name, linear_layers
 from .noise import Array, noise_share
 
 SCANNED = 4  # images by which layers are ranked
-_RANKING = ("TopK", "ArgMax", "Greater")  # the last of select=matmul
+_RANKING = ("TopK", "ArgMax", "Greater")  # the last with select=matmul
 _SMALLEST = 1e-5
 _BATCH = 8
 
@@ -27,26 +27,30 @@ Ranges = dict[str, tuple[Array, Array]]
 
 
 class Calibrated:
-    """Holds an ONNX file and what its linear layers see on calibration images.
+    """Holds an ONNX file and the inputs of its linear layers on calibration images.
 
-    Weights get a scale for each output channel; inputs one scale for the tensor, from the least to
-    the largest value seen. Where a layer norm feeds one layer alone, its channels are first
-    brought to like ranges, which the layer's weights undo (SmoothQuant, Xiao et al., ICML 2023,
-    Eq. 4 with alpha = 1/2): the network in float stays the same.
+    Weights get a scale for each output channel, inputs one scale for the tensor, from the least to
+    the largest value seen. Where a layer norm feeds one layer alone, its channels are first scaled
+    to similar ranges, which the layer's weights undo (SmoothQuant, Xiao et al., ICML 2023, Eq. 4
+    with alpha = 1/2), so that the network in float stays the same.
+
+    Attributes:
+        layers: Names of the nodes that may work in 8 bits.
+        names: The path of the module that each of them belongs to.
     """
 
     def __init__(self, path: Path, images: Tensor, floating: Collection[str] = ()) -> None:
         """Run `images (n, 3, S, S)` through the file `path`.
 
         Args:
-            path: As `export` wrote it.
+            path: A file that `export` wrote.
             images: Prepared as for evaluation.
             floating: Paths of modules that stay in float.
         """
         with packages():
             import onnx
         model = onnx.load(path)
-        model.graph.ClearField("value_info")  # of before the exporter's last changes
+        model.graph.ClearField("value_info")  # outdated by the exporter's last changes
         self._model = onnx.shape_inference.infer_shapes(model)
         self.layers = linear_layers(self._model, floating, KINDS)
         nodes = {node.name: node for node in self._model.graph.node}
@@ -87,7 +91,7 @@ class Calibrated:
             quantizer.model.save_model_to_file(str(partial))
 
     def before_selection(self) -> list[str]:
-        """Return the layers that run before tokens are first ranked; none if they never are."""
+        """Return the layers that run before tokens are first ranked; none if tokens never are."""
         earlier: list[str] = []
         for node in self._model.graph.node:
             if node.op_type in _RANKING:
@@ -97,7 +101,7 @@ class Calibrated:
         return []
 
     def worst_first(self) -> list[str]:
-        """Rank layers by the share of noise in their outputs when they work in 8 bits."""
+        """Return the layers by the share of noise in their outputs in 8 bits, the largest first."""
         from onnx import numpy_helper
 
         weights = {weight.name: weight for weight in self._model.graph.initializer}
@@ -138,11 +142,11 @@ class Calibrated:
 
 
 def _watch(model: Any, names: list[str], images: Tensor) -> tuple[Ranges, dict[str, Array]]:
-    """Return what the tensors `names` hold when `images` run through a model.
+    """Run `images` through a model, and return ranges and samples of the tensors `names`.
 
     Returns:
-        The least and the largest value for each place of the last dimension, and the values of the
-        first `SCANNED` images.
+        The least and the largest value for each index of the last dimension, and the values for
+        the first `SCANNED` images.
     """
     import onnx
     import onnxruntime
@@ -176,7 +180,7 @@ def _watch(model: Any, names: list[str], images: Tensor) -> tuple[Ranges, dict[s
 
 @contextmanager
 def packages() -> Iterator[None]:
-    """Turn a missing package into one sentence."""
+    """Turn the error of a missing package into one sentence."""
     try:
         yield
     except ImportError as error:
@@ -187,7 +191,7 @@ def packages() -> Iterator[None]:
 
 @contextmanager
 def silent() -> Iterator[None]:
-    """Silence advice of the quantizer's that this project has followed or cannot follow."""
+    """Silence the quantizer's advice, which has been followed or cannot be followed."""
     logger = logging.getLogger()
     level = logger.level
     logger.setLevel(logging.ERROR)

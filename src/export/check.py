@@ -1,4 +1,4 @@
-"""Export as `conf/export.yaml` asks, and look at what came out."""
+"""Exports as `conf/export.yaml` says, and checks and measures the files."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ def export_and_check(settings: dict[str, Any]) -> tuple[list[Row], Row]:
 
     Returns:
         A row for each file (see `timed` and `scored`), dense and sparse in float first, and what
-        the numbers depend on (see `circumstances`). Files that stay have their path as `file`.
+        the numbers depend on (see `circumstances`). Rows of files that are kept have their path
+        as `file`.
 
     Raises:
-        InputError: If the task cannot be exported, or its 8-bit version not be scored.
+        InputError: If the task cannot be exported, or its 8-bit version cannot be scored.
     """
     kinds = int8_kinds(settings)
     _check_task(settings)
@@ -65,7 +66,7 @@ def export_and_check(settings: dict[str, Any]) -> tuple[list[Row], Row]:
         for b in settings["check_batches"]
     }
     for variant, row in zip(variants, rows, strict=True):
-        if variant.path.is_file():  # those in the folder are gone
+        if variant.path.is_file():  # those in the temporary folder are gone
             row["file"] = str(variant.path)
     return rows, circumstances(batch, number)
 

@@ -27,8 +27,8 @@ class Int8:
     """Holds which 8-bit files are written, and how.
 
     Attributes:
-        kinds: Of `dynamic` and `static`.
-        keep_float: Layers that a static file leaves in float; `auto` for as many as it takes.
+        kinds: Which of `dynamic` and `static`.
+        keep_float: How many layers a static file leaves in float; `auto` for as many as needed.
         images: For calibration `(n, 3, S, S)`; None without a static file.
     """
 
@@ -44,8 +44,8 @@ class Variant:
     Attributes:
         network: `dense` or `sparse`.
         bits: `fp32`, `int8 dynamic` or `int8 static`.
-        path: The file, as it would be deployed.
-        watched: The same with the kept sets as its last output, or None.
+        path: The file to deploy.
+        watched: The same file with the kept sets as an additional last output, or None.
         floating: Names of layers that an 8-bit file leaves in float.
     """
 
@@ -57,10 +57,10 @@ class Variant:
 
 
 def int8_kinds(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return which 8-bit files `int8` asks for.
+    """Return the kinds of 8-bit files that the setting `int8` asks for.
 
     Raises:
-        InputError: If it, `calibration_images` or `keep_float` has another value than it may.
+        InputError: If `int8`, `calibration_images` or `keep_float` has an invalid value.
     """
     choices: dict[object, tuple[str, ...]] = {
         False: (),
@@ -85,7 +85,7 @@ def int8_kinds(settings: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def calibration_images(dataset: Dataset[Any], count: int) -> Tensor:
-    """Return images `(count, 3, S, S)` spread evenly over a data set, or all if there are fewer."""
+    """Return images `(count, 3, S, S)` spread evenly over a data set, or all if it has fewer."""
     length = len(dataset)  # type: ignore[arg-type]
     number = min(count, length)
     return torch.stack([dataset[i * length // number][0] for i in range(number)])
@@ -106,9 +106,9 @@ def write_all(
 
     Args:
         network: A student, alone or with its head, in evaluation mode, on the CPU.
-        path: Of its file; 8-bit ones get `_int8` and `_int8_static` in front of the
-            ending.
-        folder: For files that nobody keeps.
+        path: The file of the network in float; 8-bit ones get `_int8` and `_int8_static` before
+            the suffix.
+        folder: Folder for files that are not kept.
         image_size: Side in pixels.
         survivors: As in `export`.
         described: As in `export`.
@@ -151,7 +151,7 @@ def _write_int8(
 
 
 def _ship(watched: Path, shipped: Path) -> None:
-    """Write a file without the kept sets."""
+    """Write the file `watched` without its output of kept sets to `shipped`."""
     import onnx
 
     model = onnx.load(watched)

@@ -1,4 +1,4 @@
-"""The pruned network as a graph that runs without this project: torch.export and ONNX."""
+"""Writes pruned networks as graphs that run without this project: torch.export's or ONNX."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ Outputs = tuple[Tensor, ...]
 
 
 class Deployed(nn.Module):
-    """Runs a student at inference, alone or with its head: plain tensors in, plain tensors out."""
+    """Runs a student at inference, alone or with its head, from tensors to tensors."""
 
     def __init__(self, network: Network, survivors: bool = False) -> None:
-        """Copy `network`; with `survivors` say which patches each location leaves."""
+        """Copy `network`; with `survivors` also return which patches each location leaves."""
         super().__init__()
         network = copy.deepcopy(network).eval().requires_grad_(False)
         self.student = student_of(network)
@@ -39,7 +39,7 @@ class Deployed(nn.Module):
         self.names = ["logits", *["survivors"] * survivors]
 
     def note(self, kept: bool) -> None:
-        """Return last which patches each location selects (`KeptSets`), if `kept`."""
+        """Add a last output, which patches each location selects (`KeptSets`), if `kept`."""
         if kept:
             self.kept = KeptSets(self.student)
             self.names.append("kept")
@@ -72,20 +72,21 @@ def export(
     kept: bool = False,
     select: str = "topk",
 ) -> None:
-    """Write `network` with any batch size to `path`, by its ending as ONNX or torch.export's.
+    """Write `network` for any batch size to `path`, as ONNX or torch.export's by its suffix.
 
     Args:
         network: A student, alone or with a head that gives logits, on the CPU.
         path: Ends in `.onnx` or `.pt2`.
         image_size: Side in pixels; how many tokens each location keeps is fixed by it.
         survivors: Add the second output of `Deployed`.
-        described: What the file is to say of the student, by key: written to `metadata_props` of
-            an ONNX file, each as JSON, and to a `.json` beside any file.
+        described: A description of the student, by key: written to `metadata_props` of an ONNX
+            file, each value as JSON, and to a `.json` beside any file.
         kept: Add the last output of `Deployed`.
         select: `topk`, or `matmul` for a graph that selects without sorting and look-ups.
 
     Raises:
-        InputError: If the ending is another, or a package is missing.
+        InputError: If the suffix or an argument is invalid, the method cannot be exported, or a
+            package is missing.
     """
     if path.suffix not in FORMATS:
         raise InputError(f"file={path} must end in {' or '.join(FORMATS)}.")
@@ -105,7 +106,7 @@ def export(
     with torch.no_grad():
         program = torch.export.export(
             model, (images,), dynamic_shapes=({0: batch},), strict=not kept and model.head is None
-        )  # what is noted for `kept` is a side effect, which strict tracing refuses
+        )  # recording what was kept is a side effect, which strict tracing refuses
     if select == "matmul":
         program = program.run_decompositions({torch.ops.aten.select.int: _slice})
     if path.suffix == ".pt2":
@@ -160,10 +161,10 @@ def _write_description(path: Path, described: Mapping[str, object] | None) -> No
 
 
 def load(path: Path, threads: int | None = None) -> Callable[[Tensor], Outputs]:
-    """A function from images to the outputs of the file that `export` wrote.
+    """Return a function from images to the outputs of a file that `export` wrote.
 
     Args:
-        path: As written by oneself: unlike weights, such a file is a program.
+        path: The file, which must be trusted: unlike weights, it is a program.
         threads: For ONNX Runtime; PyTorch's number by default.
 
     Raises:
@@ -190,10 +191,9 @@ def load(path: Path, threads: int | None = None) -> Callable[[Tensor], Outputs]:
 def largest_difference(
     model: Deployed, run: Callable[[Tensor], Outputs], image_size: int, batch: int
 ) -> float:
-    """Largest absolute difference of any output between PyTorch and the file at one batch size."""
+    """Return the largest difference of any output between PyTorch and a file, at a batch size."""
     images = torch.randn(batch, 3, *model.student.input_sides(image_size))
     with torch.inference_mode():
-        wanted = model(images)
-    return max(
-        float((mine - theirs).abs().max()) for mine, theirs in zip(wanted, run(images), strict=True)
-    )
+        expected = model(images)
+    pairs = zip(expected, run(images), strict=True)
+    return max(float((one - other).abs().max()) for one, other in pairs)

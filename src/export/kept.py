@@ -1,4 +1,4 @@
-"""Notes which patches each location selects, also where the others are fused or merged."""
+"""Records which patches each location selects, also where the others are fused or merged."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ..modules.methods.selection import Selection
 
 
 class Noting(Disposal):
-    """Does what another disposal does, and notes what was selected."""
+    """Does the same as another disposal, and records which tokens were selected."""
 
     def __init__(self, disposal: Disposal) -> None:
         """Wrap `disposal`."""
         self._disposal = disposal
-        self._noted: list[tuple[Tensor, int]] = []  # selected (B, K), and of how many
+        self._noted: list[tuple[Tensor, int]] = []  # selected tokens (B, K), and of how many
 
     @override
     def __call__(self, tokens: Tokens, ranking: Ranking) -> Tokens:
@@ -29,8 +29,8 @@ class Noting(Disposal):
     def masks(self) -> Tensor:
         """Return the selected patches since the last call, `(B, S, patches)`, 1 = selected.
 
-        A selected token that others were averaged into counts as the patch that it was at first; a
-        token that was made of several counts as none.
+        A selected token into which others were averaged counts as its original patch; a token that
+        was made of several unselected ones counts as none.
         """
         noted, self._noted = self._noted, []
         patches = noted[0][1]
@@ -50,7 +50,7 @@ class KeptSets:
     """Returns what a student's forward pass kept at each location."""
 
     def __init__(self, student: SparseBackbone) -> None:
-        """Note the selections of `student`, which is changed for it."""
+        """Record the selections of `student`, whose method is changed for it."""
         self._noting: Noting | None = None
         if isinstance(student.method, Selection):
             self._noting = student.method.disposal = Noting(student.method.disposal)
@@ -63,7 +63,7 @@ class KeptSets:
 
 
 def selects(method: Method) -> bool:
-    """Tell whether a method has kept sets: it selects tokens, or drops or routes them."""
+    """Return whether a method has kept sets: it selects tokens, or drops or routes them."""
     if not any(ratio < 1 for ratio in method.schedule.ratios):
         return False
     merges = isinstance(method, TokenReduction) and method.merges

@@ -13,9 +13,9 @@ def linear_layers(model: Any, floating: Collection[str], kinds: Collection[str])
     """Return the names of the nodes that multiply by a layer's weights, in their order.
 
     Args:
-        model: As `export` wrote it: each node names the modules that it belongs to.
-        floating: Paths of modules whose layers are left out, as `student.method.selector`.
-        kinds: Operators, of `KINDS`.
+        model: A model that `export` wrote: each node names the modules that it belongs to.
+        floating: Paths of modules whose layers are left out, such as `student.method.selector`.
+        kinds: Which operators of `KINDS`.
     """
     weights = {weight.name for weight in model.graph.initializer}
     return [
@@ -34,14 +34,14 @@ def namespace(node: Any) -> str:
 
 
 def layer_name(node: Any) -> str:
-    """Return the path of the innermost module of a node, as `blocks.0.mlp.fc1`."""
+    """Return the path of the innermost module of a node, such as `blocks.0.mlp.fc1`."""
     modules = [part for part in namespace(node).split("/") if ": " in part]
     paths = [part.split(": ")[0] for part in modules if not part.endswith(".default")]
     return paths[-1].removeprefix("student.").removeprefix("backbone.") if paths else node.name
 
 
 def keep_outputs(model: Any, names: Collection[str]) -> None:
-    """Remove all outputs but `names`, and whatever only they needed."""
+    """Remove all outputs but `names`, with everything that only the removed ones needed."""
     graph = model.graph
     kept = [output for output in graph.output if output.name in names]
     needed, nodes = {output.name for output in kept}, []

@@ -22,7 +22,7 @@ def student_of(network: Network) -> SparseBackbone:
 
 
 def build(settings: dict[str, Any], checkpoint: Checkpoint | None) -> tuple[Network, int]:
-    """Build what `conf/export.yaml` composes, and say for which size.
+    """Build the network that `conf/export.yaml` describes.
 
     Args:
         settings: `conf/export.yaml`, resolved.

@@ -1,4 +1,4 @@
-"""Computes how much noise 8 bits bring into the output of one linear layer."""
+"""Computes how much noise 8 bits add to the output of a linear layer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def noise_share(node: Any, seen: Array, weight: Array, low: float, high: float) 
 
     Args:
         node: The layer: MatMul, Gemm or Conv.
-        seen: Some of its inputs.
+        seen: A sample of its inputs.
         weight: Its weights.
         low: The least input, at most 0.
         high: The largest input, at least 0.

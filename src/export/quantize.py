@@ -1,4 +1,4 @@
-"""Writes ONNX files whose linear layers work in 8 bits: dynamically, or calibrated."""
+"""Writes ONNX files whose linear layers work in 8 bits, with dynamic or calibrated scales."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from .calibrated import Calibrated, packages, silent
 from .graph import load
 from .layers import KINDS, linear_layers
 
-AGREEMENT = 0.98  # share of equal classes on the calibration images that `keep_float=auto` wants
-FLOAT_LAYERS = (0, 1, 2, 4, 8)  # how many layers it leaves in float, one number after the other
+AGREEMENT = 0.98  # share of equal classes on calibration images that `keep_float=auto` asks for
+FLOAT_LAYERS = (0, 1, 2, 4, 8)  # numbers of layers in float that it tries, in this order
 
 
 def quantize_dynamic(path: Path, quantized: Path, floating: Collection[str] = ()) -> None:
-    """Write `path` with 8-bit weights, whose inputs get their scales while it runs.
+    """Write `path` with 8-bit weights; inputs get their scales while the network runs.
 
     Args:
-        path: As `export` wrote it.
+        path: A file that `export` wrote.
         quantized: The new file.
         floating: Paths of modules that stay in float.
     """
@@ -33,7 +33,7 @@ def quantize_dynamic(path: Path, quantized: Path, floating: Collection[str] = ()
         from onnxruntime.quantization import quantize_dynamic as quantize
     model = onnx.load(path)
     layers = linear_layers(model, floating, KINDS[:2])
-    model.graph.ClearField("value_info")  # shapes of before, which the quantizer trips over
+    model.graph.ClearField("value_info")  # outdated shapes, on which the quantizer fails
     with atomic_file(quantized) as partial, silent():
         quantize(
             model,
@@ -53,16 +53,16 @@ def quantize_static(
     quantized: Path,
     keep_float: str | int,
 ) -> list[str]:
-    """Write a calibrated file, and leave in float the layers that do most harm.
+    """Write a calibrated file, and leave the most harmful layers in float.
 
     Args:
         calibrated: The file to write.
-        reference: Runs the file in float.
+        reference: Runs the file that is in float.
         images: The calibration images `(n, 3, S, S)`.
         quantized: The new file.
-        keep_float: How many; `auto` takes the first of `FLOAT_LAYERS`, or else all layers before
-            the first selection, with which `AGREEMENT` of the calibration images get the same class
-            as in float, or the last.
+        keep_float: How many layers to leave in float. `auto` tries the numbers in `FLOAT_LAYERS`,
+            then all layers before the first selection, until `AGREEMENT` of the calibration images
+            get the same class as in float; the last try stays if none does.
 
     Returns:
         Names of the layers in float, the most harmful first.
@@ -71,11 +71,11 @@ def quantize_static(
         floating = calibrated.worst_first()[: int(keep_float)]
         calibrated.write(quantized, floating)
         return [calibrated.names[layer] for layer in floating]
-    wanted = in_batches(reference, images)[0]
+    expected = in_batches(reference, images)[0]
     worst, earlier = calibrated.worst_first(), calibrated.before_selection()
     choices = [*(worst[:count] for count in FLOAT_LAYERS), *([earlier] if earlier else [])]
     for floating in track(choices, description="Leaving layers in float", transient=True):
         calibrated.write(quantized, floating)
-        if agreement(wanted, in_batches(load(quantized), images)[0]).same >= AGREEMENT:
+        if agreement(expected, in_batches(load(quantized), images)[0]).same >= AGREEMENT:
             break
     return [calibrated.names[layer] for layer in floating]

@@ -1,4 +1,4 @@
-"""Measures files side by side: speed, latency, size, memory, accuracy and agreement."""
+"""Measures and compares files: speed, latency, size, memory, accuracy and agreement."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from .agreement import agreement, overlaps
 from .files import Variant
 from .graph import load
 
-CALLS = 40  # single calls by which latency is told
-# Peak of the process beyond what it held before it opened the file, in MB. Linux's `ru_maxrss`
-# would not do: it begins with the peak of the process that started this one.
+CALLS = 40  # single calls by which latency is measured
+# Prints by how many MB a file raises the process's peak memory. Linux's `ru_maxrss` cannot be used:
+# it starts from the peak of the process that started this one.
 _MEMORY = """
 import sys
 import numpy, onnxruntime
@@ -46,8 +46,8 @@ def circumstances(batch: int, images: int) -> Row:
     """Return what the numbers of a report depend on.
 
     Args:
-        batch: Images in a call whose speed is measured.
-        images: On which accuracy is measured; 0 for none.
+        batch: Images of a batch whose speed is measured.
+        images: Number of images on which accuracy is measured; 0 for none.
     """
     try:
         import onnxruntime
@@ -65,7 +65,7 @@ def circumstances(batch: int, images: int) -> Row:
 
 
 def timed(variants: Sequence[Variant], shape: Sequence[int]) -> list[Row]:
-    """Time all files in turns, on a batch of images of that shape and on one image.
+    """Time all files in turns, on a batch of images of this shape and on one image.
 
     Returns:
         A row for each: images a second of a batch; `speedup` over the dense network in float and
@@ -104,9 +104,9 @@ def timed(variants: Sequence[Variant], shape: Sequence[int]) -> list[Row]:
 
 
 def peak_megabytes(path: Path, shape: Sequence[int]) -> float | None:
-    """Return the memory that running an ONNX file takes, in a process of its own.
+    """Return the megabytes of memory that running an ONNX file takes, in a process of its own.
 
-    None for another file, and on systems other than Linux.
+    None for other files, and on systems other than Linux.
     """
     if path.suffix != ".onnx" or not sys.platform.startswith("linux"):
         return None
@@ -120,10 +120,10 @@ def scored(variants: Sequence[Variant], data: Any) -> tuple[list[Row], int]:
     """Score all files on the validation images of `data`, a data module.
 
     Returns:
-        A row for each, and the number of images. `acc1` is top-1 in percent; an 8-bit file has its
-        agreement with the same network in float too: `same_class`, the share of images with the
-        same best class, `kl`, and `kept_overlap`, for each location the share of the patches kept
-        in float that it keeps.
+        A row for each, and the number of images. `acc1` is top-1 in percent. An 8-bit file also has
+        its agreement with the same network in float: `same_class`, the share of images with the
+        same best class; `kl`; and `kept_overlap`, for each location the share of the patches kept
+        in float that it keeps too.
     """
     data.setup("test")
     runs = [load(variant.watched or variant.path) for variant in variants]
@@ -140,11 +140,11 @@ def scored(variants: Sequence[Variant], data: Any) -> tuple[list[Row], int]:
         if variant.bits != "fp32":
             peers = zip(variants, joined, strict=True)
             names = (variant.network, "fp32")
-            wanted = next(each for v, each in peers if (v.network, v.bits) == names)
-            agreed = agreement(wanted[0], own[0])
+            expected = next(each for v, each in peers if (v.network, v.bits) == names)
+            agreed = agreement(expected[0], own[0])
             row |= {"same_class": agreed.same, "kl": agreed.kl}
             if variant.watched is not None:
-                row["kept_overlap"] = overlaps(wanted[-1], own[-1])
+                row["kept_overlap"] = overlaps(expected[-1], own[-1])
             row["float_layers"] = list(variant.floating)
         rows.append(row)
     return rows, len(right)

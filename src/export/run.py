@@ -1,4 +1,4 @@
-"""Exports a student as `conf/export.yaml` asks, and reports how it compares."""
+"""Exports a student as `conf/export.yaml` says, and reports how it compares."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .report import Row
 
 
 def run_export(config: DictConfig) -> None:
-    """Check, export, compare; print a table, write `export.json` and the report beside the file."""
+    """Check, export, compare; print a table, write `export.json` and a report beside the file."""
     checkpoint = taken(config.ckpt_path) if config.ckpt_path else None
     config = with_recorded_run(config, HydraConfig.get().overrides.task, checkpoint)
     if checkpoint:
@@ -44,7 +44,7 @@ def run_export(config: DictConfig) -> None:
 
 
 def _shown(row: Row) -> Row:
-    """Return what has room in a table, as the number of layers instead of their names."""
+    """Return what fits into a table, such as the number of layers instead of their names."""
     shown = dict(row)
     if isinstance(overlap := row.get("kept_overlap"), list):
         shown["kept_overlap"] = " ".join(f"{share:.3f}" for share in overlap)

@@ -1,4 +1,4 @@
-"""Defines the loss terms that train selectors, by auxiliary heads on each one's summary."""
+"""Defines the loss terms that train selectors, by auxiliary heads on their summaries."""
 
 from __future__ import annotations
 
@@ -67,11 +67,11 @@ class AuxiliaryTerm(LossTerm):
 
     @abstractmethod
     def outputs(self, student: SparseBackbone, num_classes: int) -> int:
-        """Return how many numbers a head predicts of an image."""
+        """Return how many numbers a head predicts for an image."""
 
     @abstractmethod
     def compare(self, predicted: Tensor, teacher: TeacherOutput, target: Tensor) -> Tensor:
-        """Return the loss of what one head `predicted (B, outputs)`."""
+        """Return the loss of one head, which `predicted (B, outputs)`."""
 
 
 class AuxiliaryClassifiers(AuxiliaryTerm):

@@ -37,16 +37,19 @@ class Metric(NamedTuple):
 
 
 class SparseModule(L.LightningModule, ABC):
-    """Trains and evaluates a student on one task: a subclass, with a file in `conf/task`.
-
-    `target` names what the task learns from, one of a data module's `targets`; `target_words` says
-    what that is, where the name does not. `predictions` names the class that writes what the task
-    predicts, as a `_target_`; None if nothing does. `judged_by` is the metric by which reports
-    compare students. `natural_loss` is the option of `conf/loss` that has all of the task's terms.
-    `outputs_are_classes` says whether the data's classes must be those of a checkpoint.
+    """Trains and evaluates a student on one task: a subclass and a file in `conf/task` for each.
 
     Validation and test log `val/<name>` and `test/<name>` for each of `metric_names`. All arguments
-    but the checkpoint are plain, so that a checkpoint describes itself.
+    but the checkpoint are plain values, so that a checkpoint describes itself.
+
+    Attributes:
+        judged_by: The metric by which reports compare students.
+        target: What the task learns from, one of a data module's `targets`.
+        target_words: What a target is, in words, for messages.
+        natural_loss: The option of `conf/loss` that has all of the task's terms.
+        predictions: The class that writes the task's predictions, as a `_target_`; None if there is
+            none.
+        outputs_are_classes: Whether the data's classes must be those of a checkpoint.
     """
 
     judged_by: Metric
@@ -81,8 +84,8 @@ class SparseModule(L.LightningModule, ABC):
             optimizer: As in `conf/optimizer`.
             num_classes: Outputs of the network; 0 for no classifier.
             present_classes: Outputs that occur in the data; None for all.
-            any_size: Make the network for images of any size.
-            teacher: As in `conf/task`: a target and its arguments beside the student.
+            any_size: Make the network accept images of any size.
+            teacher: As in `conf/task`: a `_target_` and its arguments, all but the student.
             checkpoint: The file `backbone["weights"]`, if it has been read already.
         """
         super().__init__()
@@ -103,13 +106,13 @@ class SparseModule(L.LightningModule, ABC):
             )
         self.optimizer_options = optimizer
         self.teacher: Teacher | None = None
-        self.plain_student: tuple[SparseBackbone, ...] = ()  # as before it was sharded, no values
+        self.plain_student: tuple[SparseBackbone, ...] = ()  # as before sharding, without values
 
     def check_trainable(self) -> None:
-        """Check that the loss trains all of the method, before a training.
+        """Check before a training that the loss trains all of the method.
 
-        Warns if no term holds decisions that are drawn at random to the schedule, which an ablation
-        may intend.
+        Warns if no term holds randomly drawn decisions to the schedule, which an ablation may
+        intend.
 
         Raises:
             InputError: If no term trains the method's scores.
@@ -149,7 +152,7 @@ class SparseModule(L.LightningModule, ABC):
             self.teacher.follow(self.student)
 
     def teaching(self) -> Teaching:
-        """Return what the teacher is made of, the student unless a task adds its head."""
+        """Return the network that the teacher copies: the student, or a task's student and head."""
         return self.student
 
     def forward(self, images: Tensor, target: TaskTarget | None = None) -> Output:
@@ -159,13 +162,13 @@ class SparseModule(L.LightningModule, ABC):
 
     @abstractmethod
     def images_and_target(self, batch: Batch) -> Batch:
-        """Return the student's input `(B, 3, S, S)` and what the loss compares with."""
+        """Return the student's input `(B, 3, S, S)` and the target of the loss."""
 
     def training_step(self, batch: Batch, batch_idx: int) -> TrainingStep:
         """Compute and log the loss of one batch and its terms."""
         images, target = self.images_and_target(batch)
         output: Output = self(images, target)
-        # Without a teacher no term asks for what it says.
+        # Without a teacher no term reads this value.
         teacher = TeacherOutput.of(output) if self.teacher is None else self.teacher(images)
         total, terms = self.loss(output, teacher, target)
         self.log("train/loss", total, prog_bar=True, sync_dist=True)

@@ -11,15 +11,15 @@ from ..errors import InputError
 from .methods.base import Method
 from .schedules import KeepSchedule
 
-RATIOS = "(0.7, 0.49, 0.343)"
-_GIVEN = ("schedule", "geometry")  # to every method
+RATIOS = "(0.7, 0.49, 0.343)"  # an example for messages
+_GIVEN = ("schedule", "geometry")  # arguments that every method is given
 _PACKAGE = __name__.split(".")[0]
-# A method's settings as in `conf/method`, or whatever makes one of a schedule and a geometry.
+# A method's settings as in `conf/method`, or a function of schedule and geometry that makes it.
 MethodLike = Settings | Callable[..., Method]
 
 
 def choose_method(method: str | type[Method], options: Settings) -> MethodLike:
-    """Return the settings of a method of this package, or what makes one of another class.
+    """Return the settings of a method of this package, or a function that makes one of another.
 
     Raises:
         InputError: If there is no such method, or it has no such option.
@@ -45,7 +45,11 @@ def choose_method(method: str | type[Method], options: Settings) -> MethodLike:
 def schedule_name(
     rho: float | None, ratios: Sequence[float] | None, schedule: str | None
 ) -> str | None:
-    """Return the schedule that these arguments choose, None for the network's own."""
+    """Return the name of the schedule that these arguments choose, None for the network's own.
+
+    Raises:
+        InputError: If two of them contradict each other.
+    """
     if ratios is None:
         return schedule
     if rho is not None:
@@ -66,7 +70,7 @@ def choose_schedule(
     ratios: Sequence[float] | None,
     locations: Sequence[int],
 ) -> KeepSchedule:
-    """Make the schedule `name` of rho, by default 0.7, or of listed ratios.
+    """Make the schedule `name` from rho, by default 0.7, or from listed ratios.
 
     Raises:
         InputError: One sentence on what does not fit.
@@ -84,7 +88,7 @@ def choose_schedule(
 
 
 def listed(name: str, values: object, example: str) -> list[object]:
-    """Return the entries of `values`, or raise an `InputError` if it is no list."""
+    """Return the entries of `values`, or raise an `InputError` if it is not a list."""
     if not isinstance(values, Iterable) or isinstance(values, str):
         raise InputError(f"{name}={values!r} must be a list of numbers, as {example}.")
     return list(values)

@@ -36,7 +36,7 @@ class LabelModule(SparseModule):
 
         Args:
             num_classes: Outputs of the network.
-            **parts: Of the base.
+            **parts: Arguments of the base class.
         """
         super().__init__(num_classes=num_classes, **parts)
         self.save_hyperparameters(ignore=["checkpoint"])
@@ -60,7 +60,7 @@ class LabelModule(SparseModule):
 
     @override
     def make_metrics(self) -> MetricCollection:
-        counted = max(self.num_classes, 2)  # torchmetrics' least; the second never occurs
+        counted = max(self.num_classes, 2)  # torchmetrics needs two; the second never occurs
         accuracies: dict[str, torchmetrics.Metric | MetricCollection] = {
             name: MulticlassAccuracy(counted, top_k=5 if name == "acc5" else 1, average="micro")
             for name in self.metric_names()

@@ -1,4 +1,4 @@
-"""Compiles networks to programs for inference."""
+"""Compiles networks for inference."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from torch import Tensor, nn
 def compile_for_inference(network: nn.Module) -> nn.Module:
     """Compile `network` in evaluation mode by `torch.compile`: one graph, its weights constants.
 
-    As constants the weights are stored as the kernels want them; what is done to them later, or to
-    their device, is not seen. The first call with one image and the first with several compile a
-    program each, in one to three minutes; the latter serves every batch size.
+    Constant weights are stored in the layout that kernels prefer; later changes to them or to their
+    device have no effect. The first call with one image and the first with several compile a
+    program each, in one to three minutes; the latter serves every batch size from two on.
 
     Args:
         network: A module on images `(B, 3, S, S)`: a student, or a timm network.
 
     Returns:
-        A module that returns the same, without gradients.
+        A module with the same outputs, without gradients.
     """
     return _Compiled(network.eval())
 

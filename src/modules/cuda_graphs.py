@@ -1,4 +1,4 @@
-"""Networks as CUDA graphs for inference."""
+"""Records networks as CUDA graphs for inference."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def graph_for_inference(network: nn.Module) -> nn.Module:
     with the same shape: copy what must live longer. Weights may change in place, not move.
 
     Args:
-        network: In evaluation mode, on a CUDA device; any whose number of kept tokens depends on
-            shapes alone, which holds for all methods but those by threshold.
+        network: In evaluation mode, on a CUDA device. The number of kept tokens must depend on
+            shapes alone, which holds for all methods without a threshold.
 
     Returns:
-        A module that returns the same, without gradients.
+        A module with the same outputs, without gradients.
 
     Raises:
         InputError: When it is called with images that are not on a CUDA device.

@@ -31,7 +31,7 @@ class DenseModule(SparseModule):
         Args:
             head: As in `conf/head`.
             num_classes: Classes that the head tells apart.
-            **parts: Of the base.
+            **parts: Arguments of the base class.
         """
         file, checkpoint = parts["backbone"].get("weights"), parts.get("checkpoint")
         if file and checkpoint is None:

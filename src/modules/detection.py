@@ -37,8 +37,8 @@ class SparseDetector(DenseModule):
         """Build student, head, loss and metrics.
 
         Args:
-            num_classes: With the background, class 0.
-            **parts: Of the base.
+            num_classes: Number of classes, the background (class 0) included.
+            **parts: Arguments of the base class.
         """
         if not find_spec("pycocotools"):
             raise InputError(

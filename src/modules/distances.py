@@ -12,8 +12,9 @@ from .backbones.base import SparseOutput
 def by_token(output: SparseOutput, values: Tensor) -> tuple[Tensor, Tensor]:
     """Average the teacher's `values (B, patches, C)` over the patches of each student token.
 
-    For each token the mean over its patches `(B, N, C)`; and which tokens count `(B, N)`, 1 where
-    one is alive and stands for any.
+    Returns:
+        The mean over each token's patches, `(B, N, C)`; and which tokens count, `(B, N)`: 1 where
+        the size is above 0 and the token stands for a patch.
     """
     alive = (output.size.detach() > 0).float()
     if output.source is None:
@@ -29,8 +30,8 @@ def by_token(output: SparseOutput, values: Tensor) -> tuple[Tensor, Tensor]:
 def kept_mean(values: Tensor, kept: Tensor) -> Tensor:
     """Return the mean of `values (B, N)` where `kept` is 1; 0 if nothing is kept.
 
-    Over the images of all processes: the average of their gradients, which DDP takes, is then the
-    gradient of one process that has all the images.
+    The mean is over the images of all processes: the average of their gradients, which DDP takes,
+    then equals the gradient of a single process with all the images.
     """
     return (values * kept).sum() / mean_of_processes(kept.sum()).clamp(min=1)
 

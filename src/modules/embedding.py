@@ -37,8 +37,8 @@ class SparseEmbedder(SparseModule):
     also logs `val/knn1`, the top-1 accuracy in percent by nearest neighbors among the training
     images' embeddings, and `val/knn1_dense`, the dense network's own. Labels serve these alone.
 
-    The dense network has the weights that training started from; checkpoints carry them. For other
-    weights it is the network itself without a method.
+    The dense network has the weights that training started from, which checkpoints carry. A student
+    whose file has none is compared with its own network without a method.
     """
 
     ranges = {
@@ -66,12 +66,13 @@ class SparseEmbedder(SparseModule):
         """Build student, loss and metrics.
 
         Args:
-            num_classes: Of the data; 0 if it has no labels.
+            num_classes: Number of the data's classes; 0 if it has no labels.
             neighbors: Training images that vote for a class.
-            bank_images: Training images among which they are looked up; 0 leaves this out.
-            outputs: Of a projection that belongs to the network, as CLIP's; 0 for the pooled
-                features.
-            **parts: Of the base; the network's outputs are no classes, so that all are present.
+            bank_images: Training images among which they are searched; 0 leaves this out.
+            outputs: Outputs of a projection that belongs to the network, such as CLIP's; 0 for the
+                pooled features.
+            **parts: Arguments of the base class. The outputs are not classes, so that
+                `present_classes` is ignored.
         """
         of_base: TaskSettings = {**parts, "present_classes": None}
         super().__init__(num_classes=outputs, **of_base)
@@ -173,10 +174,10 @@ class SparseEmbedder(SparseModule):
 
 
 def _with_weights(student: SparseBackbone, weights: object) -> SparseBackbone:
-    """Return the dense network with other weights, those of a checkpoint.
+    """Return a dense copy of the network with the weights of a checkpoint.
 
     Raises:
-        InputError: If they are not of this network.
+        InputError: If they are not those of this network.
     """
     dense = student.dense_copy()
     try:

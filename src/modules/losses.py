@@ -42,8 +42,8 @@ class LossTerm(nn.Module, ABC):
         needs_token_logits: Whether it reads class logits of each token.
         teaches_selectors: Whether it trains the scores of methods that learn by summaries.
         holds_ratio: Whether it holds decisions drawn in training to the schedule's ratios.
-        reads_classifier: Whether it reads the teacher's classes, of which a new classifier knows
-            nothing.
+        reads_classifier: Whether it reads the teacher's class logits, which mean nothing while the
+            classifier is new.
         reads_head: Whether it reads a head's `DenseOutput` instead of the student's output.
     """
 
@@ -67,8 +67,8 @@ class LossTerm(nn.Module, ABC):
 
         Args:
             output: A `SparseOutput`; a `DenseOutput` where the term reads a head.
-            teacher: Of the same images.
-            target: What the task learns from.
+            teacher: The teacher's output for the same images.
+            target: What the task learns from, as its labels.
         """
 
 
@@ -83,7 +83,7 @@ class Classification(LossTerm):
     }
 
     def __init__(self, smoothing: float = 0.0) -> None:
-        """Smooth hard labels by `smoothing`; soft ones are taken as they come."""
+        """Smooth hard labels by `smoothing`; soft ones stay as they are."""
         super().__init__()
         self.smoothing = smoothing
 
@@ -96,15 +96,15 @@ class Classification(LossTerm):
 class KeepRatio(LossTerm):
     """Holds the share of kept patches to the schedule's, by squared distance (paper A, Eq. 15).
 
-    The term is the mean over locations, of each image's share or of the batch's mean share, which
-    lets one image keep more than another. It does not apply to methods that learn by summaries:
-    they keep exactly what the schedule asks, in training too.
+    The term is the mean over locations of the squared distance, either of each image's share or of
+    the batch's mean share, which lets one image keep more than another. It does not apply to
+    methods that learn by summaries: in training too, they keep as many as the schedule says.
     """
 
     holds_ratio = True
 
     def __init__(self, batch_mean: bool = False) -> None:
-        """Choose between each image's share and the batch's."""
+        """Hold each image's share to the schedule, or with `batch_mean` the batch's mean share."""
         super().__init__()
         self.batch_mean = batch_mean
 
@@ -134,7 +134,7 @@ class LogitDistillation(LossTerm):
     """Compares class distributions with the teacher's by KL(teacher || student).
 
     Paper A's Eq. 14 has the arguments exchanged; this is what the released code computes.
-    It does not apply to a student whose classifier, and so the teacher's, is new.
+    It does not apply to a student whose classifier is new, since the teacher's is then new as well.
     """
 
     needs_teacher = True
@@ -148,9 +148,9 @@ class LogitDistillation(LossTerm):
 class TokenDistillation(LossTerm):
     """Compares the kept patches' features with the teacher's by squared distance.
 
-    It is the mean over kept patches and channels, as in the released code; paper A's Eq. 13 sums
-    over channels. A token that stands for several patches is compared with the mean of theirs, and
-    counts once.
+    The term is the mean over kept patches and channels, as in the released code; paper A's Eq. 13
+    sums over channels. A token that stands for several patches is compared with the mean of the
+    teacher's features of these, and counts once.
     """
 
     needs_teacher = True
@@ -165,9 +165,9 @@ class TokenDistillation(LossTerm):
 class TokenLogitDistillation(LossTerm):
     """Compares the kept patches' class distributions with the teacher's by KL (LV-ViT).
 
-    It is the mean of KL(teacher || student) over kept patches, as in the released code. A token
-    that stands for several patches is compared with the mean of their distributions, and counts
-    once.
+    The term is the mean of KL(teacher || student) over kept patches, as in the released code. A
+    token that stands for several patches is compared with the mean of their distributions, and
+    counts once.
     """
 
     needs_teacher = True

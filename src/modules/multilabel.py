@@ -1,4 +1,4 @@
-"""Trains and evaluates students on multi-label classification: any number of classes an image."""
+"""Trains and evaluates students on multi-label classification: images with several classes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _UNKNOWN = -1  # torchmetrics takes whole numbers
 
 @final
 class SparseMultilabelClassifier(SparseModule):
-    """Trains and evaluates a student that says yes or no to each class of an image.
+    """Trains and evaluates a student that decides for each class whether an image has it.
 
     Targets are `(B, classes)` of 1, 0, and -1 or NaN where nobody knows, which counts neither in
     the loss nor in the metrics. Validation logs `val/map`, the mean over classes of the average
@@ -43,7 +43,7 @@ class SparseMultilabelClassifier(SparseModule):
 
         Args:
             num_classes: Outputs of the network, one for each class.
-            **parts: Of the base.
+            **parts: Arguments of the base class.
         """
         super().__init__(num_classes=num_classes, **parts)
         self.save_hyperparameters(ignore=["checkpoint"])

@@ -1,4 +1,4 @@
-"""Defines loss terms for any number of classes an image: every class is a decision of its own.
+"""Defines loss terms for images with any number of classes: each class is decided separately.
 
 Targets are `(B, classes)` of 1 (the image has the class), 0 (it has not), and -1 or NaN (nobody
 knows), which counts for nothing.
@@ -18,7 +18,7 @@ from .losses import LossTerm, TeacherOutput
 
 
 class BinaryClassification(LossTerm):
-    """Takes the binary cross-entropy, the mean over the known labels."""
+    """Takes the mean binary cross-entropy over the known labels."""
 
     @override
     def forward(self, output: SparseOutput, teacher: TeacherOutput, target: Tensor) -> Tensor:
@@ -26,9 +26,9 @@ class BinaryClassification(LossTerm):
 
 
 class BinaryDistillation(LossTerm):
-    """Takes KL(teacher || student) of each class's Bernoulli distribution, the mean over classes.
+    """Takes the mean KL(teacher || student) over the Bernoulli distributions of all classes.
 
-    Teaches unknown labels too.
+    It also trains on classes whose label is unknown.
     """
 
     needs_teacher = True
@@ -64,7 +64,7 @@ def is_known(target: Tensor) -> Tensor:
 def known_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """Return the mean binary cross-entropy over known labels, 0 if there is none.
 
-    Over the images of all processes, as `kept_mean` has it.
+    The mean is over the images of all processes, as that of `kept_mean`.
     """
     known = is_known(target)
     labels = torch.where(known, target, 0).float()

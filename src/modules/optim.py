@@ -60,14 +60,14 @@ def build_lr_schedule(
 ) -> LambdaLR:
     """Build the learning-rate schedule, by step, that `conf/optimizer` names.
 
-    Warns of a warmup that is cut, to a third of the training.
+    Warns if the warm-up is longer than a third of the training, to which it is then cut.
 
     Args:
         optimizer: Over `groups`.
         options: As in `conf/optimizer`.
-        groups: With the peak of each rate.
-        steps: Of the optimizer in the whole training.
-        steps_per_epoch: Of them in an epoch.
+        groups: Parameter groups, each with its peak rate.
+        steps: Optimizer steps of the training.
+        steps_per_epoch: Optimizer steps of an epoch.
     """
     asked, longest = int(options["warmup_epochs"] * steps_per_epoch), steps // 3
     if asked > longest:
@@ -82,7 +82,7 @@ def build_lr_schedule(
 
 
 def known_settings(options: Settings) -> set[str]:
-    """Return the settings that an option of `conf/optimizer` may have: ours and its class's."""
+    """Return the settings that a yaml in `conf/optimizer` may have: ours and its class's."""
     own_to_class = set(inspect.signature(locate(options)).parameters) - {"params"}
     return {"_target_", *_OWN, *own_to_class}
 
@@ -98,6 +98,13 @@ def parameter_groups(
 
     Biases, norms and what the network itself exempts are not decayed. (The released code left
     class token and position embedding out of the optimizer altogether.)
+
+    Args:
+        student: Whose parameters are grouped.
+        lr: Peak learning rate.
+        backbone_lr_scale: Factor on it for the backbone.
+        weight_decay: Of the parameters that are decayed.
+        others: Further trained modules, by the names of their groups.
     """
     exempt: set[str] = getattr(student.backbone, "no_weight_decay", set)()
     groups: dict[str, ParameterGroup] = {}
@@ -120,10 +127,7 @@ def parameter_groups(
 
 
 def scaled_lr(lr: float, effective_batch: int, reference_batch: int) -> float:
-    """Return the rate for this batch by the linear rule.
-
-    `lr` is meant for `reference_batch` images.
-    """
+    """Scale the rate `lr`, which is meant for `reference_batch` images, linearly with the batch."""
     return lr * effective_batch / reference_batch
 
 

@@ -1,4 +1,7 @@
-"""Resamples weights of another image size, as timm does when it loads them."""
+"""Resamples weights of another image size, as timm does when it loads them.
+
+A file does not say for which grid its positions were made: n^2 of them are taken for a square one.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ _TABLE = ".relative_position_bias_table"
 def resampled(
     network: Any, found: Mapping[str, Tensor], weights: dict[str, Tensor]
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """Fit position embeddings and tables of relative positions to the network's own size.
+    """Resample position embeddings and tables of relative positions to the network's own size.
+
+    Only positions in a plane are resampled; others, as of clips, keep the size that the file has.
 
     Args:
         network: A timm network.
@@ -24,8 +29,7 @@ def resampled(
         weights: The same by the student's names (`backbone.*`).
 
     Returns:
-        The weights with what was resampled, and a note on each kind of that. What does not suit
-        stays as it is.
+        The weights, resampled where that is possible, and a note on each kind that was.
     """
     own: dict[str, Tensor] = {f"backbone.{k}": v for k, v in network.state_dict().items()}
     done, notes = dict(weights), []
@@ -39,8 +43,9 @@ def resampled(
             done[key] = _positions(network, value, target)
         elif key.endswith(_TABLE) and value.shape[-1] == target.shape[-1]:
             attention = network.get_submodule(key.removeprefix("backbone.").removesuffix(_TABLE))
-            if math.isqrt(len(value)) ** 2 == len(value):
-                done[key] = resize_rel_pos_bias_table(value, attention.window_size, target.shape)
+            window = attention.window_size
+            if len(window) == 2 and math.isqrt(len(value)) ** 2 == len(value):
+                done[key] = resize_rel_pos_bias_table(value, window, target.shape)
     before = found.get("pos_embed")
     if before is not None and _POSITIONS in done and before.shape != done[_POSITIONS].shape:
         side, new = _side(network, before), network.patch_embed.grid_size
@@ -64,6 +69,8 @@ def _positions(network: Any, value: Tensor, target: Tensor) -> Tensor:
     if not square or value.shape[::2] != target.shape[::2]:
         return value
     new = list(network.patch_embed.grid_size)
+    if len(new) != 2:
+        return value
     fitted: Tensor = resample_abs_pos_embed(value, new, num_prefix_tokens=prefix)
     return fitted
 
@@ -73,6 +80,6 @@ def _side(network: Any, value: Tensor) -> int:
 
 
 def _prefix(network: Any) -> int:
-    """Return how many tokens with a position are no patch."""
+    """Return how many of the tokens that have a position are not patches."""
     apart = getattr(network, "no_embed_class", False)
     return 0 if apart else int(getattr(network, "num_prefix_tokens", 1))

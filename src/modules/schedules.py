@@ -1,4 +1,4 @@
-"""Says where a network drops tokens and how many stay: data, apart from the weights."""
+"""Defines schedules: where a network drops tokens and how many it keeps, apart from weights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class KeepSchedule:
         locations: Ascending indices of the blocks before (or in) which a decision is taken.
         ratios: Share of the image's patches kept from there on, each in (0, 1].
         rho: The base keep ratio that they follow from; None for ratios that were listed.
-        rule: How they follow from another rho and these locations.
+        rule: The function of rho and locations that makes such schedules; None if listed.
     """
 
     locations: tuple[int, ...]
@@ -91,7 +91,7 @@ def arithmetic(rho: float, locations: Locations, step: float = 0.2) -> KeepSched
 
 
 def linear(rho: float, locations: Locations) -> KeepSchedule:
-    """Go down from 1 in equal steps; the last location keeps rho."""
+    """Keep fewer at each location by equal steps from 1; the last one keeps rho."""
     _check_rho(rho)
     count = len(locations)
     ratios = tuple(1 - (1 - rho) * (i + 1) / count for i in range(count))

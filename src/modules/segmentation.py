@@ -37,7 +37,7 @@ class SparseSegmenter(DenseModule):
 
         Args:
             num_classes: Outputs for each pixel.
-            **parts: Of the base.
+            **parts: Arguments of the base class.
 
         Raises:
             InputError: If there are fewer than two classes.

@@ -118,7 +118,7 @@ def uncounted_student(module: SparseModule) -> SparseBackbone:
 
 
 def units_of(student: nn.Module) -> list[list[nn.Module]]:
-    """Return the modules that are gathered together, for each block of a plain transformer.
+    """Return for each block of a plain transformer the modules whose weights are gathered together.
 
     The walk calls a block's parts and not the block, and weights are gathered where a module is
     called: so a unit is a block's innermost modules. Families whose attention reads weights without
@@ -133,10 +133,10 @@ def units_of(student: nn.Module) -> list[list[nn.Module]]:
 
 
 def load_optimizer(optimizer: Optimizer, saved: Mapping[str, Any]) -> None:
-    """Load the state that any number of processes has saved, parameters in the optimizer's order.
+    """Load an optimizer's state, saved by any number of processes in the order of its parameters.
 
     torch's `set_optimizer_state_dict` goes by the module's order, in which sharded processes number
-    parameters and a single one does not, and drops what belongs to parameters that are frozen yet.
+    parameters and a single one does not, and drops the state of parameters that are still frozen.
     """
     own = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     numbers = [number for group in saved["param_groups"] for number in group["params"]]

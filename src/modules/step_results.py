@@ -1,4 +1,4 @@
-"""Types what goes into the steps of a task and what they hand to callbacks."""
+"""Types the batches that enter a task's steps, and the results that callbacks receive."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class EvaluationStep(TypedDict):
     """Holds what a validation or test step hands to callbacks.
 
     Attributes:
-        output: Of the student, with the head's predictions where the task has a head.
+        output: The student's output, with the head's predictions where the task has a head.
         kept: Share of patches kept `(S, B)` at each location in each image.
     """
 

@@ -1,4 +1,4 @@
-"""Sparsifies networks that you have, and creates students by name: the library's functions."""
+"""Sparsifies given networks and creates students by name: the library's functions."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ def sparsify(
     method: str | type[Method] | None = None,
     **options: object,
 ) -> SparseBackbone:
-    """Put a method beside a timm network that you already have; its weights are used as they are.
+    """Put a method beside a given timm network, whose weights are used as they are.
 
     Args:
-        network: A timm network of a known family, as docs/coverage.md lists them, or an LVViT. Of a
-            transformers model that `timm_twin` knows, its twin is taken, with copied weights.
+        network: A timm network of a known family (see docs/coverage.md), or an LVViT. A model of
+            transformers is replaced by its `timm_twin`, with copied weights.
         rho: Base keep ratio in (0, 1], 0.7 by default. At 1 `geometric`, `linear` and `constant`
             keep everything; `arithmetic`, the hierarchical networks', keeps 1, 0.8, 0.6.
         ratios: Explicit keep ratios, one for each location, instead of rho and schedule.
         locations: Blocks before (in a hierarchical network's third stage: in) which decisions are
             taken; by default the papers': after each quarter, or early in the third stage.
         schedule: Name in `conf/schedule`, by default the papers' for such a network; or a
-            `KeepSchedule`, which has ratios and locations already.
+            `KeepSchedule`, which contains ratios and locations.
         method: Name in `conf/method`, or a `Method` class; by default the papers' for such a
             network.
-        **options: The method's own, as `r=13` of ToMe.
+        **options: The method's own, such as `r=13` of ToMe.
 
     Raises:
         InputError: One sentence on what does not fit.
@@ -94,7 +94,7 @@ def create_student(
     """Create a student by the name of its yaml in `conf/backbone`.
 
     Args:
-        name: As `"deit_s"`.
+        name: Such as `"deit_s"`.
         rho: As `sparsify`.
         ratios: As `sparsify`.
         locations: As `sparsify`; the backbone's own by default.
@@ -143,7 +143,7 @@ def build_student(
         method: As `attach` takes it.
         schedule: As `attach` takes it.
         num_classes: Outputs; 0 for no classifier.
-        any_size: Make the network for images of any size.
+        any_size: Make the network accept images of any size.
         checkpoint: The file `backbone["weights"]`, if it has been read already.
 
     Raises:
@@ -190,8 +190,8 @@ def attach(
 
     Args:
         network: A timm network of a known family.
-        method: Settings as in `conf/method`, or what makes a method of `schedule` and `geometry`;
-            None for the papers' choice.
+        method: Settings as in `conf/method`, or a function of `schedule` and `geometry` that makes
+            a method; None for the papers' choice.
         schedule: Settings as in `conf/schedule`, or a `KeepSchedule`.
 
     Raises:

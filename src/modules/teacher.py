@@ -18,7 +18,7 @@ PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Teaching(Protocol):
-    """Lists what a student, or a student with its head, offers to have a teacher made of it."""
+    """Declares what a teacher is made from: a student, alone or with its head."""
 
     def dense_copy(self) -> SparseBackbone | WholeNetwork:
         """Return a copy that keeps every token and shares no weights."""
@@ -27,8 +27,8 @@ class Teaching(Protocol):
 class Teacher:
     """Holds a frozen dense copy of the student's network in evaluation mode.
 
-    It is no `nn.Module`, so that a module that holds it neither trains, saves, averages nor
-    synchronizes it.
+    It is not an `nn.Module`, so that the module that holds it does not train, save, average or
+    synchronize it.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Teacher:
         """Copy the student's network with its present weights.
 
         Args:
-            student: Whose network it is, with or without a head on its maps.
+            student: The student to copy, with or without a head on its maps.
             precision: `bf16` or `fp16` autocast for the teacher alone; None takes the student's.
             compiled: Run it through `compile_for_inference`.
 

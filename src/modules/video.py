@@ -52,7 +52,7 @@ def mean_of_views(logits: Tensor, views: int) -> Tensor:
 
     Args:
         logits: `(B * views, C)`, the views of a clip one after the other.
-        views: Of each clip.
+        views: Number of views of a clip.
     """
     shares = logits.float().log_softmax(dim=-1).unflatten(0, (-1, views))
-    return shares.logsumexp(dim=1).log_softmax(dim=-1)  # of the mean, but for a constant
+    return shares.logsumexp(dim=1).log_softmax(dim=-1)  # of the mean, up to a constant

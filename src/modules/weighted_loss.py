@@ -18,14 +18,17 @@ RANGES = {"weight": Number(0.5, least=0)}  # of each named term, beside its own 
 class WeightedLoss(nn.Module):
     """Sums the terms that have a weight above 0.
 
-    `left_out` names the terms that do not apply to the student that it was prepared for.
+    Attributes:
+        terms: The terms by name.
+        weights: Their weights by name.
+        left_out: Names of terms that do not apply to the student that it was prepared for.
     """
 
     def __init__(self, terms: dict[str, LossTerm], weights: dict[str, float]) -> None:
         """Keep the terms with a weight above 0.
 
         Raises:
-            InputError: If none does, or a weight is negative.
+            InputError: If no term has one, or a weight is negative.
         """
         super().__init__()
         for name, weight in weights.items():
@@ -76,7 +79,7 @@ class WeightedLoss(nn.Module):
 
     @property
     def copies_classes(self) -> bool:
-        """Return whether any term trains selectors by what the teacher's classifier says."""
+        """Return whether any term trains selectors by the classes of the teacher."""
         return any(term.teaches_selectors and term.reads_classifier for term in self._terms())
 
     @property

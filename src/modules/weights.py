@@ -28,12 +28,12 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 @dataclass(frozen=True)
 class Loaded:
-    """Says what was loaded from a file into a student, also as one sentence by `str`.
+    """Describes what was loaded from a file into a student; `str` makes a sentence of it.
 
     Attributes:
         path: The file.
-        method: Whether it held the method's weights too, and not the dense network's alone.
-        new: Names of the student's tensors that the file lacks and that stay as they were.
+        method: Whether the file held the method's weights too, not only the dense network's.
+        new: Names of the student's tensors that the file lacks, which keep their values.
         notes: What else was done, as parts of a sentence.
     """
 
@@ -57,7 +57,7 @@ def load_weights(student: SparseBackbone, source: str | Path | Checkpoint) -> Lo
 
     Args:
         student: What to fill.
-        source: A file (see `read_file`), or what was read from one.
+        source: A file (see `read_file`), or a checkpoint that has been read already.
 
     Returns:
         What was loaded.
@@ -91,10 +91,10 @@ def load_weights(student: SparseBackbone, source: str | Path | Checkpoint) -> Lo
 
 
 def load_head(head: nn.Module, checkpoint: Checkpoint) -> None:
-    """Load the head on a network's maps that lies beside the student in a file, if there is one.
+    """Load the head that a file holds beside the student, if there is one.
 
     Raises:
-        InputError: If it is a head of another kind.
+        InputError: If it is another kind of head.
     """
     weights, own = checkpoint.head, head.state_dict()
     if not weights:
@@ -153,11 +153,11 @@ def check_keys(
     """Check that a file's weights fit `own` by name, shape and type, and are finite.
 
     Args:
-        own: What is to be filled.
-        weights: The file's, under the same names.
-        path: The file, for the sentences.
-        what: What `own` is of, in a word.
-        remedy: What to do otherwise.
+        own: The tensors to fill, by name.
+        weights: The file's tensors, under the same names.
+        path: The file, for messages.
+        what: What `own` belongs to, for messages.
+        remedy: What to do about a difference, for messages.
 
     Raises:
         InputError: Naming what differs.
@@ -197,7 +197,7 @@ def check_keys(
 
 
 def _converts(stored: torch.dtype, own: torch.dtype) -> bool:
-    """Return whether weights may be stored so: floats as floats, counters as any plain number."""
+    """Return whether `own` may be stored as `stored`: as plain floats, counters as any number."""
     exotic = stored.is_floating_point or stored.is_complex
     return stored in _FLOATS or not (exotic or own.is_floating_point)
 

@@ -295,7 +295,7 @@ REFUSALS = {
     "rlt needs clips": lambda: create_student("vit_micro", method="rlt"),
     "class token": lambda: create_student("video_micro", method="evit"),
     "multiple of the 2 frames": lambda: network(num_frames=7),
-    "none of clips": lambda: network()(torch.zeros(1, 3, 32, 32)),
+    "not a batch of clips": lambda: network()(torch.zeros(1, 3, 32, 32)),
     "with 8 frames of 32x32": lambda: network()(torch.zeros(1, 3, 16, 32, 32)),
     "takes single images, and this task": lambda: module("backbone=vit_micro"),
     "shapes depend on the clip": lambda: export(

@@ -1,1 +1,1 @@
-"""Compares methods at several keep ratios with their dense network, side by side."""
+"""Compares methods at several keep ratios with their dense network."""

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 
 def main(config: DictConfig) -> None:
-    """Evaluate, time, write the tables, the picture and the page."""
+    """Evaluate and time the students, and write tables, a picture and a page."""
     from .run import run_frontier
 
     run_frontier(config)

@@ -1,4 +1,4 @@
-"""Predicts the validation images by each student, and keeps what has been predicted."""
+"""Predicts the validation images by each student, and stores the predictions."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ class Images:
         return len(self.labels)
 
     def batches(self, size: int, most: int, device: torch.device) -> list[Tensor]:
-        """Return at most `most` batches of `size` images, or one of all there are, on `device`."""
+        """Return at most `most` batches of `size` images on `device`, or one of all if fewer."""
         batches = self.pixels[: most * size].split(size)
         return [batch.to(device) for batch in batches if len(batch) == len(batches[0])]
 
 
 def load_images(data: ImageDataModule, most: int, dtype: torch.dtype) -> Images:
-    """Load at most `most` validation images, at equal distances; of a stream the first.
+    """Load at most `most` validation images, spread evenly; from a stream the first ones.
 
     Raises:
         InputError: If there are none.
@@ -76,14 +76,14 @@ def predict(network: nn.Module, images: Images, batch: int, device: torch.device
 
 
 def kept_predictions(folder: Path, settings: Settings) -> list[int] | None:
-    """Return the predictions in `folder`, if they were made under the same settings."""
+    """Return the predictions stored in `folder`, if they were made under the same settings."""
     kept = read_json(folder / PREDICTIONS)
     same = isinstance(kept, dict) and kept.get("settings") == json.loads(json.dumps(settings))
     return kept["predictions"] if isinstance(kept, dict) and same else None
 
 
 def keep_predictions(folder: Path, settings: Settings, predictions: list[int]) -> None:
-    """Write the predictions into `folder`, for the next time."""
+    """Store the predictions in `folder` for later comparisons."""
     with atomic_file(folder / PREDICTIONS) as partial:
         partial.write_text(json.dumps({"settings": settings, "predictions": predictions}) + "\n")
 
@@ -105,12 +105,12 @@ def evaluate_cells(
     folder: Path,
     common: Settings,
 ) -> Evaluated:
-    """Predict the images by each student whose predictions are not kept yet.
+    """Predict the images by each student whose predictions are not stored yet.
 
     Args:
-        cells: The dense network's first.
-        images: Of the validation data.
-        batch: Images at once.
+        cells: The students, the dense network first.
+        images: The validation images.
+        batch: Images of a batch.
         place: Device and precision of the students.
         folder: Has a folder with predictions for each cell.
         common: What the predictions of all cells depend on.
@@ -142,14 +142,14 @@ def evaluate_cells(
 
 
 def sentence_of(error: Exception) -> str:
-    """Return one sentence on what went wrong."""
+    """Return one sentence on what an error says."""
     first = f"{type(error).__name__}: {error}".partition("\n")[0]
     return " ".join(sentences_of(error)) or first
 
 
 @torch.inference_mode()
 def _outputs(network: nn.Module, images: Images, size: int, device: torch.device) -> int:
-    """Return how many classes there are; try a size that will be timed, which may fail."""
+    """Return the number of classes, from a batch of a size that will be timed, which may fail."""
     logits: Tensor = network(images.pixels[:size].to(device)).logits
     return logits.shape[1]
 
@@ -166,5 +166,5 @@ def compare_predictions(a: list[int], b: list[int], labels: list[int]) -> Compar
 
 
 def agreement(a: list[int], b: list[int]) -> float:
-    """Return the percent of images that two networks give the same class."""
+    """Return the percentage of images to which two networks give the same class."""
     return 100 * sum(x == y for x, y in zip(a, b, strict=True)) / len(a)

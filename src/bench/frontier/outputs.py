@@ -1,4 +1,4 @@
-"""Writes what a comparison has found: tables, a picture, a page."""
+"""Writes the results of a comparison: tables, a picture and a page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .picture import draw
 from .plan import cell_name
 from .table import COLUMNS, FrontierRow, best_for_readers, for_readers, mark_best
 
-# What fits a terminal; the files have all.
+# Columns that fit a terminal; the files have all.
 _PRINTED = ("method", "rho", "acc1", "change", "speedup", "efficiency", "best_at")
 _BEST_PRINTED = ("loses at most", "method", "rho", "change", "speedup", "efficiency", "latency_ms")
 _METRICS = ("acc1", "change", "low", "high", "agreement", "efficiency", "latency_ms", "memory_mb")
@@ -31,11 +31,11 @@ class Setting:
 
     Attributes:
         backbone: Its name in `conf/backbone`.
-        images: How many were evaluated.
-        batch: How many were timed at once.
-        precision: As fp32.
-        device: On which was timed.
-        turns: Of the timing.
+        images: Number of images that were evaluated.
+        batch: Number of images in a timed batch.
+        precision: Such as fp32.
+        device: Device on which networks were timed.
+        turns: Number of turns of the timing.
     """
 
     backbone: str
@@ -46,7 +46,7 @@ class Setting:
     turns: int
 
     def __str__(self) -> str:
-        """Return them as a reader needs them."""
+        """Return them as a phrase for titles and notes."""
         where = environment(self.device)
         threads = f", {where['threads']} CPU threads" if self.device.type == "cpu" else ""
         return (
@@ -59,8 +59,8 @@ def write_all(rows: Sequence[FrontierRow], folder: Path, setting: Setting) -> No
     """Print the tables; write `frontier.csv`, `.md`, `.png`, `.pdf`, `.svg`, `best.md`, the page.
 
     Args:
-        rows: Of the dense network (the first) and of all students.
-        folder: Which has a folder for each student in `cells`.
+        rows: One for the dense network (the first) and for each student.
+        folder: Has a folder `cells` with one for each student.
         setting: The circumstances.
     """
     best = mark_best(rows)
@@ -115,7 +115,7 @@ def _sentences(best: Mapping[tuple[str, float], FrontierRow | None]) -> list[str
 
 
 def _write_cells(rows: Sequence[FrontierRow], folder: Path, setting: Setting) -> None:
-    """Write each row where a report looks for it; rows of an earlier comparison go."""
+    """Write each row where a report looks for it, and remove those of an earlier comparison."""
     where = environment(setting.device)
     for old in (folder / "cells").glob(f"*/{RESULT}"):
         old.unlink()

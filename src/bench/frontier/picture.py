@@ -1,4 +1,4 @@
-"""Draws what each method loses against how much faster it is."""
+"""Draws the accuracy that each method loses over its speed-up."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def draw(rows: Sequence[FrontierRow], path: Path, title: str) -> None:
 
     Args:
         rows: Those with a `note` are left out.
-        path: Without a suffix; a png, a pdf and a svg are written.
-        title: Above the picture.
+        path: Path without a suffix; a png, a pdf and a svg are written.
+        title: Text above the picture.
     """
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -34,8 +34,8 @@ class Cell:
     Attributes:
         method: Its name in the table.
         rho: Base keep ratio; None where the method ignores it.
-        settings: All that its predictions depend on beside the network and the images.
-        make: Builds the student, beside the dense network: all methods share its weights.
+        settings: All that its predictions depend on besides the network and the images.
+        make: Builds the student around the dense network, whose weights all methods share.
     """
 
     method: str
@@ -45,7 +45,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Return the name of its folder, and of it in messages."""
+        """Return the name of its folder, which is its name in messages too."""
         return cell_name(self.method, self.rho)
 
 
@@ -58,7 +58,7 @@ def plan_cells(config: DictConfig, network: nn.Module) -> list[Cell]:
     """Return what `methods`, `ratios` and `checkpoints` of `conf/frontier.yaml` ask for.
 
     Raises:
-        InputError: If that is nothing, or a method does not exist.
+        InputError: If they ask for nothing, or a method does not exist.
     """
     names = method_names()
     for name in config.methods or ():
@@ -73,7 +73,7 @@ def plan_cells(config: DictConfig, network: nn.Module) -> list[Cell]:
             settings = _method(config, name)
             try:
                 made = attach(network, settings, next(iter(plans.values()))).method
-            except InputError:  # one row will say so
+            except InputError:  # a row of the table will say why
                 ignores_rho = True
             else:
                 ignores_rho = bool(made.ignores_rho)
@@ -108,7 +108,7 @@ def _without_training(
 
 
 def _numbered(cells: Sequence[Cell]) -> Iterator[Cell]:
-    """Yield `cells`; of those with one name the second, third, ... have a number behind theirs."""
+    """Yield `cells`, with a number behind the name of the second, third, ... of the same name."""
     times: Counter[str] = Counter()
     for cell in cells:
         times[cell.name] += 1
@@ -122,7 +122,7 @@ def method_names() -> list[str]:
 
 
 def _method(config: DictConfig, name: str) -> Settings:
-    """Return the settings of a method, resolved, wherever on Hydra's search path it lies."""
+    """Return the resolved settings of a method, from anywhere on Hydra's search path."""
     for source in GlobalHydra.instance().config_loader().get_sources():
         if source.is_config(f"method/{name}"):
             found = source.load_config(f"method/{name}").config

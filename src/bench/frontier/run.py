@@ -47,12 +47,12 @@ _NUMBERS = {
     "seconds": Number(0.3, least=0),
 }
 _HOW = ("batch_size", "num_workers", "seed")  # settings of the data that change no image
-_TIMED = 3  # batches that are taken in turn
+_TIMED = 3  # different batches, used in turn
 _RATIO = Number(0.7, above=0, most=1)
 
 
 def run_frontier(config: DictConfig) -> None:
-    """Evaluate what has not been evaluated yet, time everything, write tables, picture and page.
+    """Evaluate what has not been evaluated yet, time everything, and write the results.
 
     Raises:
         InputError: If a setting, the data or the weights cannot be used.
@@ -95,7 +95,7 @@ def _row(
     timings: Mapping[str, Timing],
     compiled: float | None,
 ) -> FrontierRow:
-    """Return the row of a student, or of why there is none."""
+    """Return the row of a student, which says why if it could not be measured."""
     name = cell.name
     if name in found.failures:
         return failed_row(cell.method, cell.rho, found.failures[name])
@@ -172,7 +172,7 @@ def _dense(settings: Settings, data: ImageDataModule) -> SparseBackbone:
 def _compiled_speedups(
     networks: Mapping[str, nn.Module], batches: list[torch.Tensor], config: DictConfig
 ) -> dict[str, float]:
-    """Return how many times as fast as dense each network is, all compiled."""
+    """Return each network's speed-up over the dense one, all of them compiled."""
     torch.compiler.reset()
     compiled: dict[str, nn.Module] = {}
     for name, network in track(networks.items(), description="Compiling", transient=True):

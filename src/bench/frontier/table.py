@@ -1,4 +1,4 @@
-"""Makes rows of what was measured, and finds what loses no more than so many points."""
+"""Makes rows of the measurements, and finds the settings that lose no more than some points."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...reports.points import DENSE
 from .timing import Timing
 
 BUDGETS = (0.5, 1.0)  # points of top-1 that a setting may lose
-# Columns of what is printed, with their formats.
+# Formats of the numbers in printed columns.
 _FORMATS = {
     "acc1": "{:.1f}",
     "agreement": "{:.1f}",
@@ -25,24 +25,24 @@ _FORMATS = {
 
 
 class FrontierRow(TypedDict, total=False):
-    """Holds one student beside the dense network.
+    """Holds the comparison of one student with the dense network.
 
     Attributes:
         rho: Base keep ratio, None where the method ignores it.
         acc1: Top-1 in percent.
         change: Points of top-1 that it gains over dense, on the same images; `low` and `high` are
             the ends of the 95 % interval, `p_value` is that of McNemar's exact test.
-        agreement: Percent of images that it gives the class that dense gives.
-        gmacs: Of an image.
+        agreement: Percent of images to which it gives the same class as dense.
+        gmacs: GMACs of an image.
         mac_ratio: GMACs of the dense network over the student's.
         images_per_s: Median of the turns, in batches.
         speedup: Median of the turns' ratios to dense, in batches; `speedup_least` and
             `speedup_most` are those of single turns, `speedup_1` is for one image at a time.
         efficiency: `speedup` over `mac_ratio`.
-        latency_ms: Of one image alone.
-        memory_mb: Peak memory of a batch.
-        speedup_compiled: As `speedup`, both networks compiled.
-        best_at: The points of which it is the cheapest of its method's settings to lose no more.
+        latency_ms: Milliseconds for one image alone.
+        memory_mb: Peak memory of a batch, in megabytes.
+        speedup_compiled: As `speedup`, with both networks compiled.
+        best_at: The `BUDGETS` within which it is the cheapest setting of its method.
         note: Why there are no numbers.
     """
 
@@ -86,11 +86,11 @@ def measured_row(
     Args:
         method: Its name.
         rho: Its base keep ratio.
-        against: Its predictions (the first) and those of the dense network.
-        agreement: Percent of images that both give the same class.
+        against: The comparison of its predictions with those of the dense network.
+        agreement: Percent of images to which both give the same class.
         gmacs: Its GMACs and those of the dense network.
-        timing: Of it and of the dense network, from the same turns.
-        compiled: Speed-up over dense where both are compiled.
+        timing: Its timing and that of the dense network, from the same turns.
+        compiled: Its speed-up over dense when both are compiled.
     """
     low, high = against.interval
     own, dense = timing
@@ -131,7 +131,7 @@ def failed_row(method: str, rho: float | None, sentence: str) -> FrontierRow:
 def mark_best(rows: Sequence[FrontierRow]) -> dict[tuple[str, float], FrontierRow | None]:
     """Find for each method and budget the row of fewest GMACs that loses no more points.
 
-    Marks these rows by `best_at`. Only settings that were tried count, by their `change` as
+    It marks these rows by `best_at`. Only settings that were tried count, by their `change` as
     measured, whatever its interval.
 
     Returns:
@@ -152,7 +152,7 @@ def mark_best(rows: Sequence[FrontierRow]) -> dict[tuple[str, float], FrontierRo
 def best_for_readers(
     best: Mapping[tuple[str, float], FrontierRow | None],
 ) -> list[dict[str, object]]:
-    """Return what `mark_best` has found as rows of texts, the fastest first."""
+    """Return the result of `mark_best` as rows of text, the fastest first."""
     order = sorted(best, key=lambda key: (key[1], -_speedup(best[key])))
     return [
         {"loses at most": f"{budget:g}", "method": method, "rho": "none"}
@@ -164,7 +164,7 @@ def best_for_readers(
 
 
 def for_readers(rows: Sequence[FrontierRow]) -> list[dict[str, object]]:
-    """Return `rows` as texts, the change with its interval; empty columns are left out."""
+    """Return `rows` as text, the change with its interval, without empty columns."""
     texts = [_texts(row) for row in rows]
     used = [name for name in texts[0] if any(row[name] for row in texts)]
     return [{name: row[name] for name in used} for row in texts]

@@ -1,4 +1,4 @@
-"""Times all networks in turns, and records their memory."""
+"""Times all networks in turns, and measures their memory."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ...measure.throughput import Speed, compare_speed
 
 @dataclass(frozen=True)
 class Timing:
-    """Holds what was measured of one network, in the same turns as of the others.
+    """Holds the measurements of one network, from the same turns as those of the others.
 
     Attributes:
-        many: Images a second in batches.
-        single: Images a second one by one.
+        many: Images per second in batches.
+        single: Images per second one by one.
         memory_mb: Peak memory of a batch, beyond weights and images.
     """
 
@@ -35,9 +35,9 @@ def time_networks(
 
     Args:
         networks: In evaluation mode, on the device of the images.
-        batches: Images `(B, 3, S, S)`; real ones, for some methods keep as many tokens as an image
-            needs.
-        repeats: Turns.
+        batches: Images `(B, 3, S, S)`; they must be real, since some methods keep as many tokens as
+            an image needs.
+        repeats: Number of turns.
         seconds: Duration of one network's turn, at least one batch.
     """
     networks = dict(networks)

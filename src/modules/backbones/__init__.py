@@ -1,4 +1,4 @@
-"""Students for each family of timm networks: one file a family."""
+"""Defines the students of each family of timm networks, one file per family."""
 
 from __future__ import annotations
 

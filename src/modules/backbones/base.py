@@ -24,7 +24,7 @@ __all__ = ["Geometry", "Level", "SparseBackbone", "SparseOutput", "Step", "timm_
 
 
 class Level(NamedTuple):
-    """Says how many channels a map has and how many pixels lie between its positions."""
+    """Describes a map: its channels, and the pixels from one position to the next."""
 
     channels: int
     stride: int
@@ -33,12 +33,17 @@ class Level(NamedTuple):
 class SparseBackbone(Described, ABC):
     """Defines a student: `backbone` is pure timm, `method` holds all that is new.
 
-    `networks` are the classes that a family walks, subclasses included unless another family names
-    them; a family has to name them in its own body. `example` is the name of such a network in
-    timm; `natural_method` and `natural_schedule` name the papers' choice for it; `any_size` are
-    timm's options by which it takes images of any size, None where it takes those of one alone.
-    `head_is_new` says whether the network has weights but its classifier none that belong to them,
-    so that there is nothing to distill in it.
+    Attributes:
+        networks: The classes that a family walks, subclasses included unless another family names
+            them; a family has to name them in its own body.
+        example: timm's name of such a network.
+        classifies_tokens: Whether it also returns logits of each token.
+        natural_method: The papers' method for such networks, by its name in `conf/method`.
+        natural_schedule: The papers' schedule for them, by its name in `conf/schedule`.
+        any_size: timm's options under which the network takes images of any size; None where it
+            takes one size alone.
+        head_is_new: Whether the network is pretrained but its classifier is not, so that a dense
+            copy has no classes to teach.
     """
 
     networks: ClassVar[tuple[type[nn.Module], ...]]
@@ -51,7 +56,7 @@ class SparseBackbone(Described, ABC):
     head_is_new: bool = False
 
     def __init__(self, backbone: nn.Module, method: Method) -> None:
-        """Take both as they are; neither is changed."""
+        """Put `method` beside `backbone`; neither is changed."""
         super().__init__()
         self.backbone = backbone
         self.method = method
@@ -59,20 +64,20 @@ class SparseBackbone(Described, ABC):
     @staticmethod
     @abstractmethod
     def check(network: nn.Module) -> None:
-        """Raise an `InputError` if `network` is of this family but has a part that is not."""
+        """Raise an `InputError` if `network` has a part that this family cannot walk."""
 
     @staticmethod
     def margin(network: nn.Module) -> tuple[int, int] | None:
-        """Return the sides in pixels of image and patches where these leave a margin, or None.
+        """Return the sides of image and patch in pixels if patches leave a margin, else None.
 
-        Timm drops the margin, and so do students.
+        Timm ignores the pixels of the margin, and so do students.
         """
         return None
 
     @staticmethod
     @abstractmethod
     def geometry(network: nn.Module) -> Geometry:
-        """Return the sizes by which methods are made."""
+        """Return the sizes of the network that methods are made for."""
 
     @staticmethod
     @abstractmethod
@@ -111,7 +116,7 @@ class SparseBackbone(Described, ABC):
         return int(made_for[0]), int(made_for[1])
 
     def input_sides(self, image_size: int | tuple[int, int] | None = None) -> tuple[int, ...]:
-        """Return the sides of one input: height and width in pixels, before them a clip's frames.
+        """Return the sides of one input: a clip's frames, if any, then height and width in pixels.
 
         Args:
             image_size: Height and width, or one number for both; by default those that the network
@@ -127,17 +132,17 @@ class SparseBackbone(Described, ABC):
 
     @property
     def embedding_dim(self) -> int:
-        """Return how many numbers `predict` gives of an image without a classifier's classes."""
+        """Return the length of what `predict` gives for an image: of its logits or embedding."""
         return self.num_classes or int(self._network.head_hidden_size)
 
     @property
     def pretrained_cfg(self) -> dict[str, Any]:
-        """Return what timm says of the network and its weights, preprocessing included."""
+        """Return timm's description of the network and its weights, preprocessing included."""
         return dict(self._network.pretrained_cfg)
 
     @property
     def default_cfg(self) -> dict[str, Any]:
-        """Return the same as `pretrained_cfg`, by its older name."""
+        """Return `pretrained_cfg`, under its older name."""
         return self.pretrained_cfg
 
     def reset_classifier(self, num_classes: int) -> None:
@@ -190,12 +195,12 @@ class SparseBackbone(Described, ABC):
         return "\n  ".join([f"{type(self).__name__}(", *lines]) + "\n)"
 
     def dense_copy(self) -> SparseBackbone:
-        """Copy the network as it stands, under the method that does nothing."""
+        """Copy the network with its weights, under the method that keeps every token."""
         network = copy.deepcopy(self.backbone)
         return type(self)(network, Dense(None, self.geometry(network)))
 
     def as_teacher(self) -> SparseBackbone:
-        """Put into evaluation mode, giving the logits that a student gives in training."""
+        """Put it into evaluation mode, with the logits that a student returns in training."""
         return self.eval()
 
     @abstractmethod
@@ -204,11 +209,11 @@ class SparseBackbone(Described, ABC):
 
     @abstractmethod
     def levels(self) -> tuple[Level, ...]:
-        """Describe the maps that `with_maps` gives, finest first."""
+        """Describe the maps that `with_maps` returns, finest first."""
 
     @abstractmethod
     def with_maps(self, images: Tensor) -> SparseOutput:
-        """Run `forward` on `images (B, 3, H, W)` and add complete `maps`, as timm's features."""
+        """Run `forward` on `images (B, 3, H, W)` and add complete `maps`, like timm's features."""
 
 
 def timm_names(
@@ -218,7 +223,7 @@ def timm_names(
 ) -> dict[str, Tensor]:
     """Return dense weights as `backbone.*`, renamed by timm's own filter for this network.
 
-    What the filter cannot read keeps its names, by which the loader will report it.
+    Weights that the filter cannot read keep their names, which the loader then reports.
     """
     with suppress(KeyError, AttributeError, RuntimeError, ValueError, IndexError):
         weights = convert(weights, network)

@@ -1,4 +1,4 @@
-"""BEiT and BEiT-v2 (Bao et al. 2021, arXiv:2106.08254; Peng et al. 2022): timm's `Beit` class."""
+"""Walks BEiT (Bao et al. 2021, arXiv:2106.08254) and BEiT-v2 (Peng et al. 2022): timm's `Beit`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ConvNeXt: timm's `ConvNeXt` class."""
+"""Walks ConvNeXt (Liu et al. 2022, arXiv:2201.03545): timm's `ConvNeXt`."""
 
 from __future__ import annotations
 
@@ -86,9 +86,9 @@ class SparseConvNeXt(SpatialBackbone[ConvNeXtBlock]):
         return net.forward_head(x), self.positions(normed)
 
     def import_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Rename from DynamicCNN's names, or the dense network's (its authors' or timm's).
+        """Rename weights of DynamicCNN or of a dense network (its authors' names or timm's).
 
-        Predictors are 1x1 convolutions there.
+        DynamicCNN's predictors are 1x1 convolutions, which become linear layers.
         """
         method = {}
         dense = {}
@@ -106,5 +106,5 @@ class SparseConvNeXt(SpatialBackbone[ConvNeXtBlock]):
 
 
 def stages_of(network: ConvNeXt) -> Sequence[Stage[ConvNeXtBlock]]:
-    """Return the stages with their types."""
+    """Return the stages of `network`, typed."""
     return cast("Sequence[Stage[ConvNeXtBlock]]", network.stages)

@@ -11,7 +11,7 @@ from ..layers.tokens import Tokens, take_rows
 
 
 class Hooks(Protocol):
-    """Declares the hooks of a method that the block loop calls."""
+    """Declares the hooks of a method, which the block loop calls."""
 
     def after_embedding(self, images: Tensor, tokens: Tokens) -> Tokens:
         """Return the tokens of `images` that enter the network."""
@@ -60,8 +60,8 @@ class Departures:
             self._left = self._left + gone.unsqueeze(-1) * in_place(before)
         return after
 
-    def whole(self, tokens: Tokens) -> Tensor:
-        """Return features of all patches `(B, patches, C)`: current ones, or those when dropped."""
+    def complete(self, tokens: Tokens) -> Tensor:
+        """Return features of all patches, `(B, patches, C)`: as they are, or were when dropped."""
         return tokens.survivors().unsqueeze(-1) * in_place(tokens) + self._left
 
 

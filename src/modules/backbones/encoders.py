@@ -1,4 +1,4 @@
-"""Vision encoders of language models in timm's classifiers around them: Qwen3-VL, DeepSeek."""
+"""Walks vision encoders of language models (Qwen3-VL, DeepSeek) inside timm's classifiers."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class _Classifier(Network, Protocol):
 
 
 def _classifiers() -> tuple[type[nn.Module], ...]:
-    """Return those that the installed timm has."""
+    """Return the classes of such classifiers that the installed timm has."""
     found: list[type[nn.Module]] = []
     for module, name in (
         ("qwen3_vit", "Qwen3VitClassifier"),
@@ -50,9 +50,9 @@ def _classifiers() -> tuple[type[nn.Module], ...]:
 
 
 class SparseEncoder(SparseEva):
-    """Walks the encoder block by block, and pools by size what the classifier pools.
+    """Walks the encoder block by block, and weighs tokens by size in the classifier's pooling.
 
-    Features are normed as the pooled ones are, by the classifier's norm, which has no parameters.
+    Features are normalized like the pooled ones, by the classifier's norm, which has no parameters.
     """
 
     networks = _classifiers()

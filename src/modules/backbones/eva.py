@@ -1,4 +1,4 @@
-"""Plain transformers with rotary positions: timm's `Eva` class (EVA-02, DINOv3, RoPE-ViT, PE)."""
+"""Walks plain transformers with rotary positions: timm's `Eva` (EVA-02, DINOv3, RoPE-ViT, PE)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class SparseEva(SequenceBackbone[Blocks]):
 
     @staticmethod
     def check(network: nn.Module) -> None:
-        """Check that blocks and their attention are timm's."""
+        """Raise an `InputError` unless blocks and their attention are timm's."""
         assert isinstance(network, Eva)
         check_pooling(network)
         if getattr(network, "rope_mixed", False) and network.patch_drop is not None:

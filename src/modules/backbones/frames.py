@@ -15,10 +15,10 @@ from .vit import SparseViT
 
 
 class SparseFrames(SparseViT):
-    """Walks the frames of clips `(B, 3, T, H, W)` as so many images, T of them a clip.
+    """Walks the frames of clips `(B, 3, T, H, W)` as a batch of B T images.
 
-    A method decides in each frame by itself and keeps equally many patches there; what a clip's
-    output says is of all its patches, frame after frame.
+    A method decides in each frame independently and keeps equally many patches in each. The output
+    of a clip has the patches of all its frames, frame after frame.
     """
 
     networks = (FramesViT,)
@@ -60,7 +60,7 @@ class SparseFrames(SparseViT):
         )
 
     def _clips(self, frames: Tensor) -> Tensor:
-        """Return `(B, T, ...)` of `(B T, ...)`."""
+        """Turn `(B T, ...)` into `(B, T, ...)`."""
         return frames.unflatten(0, (-1, self.backbone.num_frames))
 
     def _source(self, source: Tensor | None, stride: int) -> Tensor | None:

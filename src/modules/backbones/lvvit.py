@@ -18,7 +18,7 @@ class SparseLVViT(TimmViT):
     """Walks LV-ViT block by block.
 
     In training the logits are the class token's, for the patches have a loss of their own; at
-    inference the best patch that is left adds its half.
+    inference half of each class's best logit among the remaining patches is added.
     """
 
     networks = (LVViT,)
@@ -27,12 +27,12 @@ class SparseLVViT(TimmViT):
     backbone: LVViT
 
     def __init__(self, backbone: nn.Module, method: Method) -> None:
-        """Take both as `SparseBackbone` does."""
+        """Put `method` beside `backbone`, as `SparseBackbone` does."""
         super().__init__(backbone, method)
         self.auxiliary_weight = AUXILIARY_WEIGHT
 
     def as_teacher(self) -> SparseBackbone:
-        """Teach the class token's logits, which students give in training."""
+        """Put it into evaluation mode, with the class token's logits alone, as in training."""
         self.auxiliary_weight = 0.0
         return self.eval()
 

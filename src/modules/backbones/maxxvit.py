@@ -1,4 +1,4 @@
-"""CoAtNet, MaxViT and their relatives (arXiv:2106.04803, 2204.01697): timm's `MaxxVit` class."""
+"""Walks CoAtNet, MaxViT and their relatives (arXiv:2106.04803, 2204.01697): timm's `MaxxVit`."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ Partition = PartitionAttention2d | PartitionAttentionCl
 class SparseMaxxVit(UnitBackbone):
     """Walks timm's `MaxxVit` stage by stage with its own modules.
 
-    Each attention of the third stage with its MLP is a block of the schedule: MaxViT's windows and
-    grids, CoAtNet's transformers but for the one that downsamples. Modifications: in routed blocks
-    the MLP, with its scale, serves the slow path; convolutions and attention stay dense.
+    In the third stage each attention with its MLP is a block of the schedule: MaxViT's windows and
+    grids, and CoAtNet's transformers except the one that downsamples. Modifications: in routed
+    blocks the MLP, with its scale, serves the slow path; convolutions and attention stay dense.
     """
 
     networks = (MaxxVit,)
@@ -98,7 +98,7 @@ def _stages_of(network: nn.Module) -> list[MaxxVitStage]:
 
 
 def _routed_stage(stage: MaxxVitStage) -> UnitStage:
-    """Split off what downsamples: the first convolution, or the first transformer as a whole."""
+    """Split off what downsamples: the first convolution, or the entire first transformer."""
     first, *others = stage.blocks
     if isinstance(first, MaxxVitBlock):
         units = [*_units(first, identity)]
@@ -141,7 +141,7 @@ def _partition(layer: Partition, before: Layer) -> Unit:
 
     mlp = in_turn(layer.mlp, layer.ls2)
     return Unit(
-        whole=in_turn(before, layout(layer)),
+        block=in_turn(before, layout(layer)),
         mix=in_turn(before, layout(mix)),
         norm=layout(layer.norm2),
         slow=on_columns(mlp) if maps else mlp,

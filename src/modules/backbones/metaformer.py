@@ -1,6 +1,6 @@
-"""MetaFormers (Yu et al. 2022, arXiv:2210.13452): timm's `MetaFormer` class.
+"""Walks MetaFormers (Yu et al. 2022, arXiv:2210.13452): timm's `MetaFormer`.
 
-PoolFormer, ConvFormer, CAFormer and others, which differ in how blocks mix positions.
+These are PoolFormer, ConvFormer, CAFormer and others, which differ in how blocks mix positions.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _unit(block: MetaFormerBlock, maps: bool) -> Unit:
 
     mlp = in_turn(block.mlp, block.layer_scale2)
     return Unit(
-        whole=layout(block),
+        block=layout(block),
         mix=layout(mix),
         norm=layout(block.norm2),
         slow=on_columns(mlp) if maps else mlp,

@@ -1,6 +1,6 @@
-"""ViTs for images of any size and shape: timm's `NaFlexVit` class (SigLIP 2, C-RADIO).
+"""Walks ViTs for images of any size and shape: timm's `NaFlexVit` (SigLIP 2, C-RADIO).
 
-Batches are images `(B, 3, H, W)`; batches of ready patches with a mask are not taken.
+Batches are images `(B, 3, H, W)`; batches of patches with a mask are not accepted.
 """
 
 from __future__ import annotations

@@ -28,10 +28,10 @@ class Step:
     source: Tensor | None = None
 
     def shares(self) -> Tensor:
-        """Return how much of a token each patch has, `(B, patches)`.
+        """Return each patch's share of a token, `(B, patches)`, at inference.
 
-        1 has one of its own, 1/s shares it with s - 1 others, 0 is dropped. For inference, where
-        dropped tokens are gone.
+        1 for a patch with a token of its own, 1/s for one that shares it with s - 1 others, 0 for a
+        dropped one.
         """
         if self.source is None:
             return self.keep
@@ -42,7 +42,7 @@ class Step:
 
 @dataclass(frozen=True)
 class SparseOutput:
-    """Holds what a student returns, in one shape in every mode; N patches are left of all.
+    """Holds what a student returns, in the same shapes in every mode; N patch tokens are left.
 
     Attributes:
         logits: `(B, classes)`; of a network without a classifier its pooled embedding `(B, D)`.
@@ -53,9 +53,9 @@ class SparseOutput:
             None where each stands for itself.
         token_logits: `(B, N, classes)` of networks that classify each token too (LV-ViT).
         covered: Height and width in pixels that patches cover, where they leave a margin; or None.
-        maps: Whole maps `(B, C, H, W)`, one for each stage, if they were asked for (`with_maps`).
+        maps: Complete maps `(B, C, H, W)`, one for each stage, if asked for (`with_maps`).
         grid: Rows and columns of the patches, of clips places in time before them; None where the
-            network does not know them, as of square maps.
+            network does not know them.
         summaries: In training, for each location what its selector learns from, `(B, C)`; empty
             for methods that need no auxiliary loss.
     """

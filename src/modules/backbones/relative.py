@@ -1,4 +1,4 @@
-"""What plain transformers with relative positions share: a bias that follows the tokens."""
+"""Walks plain transformers with relative positions, whose bias follows the tokens."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ BlockT = TypeVar("BlockT")
 
 @dataclass(frozen=True)
 class Biased(Generic[BlockT]):
-    """Holds a block and what it adds to its logits, in the order of the image's patches.
+    """Holds a block and the bias on its logits, in the order of the image's patches.
 
     Attributes:
-        block: Of timm's.
+        block: timm's block.
         bias: `(1, H, P+patches, P+patches)`, or None where the block has no relative positions.
     """
 
@@ -36,10 +36,10 @@ class Biased(Generic[BlockT]):
 
 
 class RelativeBackbone(SequenceBackbone[Biased[BlockT]], Generic[BlockT]):
-    """Walks blocks that add a number for each head and each two places to their logits.
+    """Walks blocks whose logits have a bias for each head and each pair of places.
 
-    Each patch token carries its place, a merged one that of its heaviest member; a block's bias has
-    the rows and columns of the places that are left. The tables are made for one image size.
+    Each patch token carries its place, a merged one that of its heaviest member; the bias is read
+    at the places that are left. The tables are made for one image size.
     """
 
     any_size = None

@@ -1,4 +1,4 @@
-"""ViTs with relative positions alone: timm's `VisionTransformerRelPos` class."""
+"""Walks ViTs that have relative positions alone: timm's `VisionTransformerRelPos`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RelPos = RelPosBlock | ResPostRelPosBlock
 
 
 class SparseRelPos(RelativeBackbone[RelPos]):
-    """Walks timm's `VisionTransformerRelPos` block by block; blocks norm their input or output.
+    """Walks timm's `VisionTransformerRelPos` block by block; its norms precede or follow branches.
 
     Modifications: attention reads token sizes, and a token's relative positions stay with it.
     """
@@ -39,7 +39,7 @@ class SparseRelPos(RelativeBackbone[RelPos]):
 
     @staticmethod
     def check(network: nn.Module) -> None:
-        """Check that blocks are timm's own two kinds."""
+        """Raise an `InputError` unless blocks are of timm's two kinds."""
         assert isinstance(network, VisionTransformerRelPos)
         check_pooling(network)
         for block in network.blocks:

@@ -1,4 +1,4 @@
-"""The block loop of plain transformers, where tokens are removed, fused or merged."""
+"""Runs the block loop of plain transformers, where tokens are removed, fused or merged."""
 
 from __future__ import annotations
 
@@ -32,7 +32,12 @@ class SequenceBackbone(SparseBackbone, Generic[BlockT]):
     any_size: ClassVar[dict[str, bool] | None] = {"dynamic_img_size": True, "dynamic_img_pad": True}
 
     def __init__(self, backbone: nn.Module, method: Method) -> None:
-        """Take both as `SparseBackbone` does; the method must work on sequences."""
+        """Put `method` beside `backbone`.
+
+        Raises:
+            InputError: If the method does not work on sequences, or needs a class token or clips
+                that the network does not have.
+        """
         if not isinstance(method, TokenReduction):
             raise InputError(
                 f"{method.name} works on feature maps, but {type(backbone).__name__} is "
@@ -67,7 +72,7 @@ class SequenceBackbone(SparseBackbone, Generic[BlockT]):
 
     @abstractmethod
     def attention(self, block: BlockT, tokens: Tokens) -> tuple[Tensor, Attended]:
-        """Return the attention branch of `block` `(B, P+N, C)`, no residual, and its inputs."""
+        """Return attention's branch of `block`, `(B, P+N, C)` without residual, and its inputs."""
 
     @abstractmethod
     def mlp(self, block: BlockT, x: Tensor) -> Tensor:
@@ -82,7 +87,7 @@ class SequenceBackbone(SparseBackbone, Generic[BlockT]):
         """
 
     def import_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Rename from DynamicViT's names, which are timm's but for the predictors."""
+        """Rename weights of DynamicViT, whose names are timm's except those of the predictors."""
         released = "score_predictor."
         return {
             "method.selector.predictors." + key.removeprefix(released)
@@ -101,15 +106,15 @@ class SequenceBackbone(SparseBackbone, Generic[BlockT]):
         return (Level(last["num_chs"], last["reduction"]),)
 
     def with_maps(self, images: Tensor) -> SparseOutput:
-        """Walk as `forward`; patches that left return to their places as they were then.
+        """Run `forward` and add one map, in which dropped patches are as they were when dropped.
 
         The map is normed.
         """
         departures = Departures(self.method)
         tokens, steps = self._walk(images, departures)
-        whole = self._network.norm(departures.whole(tokens))  # (B, patches, C)
+        features = self._network.norm(departures.complete(tokens))  # (B, patches, C)
         assert tokens.grid is not None
-        return self._output(tokens, steps, (whole.transpose(1, 2).unflatten(2, tokens.grid),))
+        return self._output(tokens, steps, (features.transpose(1, 2).unflatten(2, tokens.grid),))
 
     def enter(self, images: Tensor) -> Tokens:
         """Return the tokens of `images (B, 3, H, W)` before the first block, with their grid."""

@@ -1,4 +1,4 @@
-"""The stage loop of hierarchical networks, where positions take a slow or a fast path."""
+"""Runs the stage loop of hierarchical networks, where positions take a slow or a fast path."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ ROUTED = 2  # the third resolution stage holds most of the blocks and of the cos
 
 
 class SpatialBackbone(SparseBackbone, Generic[BlockT]):
-    """Walks a network of resolution stages; the map stays whole in all of them.
+    """Walks a network of resolution stages; the map stays complete in all of them.
 
-    `routed_stage` is the one in which paths part, the third by default.
+    Attributes:
+        routed_stage: Index of the stage in which positions take different paths.
     """
 
     method: SpatialRouting
@@ -33,7 +34,12 @@ class SpatialBackbone(SparseBackbone, Generic[BlockT]):
     routed_stage: ClassVar[int] = ROUTED
 
     def __init__(self, backbone: nn.Module, method: Method) -> None:
-        """Take both as `SparseBackbone` does; the method must work on feature maps."""
+        """Put `method` beside `backbone`.
+
+        Raises:
+            InputError: If the method does not work on feature maps, or needs windows of attention
+                that the network does not have.
+        """
         if not isinstance(method, SpatialRouting):
             raise InputError(
                 f"{method.name} removes tokens, but {type(backbone).__name__} needs its "
@@ -48,7 +54,7 @@ class SpatialBackbone(SparseBackbone, Generic[BlockT]):
 
     @staticmethod
     def natural_locations(depth: int, count: int) -> tuple[int, ...]:
-        """Return the released networks': each ninth of the stage, as (1, 2, 3) of 6 or 9 blocks."""
+        """Return the released networks' locations: each ninth of the stage, (1, 2, 3) of 6 or 9."""
         step = max(1, round(depth / 9))
         return tuple(step * (i + 1) for i in range(count) if step * (i + 1) < depth)
 
@@ -70,7 +76,7 @@ class SpatialBackbone(SparseBackbone, Generic[BlockT]):
 
     @abstractmethod
     def routed(self, block: BlockT, x: Tensor, paths: TwoPaths, fast: Path) -> Tensor:
-        """Run the block: token mixing everywhere, the MLP on the slow path only.
+        """Run the block: token mixing at all positions, the MLP on the slow path only.
 
         Under `KeptWindows` token mixing is on the slow path too.
         """
@@ -89,7 +95,7 @@ class SpatialBackbone(SparseBackbone, Generic[BlockT]):
         return tuple(Level(info["num_chs"], info["reduction"]) for info in infos)
 
     def with_maps(self, images: Tensor) -> SparseOutput:
-        """Walk as `forward`; a stage's map is what leaves its last block, not normed."""
+        """Run `forward` and add each stage's map, the output of its last block, not normed."""
         return self._walk(images, collect=True)
 
     def _walk(self, images: Tensor, *, collect: bool) -> SparseOutput:

@@ -1,4 +1,4 @@
-"""Swin transformers: timm's `SwinTransformer` and `SwinTransformerV2`."""
+"""Walks Swin transformers: timm's `SwinTransformer` and `SwinTransformerV2`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class SparseSwin(SpatialBackbone[SwinBlock], WindowedBackbone[SwinBlock]):
 
     @staticmethod
     def check(network: nn.Module) -> None:
-        """Check that windows divide the map of each stage, if the network does not pad it."""
+        """Raise an `InputError` unless windows divide each stage's map, or the network pads it."""
         assert isinstance(network, Swin)
         stages = stages_of(network)
         check_third_stage(network, stages)
@@ -69,7 +69,7 @@ class SparseSwin(SpatialBackbone[SwinBlock], WindowedBackbone[SwinBlock]):
         return Geometry(blocks[0].dim, len(blocks), height * width)
 
     def stem(self, images: Tensor) -> Tensor:
-        """Embed patches; where they do not divide the image, it is padded as by timm's ViT."""
+        """Embed patches; an image that they do not divide is padded, as by timm's ViT."""
         embed = cast(PatchEmbed, self.backbone.patch_embed)
         sides = zip(images.shape[-2:], embed.patch_size, strict=True)
         bottom, right = (-side % length for side, length in sides)
@@ -110,7 +110,7 @@ class SparseSwin(SpatialBackbone[SwinBlock], WindowedBackbone[SwinBlock]):
         return partition((x.shape[1], x.shape[2]), block.window_size, block.shift_size, x.device)
 
     def _windowed(self, block: SwinBlock, x: Tensor, paths: KeptWindows, fast: Path) -> Tensor:
-        """Run the block on some of its windows; the fast path stands for all that others skip."""
+        """Run the block on some of its windows; other positions take the fast path alone."""
         if paths.all:
             dense: Tensor = block(x)
             return dense
@@ -139,9 +139,9 @@ class SparseSwin(SpatialBackbone[SwinBlock], WindowedBackbone[SwinBlock]):
         return self.backbone.forward_head(x), x.flatten(1, 2)
 
     def import_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Rename from DynamicSwin's names, or the dense network's (its authors' or timm's).
+        """Rename weights of DynamicSwin or of a dense network (its authors' names or timm's).
 
-        Theirs have the downsampling at a stage's end, timm's at the next one's start.
+        The authors downsample at the end of a stage, timm at the start of the next.
         """
         method = {}
         dense = {}
@@ -159,7 +159,7 @@ class SparseSwin(SpatialBackbone[SwinBlock], WindowedBackbone[SwinBlock]):
 
 
 def stages_of(network: Swin) -> Sequence[Stage[SwinBlock]]:
-    """Return the stages with their types."""
+    """Return the stages of `network`, typed."""
     return cast("Sequence[Stage[SwinBlock]]", network.layers)
 
 
@@ -188,7 +188,7 @@ def check_third_stage(network: nn.Module, stages: Sequence[object]) -> None:
 
 
 def _sizes_that_fit(side: int, patch: int, windows: list[tuple[int, int]]) -> str:
-    """Name the next smaller and larger image whose maps are whole windows in each stage."""
+    """Name the next smaller and larger image size that windows divide in each stage."""
 
     def fits(size: int) -> bool:
         lengths = [-(-size // patch // 2**stage) for stage in range(len(windows))]

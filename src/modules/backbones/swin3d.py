@@ -26,7 +26,7 @@ from .windowed import WindowedBackbone
 
 @dataclass(frozen=True)
 class ClipStage:
-    """Holds a stage: what makes its map, and its blocks."""
+    """Holds a stage: the layer that makes its map, and its blocks."""
 
     downsample: Layer
     blocks: Sequence[SwinTransformerBlock]
@@ -97,13 +97,13 @@ class SparseVideoSwin(
         sizes = x.shape[1:4]
         window, shift = cast(WindowAttention3d, block.attn).windows_on(sizes)
         places = torch.arange(sizes.numel(), device=x.device).view(sizes)
-        places = padded(places, window)  # torchvision pads first, and rolls that
+        places = padded(places, window)  # torchvision pads first and then rolls
         return places.flatten()[partition(places.shape, window, shift, x.device)]
 
     def _windowed(
         self, block: SwinTransformerBlock, x: Tensor, paths: KeptWindows, fast: Path
     ) -> Tensor:
-        """Run the block on some of its windows; the fast path stands for all that others skip."""
+        """Run the block on some of its windows; other positions take the fast path alone."""
         if paths.all:
             dense: Tensor = block(x)
             return dense
@@ -134,7 +134,7 @@ class SparseVideoSwin(
 
 
 def stages_of(network: VideoSwin) -> list[ClipStage]:
-    """Return the stages; torchvision keeps blocks and what downsamples in turn."""
+    """Return the stages; torchvision lists blocks and downsampling layers alternately."""
     parts = [cast(nn.Sequential, part) for part in network.features]
     downsamples: list[Layer] = [identity, *parts[1::2]]
     return [

@@ -1,4 +1,4 @@
-"""Declares what walkers read of timm's networks, for type checkers, which cannot see it there."""
+"""Declares what walkers read of timm's networks, which have no such types themselves."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ BlockT = TypeVar("BlockT", bound=Layer)
 
 
 class FeatureInfo(TypedDict):
-    """Describes the map that a stage gives."""
+    """Describes the map that a stage makes."""
 
     num_chs: int
     reduction: int
 
 
 class Network(Protocol):
-    """Declares what every network has."""
+    """Declares what walkers read of every network."""
 
     num_classes: int
     head_hidden_size: int
@@ -32,7 +32,7 @@ class Network(Protocol):
 
 
 class PlainTransformer(Network, Protocol):
-    """Declares what every plain transformer has."""
+    """Declares what walkers read of every plain transformer."""
 
     patch_embed: PatchEmbed
     embed_dim: int
@@ -47,14 +47,14 @@ class PlainTransformer(Network, Protocol):
 
 
 class Projection(Protocol):
-    """Declares how an attention ends."""
+    """Declares the output projection of an attention."""
 
     proj: Layer
     proj_drop: Layer
 
 
 class Stage(Protocol[BlockT]):
-    """Declares what a stage of a hierarchical network has."""
+    """Declares what walkers read of a hierarchical network's stage."""
 
     downsample: Layer
     blocks: Sequence[BlockT]

@@ -1,4 +1,4 @@
-"""Blocks seen as mixing, norm and MLP, for hierarchical networks whose norms may mix positions."""
+"""Splits blocks of hierarchical networks into mixing, norm and MLP; norms may mix positions."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class Unit:
     """Holds the parts of a block on maps `(B, C, H, W)`.
 
     Attributes:
-        whole: The block as timm runs it.
-        mix: What comes before its MLP, residual included.
-        norm: Of the MLP; it serves both paths, for it may read all positions (group norm).
+        block: The complete block, as timm runs it.
+        mix: The part before its MLP, residual included.
+        norm: The MLP's norm; both paths read its output, for it may mix positions (group norm).
         slow: The MLP with its scale, on `(B, N, C)`.
-        residual: What the MLP's branch is added to, of what `mix` gives.
+        residual: Makes of the output of `mix` what the MLP's branch is added to.
         drop_path: Stochastic depth of the branch.
     """
 
-    whole: Layer
+    block: Layer
     mix: Layer
     norm: Layer
     slow: Path
@@ -37,12 +37,12 @@ class Unit:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Run the block on the map `x (B, C, H, W)`."""
-        return self.whole(x)
+        return self.block(x)
 
 
 @dataclass(frozen=True)
 class UnitStage:
-    """Holds a stage: what makes its map, and its units."""
+    """Holds a stage: the layer that makes its map, and its units."""
 
     downsample: Layer
     blocks: Sequence[Unit]
@@ -76,7 +76,7 @@ class UnitBackbone(SpatialBackbone[Unit]):
 
 
 def on_columns(layer: Layer) -> Path:
-    """Return `layer`, which takes `(B, C, H, W)` position by position, for `(B, N, C)`."""
+    """Make `layer`, which takes `(B, C, H, W)` position by position, take `(B, N, C)`."""
 
     def run(y: Tensor) -> Tensor:
         return layer(y.transpose(1, 2).unsqueeze(-1)).squeeze(-1).transpose(1, 2)
@@ -85,12 +85,12 @@ def on_columns(layer: Layer) -> Path:
 
 
 def channels_last(layer: Layer) -> Layer:
-    """Return `layer`, which takes `(B, H, W, C)`, for `(B, C, H, W)`."""
+    """Make `layer`, which takes `(B, H, W, C)`, take `(B, C, H, W)`."""
     return lambda x: layer(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 def as_tokens(layer: Layer) -> Layer:
-    """Return `layer`, which takes `(B, N, C)`, for `(B, C, H, W)`."""
+    """Make `layer`, which takes `(B, N, C)`, take `(B, C, H, W)`."""
     return lambda x: layer(x.flatten(2).transpose(1, 2)).transpose(1, 2).reshape(x.shape)
 
 
@@ -106,5 +106,5 @@ def in_turn(*layers: Layer) -> Layer:
 
 
 def identity(x: Tensor) -> Tensor:
-    """Return `x`."""
+    """Return `x` unchanged."""
     return x

@@ -14,7 +14,7 @@ from .vit import SparseViT
 
 
 class SparseVideoMAE(SparseViT):
-    """Walks VideoMAE on clips `(B, 3, T, H, W)`: its patches are tubelets, in the order of time."""
+    """Walks VideoMAE on clips `(B, 3, T, H, W)`: its patches are tubelets, ordered by time."""
 
     networks = (VideoMAE,)
     example = "videomae_small_patch16_224"

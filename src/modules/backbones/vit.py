@@ -1,4 +1,4 @@
-"""Plain vision transformers: any timm `VisionTransformer` (DeiT, AugReg, DINOv2, DeiT-III, ...)."""
+"""Walks plain vision transformers: timm's `VisionTransformer` (DeiT, AugReg, DINOv2, DeiT-III)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TimmViT(SequenceBackbone[Block]):
 
     @staticmethod
     def check(network: nn.Module) -> None:
-        """Check that blocks are pre-norm `Block`s with timm's standard attention."""
+        """Raise an `InputError` unless blocks, attention and pooling are timm's standard ones."""
         assert isinstance(network, VisionTransformer)
         check_pooling(network)
         check_blocks(network.blocks)
@@ -108,7 +108,7 @@ def check_blocks(blocks: Iterable[nn.Module]) -> None:
 
 
 def patch_margin(network: nn.Module) -> tuple[int, int] | None:
-    """Return the sides in pixels of image and patch where a margin is left, which timm drops."""
+    """Return the sides of image and patch in pixels if patches leave a margin, else None."""
     embed = cast(PlainTransformer, network).patch_embed
     if getattr(embed, "dynamic_img_pad", False):
         return None
@@ -118,7 +118,7 @@ def patch_margin(network: nn.Module) -> tuple[int, int] | None:
 
 def attn_output(attn: nn.Module, mixed: Tensor, normed: Tensor) -> Tensor:
     """Apply what timm does to the heads' outputs `mixed (B, T, C)`: norm, gate, projection."""
-    norm, gate = getattr(attn, "norm", None), getattr(attn, "gate", None)  # younger than our floor
+    norm, gate = getattr(attn, "norm", None), getattr(attn, "gate", None)  # not in older timm
     if norm is not None:
         mixed = norm(mixed)
     if gate is not None:

@@ -19,7 +19,7 @@ from .pooling import pool_and_classify
 
 
 class SparseVJEPA2(SparseEva):
-    """Walks V-JEPA 2 on clips `(B, 3, T, H, W)`: its patches are tubelets, in the order of time.
+    """Walks V-JEPA 2 on clips `(B, 3, T, H, W)`: its patches are tubelets, ordered by time.
 
     A tubelet's place in time, height and width stays with it, and a merged token has that of its
     heaviest member. The attentive pooler reads token sizes, in its blocks too.

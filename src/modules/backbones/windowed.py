@@ -12,7 +12,7 @@ from .timm_parts import BlockT
 
 
 class WindowedBackbone(ABC, Generic[BlockT]):
-    """Extends a `SpatialBackbone` whose blocks compute each window by itself, or skip it."""
+    """Extends a `SpatialBackbone` whose blocks compute windows independently, and can skip some."""
 
     @abstractmethod
     def windows(self, block: BlockT, x: Tensor) -> Int[Tensor, "W M"]:

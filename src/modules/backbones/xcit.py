@@ -1,6 +1,6 @@
-"""XCiT (El-Nouby et al. 2021, arXiv:2106.09681): timm's `Xcit` class.
+"""Walks XCiT (El-Nouby et al. 2021, arXiv:2106.09681): timm's `Xcit`.
 
-Its attention is among channels, and a convolution mixes neighbors: positions stay in their grid.
+Its attention is among channels, and a convolution mixes neighbors, so positions stay in a grid.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class SparseXcit(UnitBackbone):
 
 
 def _unit(block: XCABlock) -> Unit:
-    def whole(x: Tensor) -> Tensor:
+    def run_block(x: Tensor) -> Tensor:
         height, width = x.shape[2:]
         return as_tokens(lambda tokens: block(tokens, height, width))(x)
 
@@ -82,7 +82,7 @@ def _unit(block: XCABlock) -> Unit:
         return as_tokens(run)(x)
 
     return Unit(
-        whole=whole,
+        block=run_block,
         mix=mix,
         norm=as_tokens(block.norm2),
         slow=lambda y: block.gamma2 * block.mlp(y),

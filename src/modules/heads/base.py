@@ -54,9 +54,9 @@ class Head(nn.Module, ABC):
     """Reads the maps of `SparseBackbone.with_maps`; made from the `levels` that they have.
 
     Attributes:
-        task: What it predicts, as a task is called in `conf/task`.
-        settings: As in `conf/head`, by which it was made; None if nobody has said them.
-        num_classes: Classes that it tells apart, a detector's background included.
+        task: The task that it serves, by its name in `conf/task`.
+        settings: Those of `conf/head` that made it; None if it was made otherwise.
+        num_classes: Number of classes, a detector's background included.
         not_exported: Why it cannot be written as a graph; empty if it can.
     """
 
@@ -72,21 +72,21 @@ class Head(nn.Module, ABC):
         """Predict from the student's maps.
 
         Args:
-            output: Of `images`, with maps.
+            output: The student's output for `images`, with maps.
             images: `(B, 3, H, W)`.
             target: What a detector learns from in training, for each image.
         """
 
     @abstractmethod
     def every_position(self, maps: tuple[Tensor, ...]) -> object:
-        """Run all layers without any choice that depends on data, to count GMACs."""
+        """Run all layers, without choices that depend on data, to count GMACs."""
 
 
 class WholeNetwork(nn.Module):
     """Joins a student and its head, to be timed, counted or copied as one network."""
 
     def __init__(self, student: SparseBackbone, head: Head) -> None:
-        """Hold both, unchanged."""
+        """Keep both, unchanged."""
         super().__init__()
         self.student = student
         self.head = head
@@ -149,7 +149,7 @@ def whole_speed(
         whole: Student and head, on the device to time on.
         image_size: Side of the square input, in pixels.
         batch_size: Images in the timed batch.
-        repeats: Turns.
+        repeats: Number of turns.
         seconds: Duration of one network's turn.
     """
     device = next(whole.parameters()).device

@@ -34,7 +34,7 @@ from .base import DenseOutput, Head, TaskTarget
 from .pyramid import STRIDES, Pyramid
 
 RATIOS = (0.5, 1.0, 2.0)  # height over width of the anchors
-PROPOSALS, DETECTIONS = 1000, 100  # of an image, at most; all of them are counted as GMACs
+PROPOSALS, DETECTIONS = 1000, 100  # at most, of an image; GMACs are counted for as many
 Found = tuple[dict[str, Tensor], tuple[dict[str, Tensor], ...]]  # losses, detections
 
 
@@ -104,7 +104,7 @@ class RetinaNet(DetectionHead):
 
         Args:
             levels: The backbone's maps.
-            num_classes: With the background, which no anchor learns.
+            num_classes: Number of classes, the background included, which no anchor learns.
             channels: Width of the pyramid and of the head.
             anchor: Smallest anchor of each map, in strides.
         """
@@ -147,7 +147,7 @@ class RetinaNet(DetectionHead):
 
 
 class RCNN(DetectionHead):
-    """Shares between Faster and Mask R-CNN the strides 4 to 64, proposals and boxes."""
+    """Defines what Faster and Mask R-CNN share: strides 4 to 64, proposals and boxes."""
 
     def parts(
         self, levels: Sequence[Level], num_classes: int, channels: int, anchor: float, hidden: int
@@ -156,7 +156,7 @@ class RCNN(DetectionHead):
 
         Args:
             levels: The backbone's maps.
-            num_classes: With the background.
+            num_classes: Number of classes, the background included.
             channels: Width of the pyramid.
             anchor: Anchor of each map, in strides.
             hidden: Width of the box head.

@@ -15,9 +15,9 @@ STRIDES = (4, 8, 16, 32)
 class Pyramid(nn.Module):
     """Makes one map for each of `strides`, from the backbone's map that is nearest in stride.
 
-    A finer one by transposed convolutions that halve the channels, a coarser one by max pooling
-    (the simple feature pyramid of ViTDet, Li et al., arXiv:2203.16527, there for plain
-    transformers). Stages that have the stride already are passed on untouched.
+    Finer maps are made by transposed convolutions that halve the channels, coarser ones by max
+    pooling (the simple feature pyramid of ViTDet, Li et al., arXiv:2203.16527, there for plain
+    transformers). Maps that have the stride already are passed on unchanged.
     """
 
     def __init__(self, levels: Sequence[Level], strides: Sequence[int] = STRIDES) -> None:

@@ -25,7 +25,7 @@ except ImportError as error:
 
 
 class SegmentationHead(Head):
-    """Classifies pixels: a decoder to stride 4, a 1x1 convolution, a bilinear enlargement."""
+    """Classifies pixels by a decoder to stride 4, a 1x1 convolution and bilinear enlargement."""
 
     task = "segmentation"
     ranges = {
@@ -36,7 +36,7 @@ class SegmentationHead(Head):
         """Make the head.
 
         Args:
-            levels: What the backbone gives.
+            levels: The backbone's maps.
             num_classes: Outputs for each pixel.
             channels: Width of the decoder's output.
         """
@@ -77,7 +77,7 @@ class SemanticFPN(SegmentationHead):
         return FPNDecoder(inputs, pyramid_channels=2 * channels, segmentation_channels=channels)
 
     def decode(self, maps: list[Tensor]) -> Tensor:
-        """Decode maps padded to twice the size of the next, and crop the result."""
+        """Decode maps, each padded to twice the size of the next, and crop the result."""
         height, width = maps[0].shape[-2:]
         last = len(maps) - 1
         rows, columns = (-(-side // 2**last) for side in (height, width))
@@ -94,7 +94,7 @@ class UPerNet(SegmentationHead):
 
     def make_decoder(self, inputs: list[int], channels: int) -> nn.Module:
         """Make a decoder with a pyramid as wide as its output."""
-        # Of the strides 1 and 2 the decoder reads nothing.
+        # The decoder does not read maps of the strides 1 and 2.
         return UPerNetDecoder((0, 0, *inputs), decoder_channels=channels)
 
     def decode(self, maps: list[Tensor]) -> Tensor:

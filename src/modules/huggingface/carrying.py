@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from ...errors import InputError
 
-Model = Any  # of transformers, a part of one or its configuration: each has its own attributes
-Maker = Callable[[Model, int | None], nn.Module]  # of a model and the image's side in pixels
+Model = Any  # a model of transformers, a part or its configuration: each has its own attributes
+Maker = Callable[[Model, int | None], nn.Module]  # from a model and the image's side in pixels
 Names = Sequence[tuple[str, str]]  # regular expressions of names, and what timm calls them
 
 _ACTIVATIONS = {
@@ -36,9 +36,9 @@ def carry(
     """Create timm's network `name` at the sizes of `config` and fill it with `weights`.
 
     Args:
-        name: Of a network that differs from the wanted one in `options` alone.
-        config: Of a tower of transformers.
-        weights: By timm's names.
+        name: timm's name of a network that differs from the result in sizes and `options` alone.
+        config: Configuration of a tower of transformers.
+        weights: All weights, by timm's names.
         image_size: Side in pixels; the configuration's if None.
         **options: Further arguments of the network.
     """
@@ -62,7 +62,7 @@ def carry(
 
 
 def activation(name: object) -> str:
-    """Return what timm calls an activation.
+    """Return timm's name of an activation.
 
     Raises:
         InputError: If it is not known here.
@@ -83,7 +83,7 @@ def renamed(weights: Mapping[str, Tensor], names: Names, left_out: str = r"(?!)"
     Args:
         weights: By the model's names.
         names: Applied in order, each to the whole name.
-        left_out: Matches names of what timm's network does not have.
+        left_out: Matches names of weights that timm's network does not have.
     """
     new: dict[str, Tensor] = {}
     for key, value in weights.items():
@@ -98,10 +98,13 @@ def positions(tower: Model, stored: Tensor, prefix: int, image_size: int | None)
     """Return position embeddings `(1, prefix + patches, C)` for images of a size.
 
     Args:
-        tower: Whose `embeddings` interpolate them in their own way.
-        stored: Those of the model's own size.
-        prefix: Tokens before the patches that have a position.
+        tower: The model, whose `embeddings` interpolate positions in their own way.
+        stored: Positions for the model's own size.
+        prefix: Number of tokens before the patches that have a position.
         image_size: Side in pixels; None for the model's own.
+
+    Raises:
+        InputError: If patches do not divide the image.
     """
     size = tower.config.image_size
     if image_size is None or image_size == size:

@@ -1,6 +1,6 @@
-"""Makes the timm network that computes what a model of transformers does.
+"""Makes the timm network that computes the same as a model of transformers.
 
-Tested with transformers 5.24. Nothing here imports it: models are recognized by their class.
+Tested with transformers 5.24, which is not imported: models are recognized by their class.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ def timm_twin(model: nn.Module, image_size: int | None = None) -> nn.Module:
     left out. Dropout is left out too. Device, precision and mode are the model's.
 
     Args:
-        model: A ViT, DeiT, DINOv2 (with registers too), CLIP or SigLIP (v2 of one size too).
+        model: A ViT, DeiT, DINOv2 (also with registers), CLIP or SigLIP (also v2 at a fixed size).
         image_size: Side of the input in pixels; the configuration's by default. For another one
             positions are interpolated by the model itself.
 
     Raises:
-        InputError: If there is no such twin.
+        InputError: If there is no twin of such a model.
     """
     makers = _makers()
     names = _class_names(model)

@@ -63,7 +63,7 @@ def attend(
     scale: float | None = None,
     bias: Float[Tensor, "#B #H T T"] | None = None,
 ) -> Float[Tensor, "B H T D"]:
-    """Attend with weight `size_j` for key j, and at least 1 for a token's own key if sizes learn.
+    """Attend with weight `size_j` for key j; if sizes learn, a token's own key weighs at least 1.
 
     With sizes 0 and 1 this is DynamicViT's attention masking (paper A, Eq. 9-11); with larger
     sizes ToMe's proportional attention (Bolya et al. 2023, Eq. 1). It runs in fused kernels and

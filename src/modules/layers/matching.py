@@ -1,4 +1,4 @@
-"""Match similar tokens to each other, half of them to the other half."""
+"""Matches each token of one half to the most similar token of the other half."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ def alternate(
 ) -> tuple[Int[Tensor, " A"], Int[Tensor, " M"]]:
     """Return every other patch token, as those that may leave, and the rest, that may receive.
 
-    The turns count prefix tokens too, as ToMe does, whose class token is the first that may leave
-    (and never does).
+    Prefix tokens are counted too, as in ToMe, whose class token is the first that may leave (and
+    never does).
 
     Args:
-        count: N.
-        prefix: P.
-        device: Of the result.
+        count: N, the number of patch tokens.
+        prefix: P, the number of tokens before them.
+        device: Device of the result.
+
+    Returns:
+        Indices among the patch tokens, `(A,)` and `(M,)`, ascending.
     """
     first = prefix % 2
     return (

@@ -1,4 +1,4 @@
-"""Sends positions that matter down a block's own MLP, the slow path; the others a fast path."""
+"""Sends important positions down a block's own MLP, the slow path, others down a fast path."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ Path = Callable[[Tensor], Tensor]
 class TwoPaths(ABC):
     """Holds a decision for each position; both kinds compute the same under the same decision.
 
-    Paths are merged in the block that splits them, so that every later decision reads what is
-    true now. (The released code carries both maps on and reads stale ones in training.)
+    Paths are merged in the block that splits them, so that every later decision reads features that
+    are up to date. (The released code of paper B carries both maps on and reads stale ones in
+    training.)
     """
 
     summary: Float[Tensor, "B C"] | None
@@ -32,12 +33,12 @@ class TwoPaths(ABC):
 
     @abstractmethod
     def run(self, x: Float[Tensor, "B N C"], slow: Path, fast: Path) -> Float[Tensor, "B N C"]:
-        """Send the positions `x (B, N, C)` down their paths, each position for itself."""
+        """Return what the paths make of `x (B, N, C)`, each position independently of others."""
 
 
 @dataclass(frozen=True)
 class Blended(TwoPaths):
-    """Sends every position both ways, in training; `keep (B, N)` blends the results.
+    """Sends every position down both paths, in training; `keep (B, N)` blends the results.
 
     Differentiable in `keep`.
     """
@@ -58,7 +59,7 @@ class Blended(TwoPaths):
 
 @dataclass(frozen=True)
 class Gathered(TwoPaths):
-    """Sends each position one way, at inference and in training of selectors that do not blend.
+    """Sends each position down one path, at inference and for selectors that draw no decisions.
 
     Attributes:
         order: `(B, N)`, positions, those of the slow path first.
@@ -107,13 +108,13 @@ class FastPath(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def forward(self, x: Float[Tensor, "B N C"]) -> Float[Tensor, "B N C"]:
-        """Turn `(B, N, C)` into `(B, N, C)`, position by position."""
+        """Return the branch `(B, N, C)` of `x (B, N, C)`, position by position."""
         out: Tensor = self.layers(x)
         return out if self.gamma is None else out * self.gamma
 
 
 class NoBranch(nn.Module):
-    """Adds nothing: the position passes as it is."""
+    """Adds nothing: positions pass unchanged."""
 
     def forward(self, x: Float[Tensor, "B N C"]) -> Float[Tensor, "B N C"]:
         """Return zeros like `x (B, N, C)`."""

@@ -28,7 +28,7 @@ def rank(score: Float[Tensor, "B N"]) -> Float[Tensor, "B N"]:
 
 
 def group_matrix(group: Float[Tensor, "B N"], count: int) -> Float[Tensor, "B {count} N"]:
-    """Return 1 where token n goes to place k, `(B, count, N)`, from the places `group (B, N)`."""
+    """Return 1 where token n goes to place k, `(B, count, N)`, for the places `group (B, N)`."""
     places = torch.arange(count, dtype=torch.float32)
     return (group.unsqueeze(1) == places[:, None]).float()
 
@@ -81,7 +81,17 @@ def select(tokens: Tokens, score: Float[Tensor, "B N"], count: int) -> Tokens:
 def fuse(
     tokens: Tokens, score: Float[Tensor, "B N"], count: int, weight: Float[Tensor, "B N"]
 ) -> Tokens:
-    """Keep the `count` best patch tokens and sum the others, by `weight (B, N)`, behind them."""
+    """Keep the `count` best patch tokens and put the sum of the others, by `weight`, behind them.
+
+    Args:
+        tokens: With N patch tokens.
+        score: `(B, N)`, higher is better.
+        count: How many are kept.
+        weight: `(B, N)`, weights of the sum.
+
+    Raises:
+        InputError: If the tokens carry `data`.
+    """
     going = rank(score) < count
     rest = (~going).float()
     kept = _selected(tokens, exchange(going, count))
@@ -94,9 +104,9 @@ def fuse(
 
 
 def absorb(tokens: Tokens, score: Float[Tensor, "B N"], count: int) -> Tokens:
-    """Keep the `count` best patch tokens, each the average of itself and the others nearest to it.
+    """Keep the `count` best patch tokens, each averaged with the others that are nearest to it.
 
-    The average is weighted by size, and sizes add up; nearest is by cosine.
+    The average is weighted by size, and sizes add up; the nearest has the largest cosine.
 
     Raises:
         InputError: If the tokens carry `data`.
@@ -200,7 +210,7 @@ def _selected(tokens: Tokens, matrix: Float[Tensor, "B K M"]) -> Tokens:
 
 
 def _places(matrix: Float[Tensor, "B K M"], after: Float[Tensor, "B N"]) -> Float[Tensor, "B N"]:
-    """Return for each token what `after (B, N)` says of the place that it changed to."""
+    """Return `after (B, N)` at the place that each token has changed to, `(B, N)`."""
     after = after.unsqueeze(2)
     return torch.cat([front(matrix, after), back(matrix, after)], dim=1).squeeze(2)
 
@@ -221,7 +231,7 @@ def _placed(
 
 
 def _followed(tokens: Tokens, place: Float[Tensor, "B N"]) -> Tensor:
-    """Return `Tokens.source` in 32 bits."""
+    """Return the new `Tokens.source`, in 32 bits, when tokens have gone to `place (B, N)`."""
     if tokens.source is None:
         return place.int()
     stands = group_matrix(tokens.source.float(), place.shape[1])  # (B, N, patches)

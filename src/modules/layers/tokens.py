@@ -24,13 +24,13 @@ class Tokens:
             means all ones.
         source: `(B, patches)`, for each patch of the image the patch token that stands for it, -1
             where none does; None means each its own.
-        data: What else each patch token carries, by name: `(B, N, ...)`, or `(1, N, ...)` where
-            all images have the same, as rotary positions or a row of a table. Selection takes the
-            rows of the tokens that stay; a sum or an average has the row of its heaviest member.
-        tables: What `data` point into, by name; no token's leaving changes it.
+        data: Further tensors of each patch token by name, such as rotary positions or the index of
+            a table's row: `(B, N, ...)`, or `(1, N, ...)` where all images have the same. Selection
+            keeps the rows of the kept tokens; a sum or an average has that of its heaviest member.
+        tables: Tables that `data` index, by name; removing tokens does not change them.
         grid: Rows and columns of the image's patches, where the network knows them; of a clip's,
             places in time before them.
-        summaries: For each location passed in training what its selector learns from, `(B, C)`.
+        summaries: In training, for each location passed, what its selector learns from, `(B, C)`.
     """
 
     x: Float[Tensor, "B T C"]
@@ -193,7 +193,7 @@ def heaviest(
 def take_rows(x: Shaped[Tensor, "B T ..."], index: Int[Tensor, "B K"]) -> Shaped[Tensor, "B K ..."]:
     """Return the rows `index (B, K)` of `x (B, T, ...)`: `(B, K, ...)`.
 
-    By one look-up of whole rows, which is faster than `gather` element by element.
+    Looks up complete rows, which is faster than `gather`, which looks up single elements.
     """
     start = x.shape[1] * torch.arange(x.shape[0], device=x.device)
     rows = (index + start.unsqueeze(1)).flatten()

@@ -1,4 +1,4 @@
-"""Selects the windows of a map that a block computes; it skips the others."""
+"""Selects the windows of a map that a block computes, and skips the others."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def partition(
     """Return the positions of each window, `(W, M)`, of a map that is first rolled, then padded.
 
     Args:
-        map_size: Height and width, of clips their time before them; positions are counted row by
-            row.
-        window_size: Likewise of a window; the product is M.
+        map_size: Height and width, and for clips the length in time before them; positions are
+            numbered row by row.
+        window_size: The same of a window; the product is M.
         shift: By how many positions the map is rolled back along each dimension.
-        device: Of the result.
+        device: Device of the result.
 
     Returns:
         Indices of positions, `PADDING` beyond the edges.
@@ -46,7 +46,7 @@ def partition(
 
 
 def padded(places: Int[Tensor, "*sides"], window_size: Sequence[int]) -> Int[Tensor, "*padded"]:
-    """Add `PADDING` to a map of `places` behind each dimension, up to a number of windows."""
+    """Pad a map of `places` with `PADDING` at each dimension's end to a multiple of the window."""
     sizes = zip(reversed(places.shape), reversed(window_size), strict=True)  # the last comes first
     return F.pad(places, [n for size, own in sizes for n in (0, -size % own)], value=PADDING)
 
@@ -66,7 +66,7 @@ class WindowScores:
     summary: Float[Tensor, "B C"] | None = None
 
     def among(self, windows: Int[Tensor, "W M"]) -> KeptWindows:
-        """Rank `windows (W, M)`; the best of them are kept, as many as `ratio` says to the nearest.
+        """Rank `windows (W, M)` and keep the best, `ratio` of them to the nearest number.
 
         At least one is kept, and the number is the same for each image.
         """
@@ -122,8 +122,8 @@ class KeptWindows(TwoPaths):
 
         Args:
             x: `(B, N, C)`.
-            slow: Takes the computed windows, `(B, K*M, C)`, one window after another; padding has
-                arbitrary rows, and what becomes of them is left out.
+            slow: Takes the computed windows, `(B, K*M, C)`, one window after another; rows of
+                padding are arbitrary, and their results are not used.
             fast: Takes the other windows likewise, `(B, (W-K)*M, C)`.
         """
         places = self.windows.clamp(min=0)[self.order].flatten(1)  # (B, W*M)

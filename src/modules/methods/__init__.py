@@ -1,1 +1,1 @@
-"""Decides which tokens stay and what becomes of the others: one file a method."""
+"""Decides which tokens stay and what becomes of the others: one file per method."""

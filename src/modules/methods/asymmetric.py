@@ -32,13 +32,16 @@ class Asymmetric(FastPaths):
         """Make a predictor for each location and a fast path for each block from the first on.
 
         Args:
-            schedule: Locations count blocks of the third stage.
-            geometry: Of the third stage.
+            schedule: Its locations number the blocks of the third stage.
+            geometry: Sizes of the third stage.
             fast_path: See `make_fast_path`.
+
+        Raises:
+            InputError: If the channels are not a multiple of 4.
         """
         if geometry.dim % 4:
             raise InputError(
-                f"Predictors quarter the channels, and {geometry.dim} is not a multiple of 4."
+                f"Predictors divide the channels by 4, and {geometry.dim} is not a multiple of 4."
             )
         super().__init__(schedule, geometry)
         self.predictors = nn.ModuleList(Predictor(geometry.dim) for _ in schedule.locations)

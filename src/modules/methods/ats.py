@@ -15,10 +15,11 @@ from .base import TokenReduction
 class ATS(TokenReduction):
     """Draws tokens by their significance after the attention of each location.
 
-    Significance is the class token's attention times the value's length (Eq. 4). Its cumulated sum
-    is read at `num_keep` equal steps (inverse transform sampling); a token read twice goes on
-    once, so that an image with few significant tokens keeps fewer. A batch stays rectangular:
-    images that keep fewer are filled with tokens of size 0, and cost is the schedule's.
+    Significance is the class token's attention times the length of the token's value. Its
+    cumulative sum is read at `num_keep` equally spaced levels (inverse transform sampling). A token
+    that is read twice is kept once, so that an image with few significant tokens keeps fewer than
+    `num_keep`; it is padded with tokens of size 0, so that a batch stays rectangular and the cost
+    is the schedule's.
     """
 
     needs_class_token = True
@@ -30,7 +31,7 @@ class ATS(TokenReduction):
         read = sample(significance(tokens, attended), count)
         drawn = torch.zeros_like(tokens.patches[..., 0]).scatter(1, read, 1.0)  # (B, N)
         places = torch.arange(drawn.shape[1], device=drawn.device)
-        # Drawn ones first, each in its order: a stable sort, which ONNX lacks.
+        # Put the drawn tokens first, in their order; ONNX has no stable sort.
         index = (drawn.long() * drawn.shape[1] - places).topk(count, dim=1).indices
         return tokens.select(index).mask(drawn.gather(1, index))
 
@@ -46,8 +47,13 @@ def significance(tokens: Tokens, attended: Attended) -> Float[Tensor, "B N"]:
 
 
 def sample(scores: Float[Tensor, "B N"], count: int) -> Int[Tensor, "B {count}"]:
-    """Return where the cumulated `scores (B, N)` pass the middles of equal steps, `(B, count)`."""
+    """Return the tokens at which the cumulative scores reach equally spaced levels, `(B, count)`.
+
+    Args:
+        scores: `(B, N)`, with sum 1.
+        count: Number of levels, which are the middles of `count` equal steps from 0 to 1.
+    """
     steps = (torch.arange(count, device=scores.device, dtype=scores.dtype) + 0.5) / count
-    cumulated = scores.cumsum(dim=1).unsqueeze(1)  # (B, 1, N)
-    index = (cumulated < steps.unsqueeze(1)).sum(dim=2)  # as searchsorted, which ONNX lacks
+    cumulative = scores.cumsum(dim=1).unsqueeze(1)  # (B, 1, N)
+    index = (cumulative < steps.unsqueeze(1)).sum(dim=2)  # searchsorted, which ONNX lacks
     return index.clamp(max=scores.shape[1] - 1)

@@ -25,11 +25,11 @@ class Geometry:
 
     Attributes:
         dim: Channels.
-        depth: Blocks: of the network, or of a hierarchical network's third stage.
-        num_patches: Positions, or None where the network takes any image size.
+        depth: Number of blocks, of the network or of a hierarchical network's third stage.
+        num_patches: Number of positions, or None where the network takes any image size.
         layer_scale: Initial factor on the branches of such blocks, or None if they have none.
         class_token: Whether the first token is the class token.
-        clips: Whether the network takes clips, whose patches reach over some frames.
+        clips: Whether the network takes clips, whose patches span several frames.
     """
 
     dim: int
@@ -43,16 +43,20 @@ class Geometry:
 class Method(nn.Module, ABC):
     """Decides and acts at the locations of its schedule.
 
-    `schedule` is data outside the weights and may be replaced at any time: one checkpoint runs at
-    any rho; `ignores_rho` says why its value does not matter, where it does not, `not_exported` why
-    it cannot be written as a graph.
-    `one_head_per_location` says that there are parameters for each location, `draws_masks` that
-    they learn through decisions drawn in training, which a loss term holds to the schedule's
-    ratios, `learns_by_summaries` that they need an auxiliary loss (`src.modules.auxiliary`).
-    `former_names` are the starts of parameters' names in older and in released checkpoints, with
-    what they are now. `scorers` are the names of the submodules that score, which stay in float in
-    files of 8 bits. `settings` are those of `conf/method` by which it was made, None where
-    somebody made it otherwise.
+    Its `schedule` is data outside the weights and may be replaced at any time: one checkpoint runs
+    at any rho.
+
+    Attributes:
+        settings: Those of `conf/method` that made it; None where it was made otherwise.
+        ignores_rho: Why rho changes nothing; empty where it does.
+        not_exported: Why it cannot be written as a graph; empty where it can.
+        one_head_per_location: Whether it has parameters for each location.
+        draws_masks: Whether it learns through decisions drawn in training, which a loss term holds
+            to the schedule's ratios.
+        learns_by_summaries: Whether it needs an auxiliary loss (`src.modules.auxiliary`).
+        former_names: Prefixes of parameter names in older and in released checkpoints, each with
+            the present prefix.
+        scorers: Names of the submodules that score tokens, which 8-bit files leave in float.
     """
 
     settings: Mapping[str, object] | None = None
@@ -78,7 +82,7 @@ class Method(nn.Module, ABC):
 
     @property
     def needs_training(self) -> bool:
-        """Return whether it decides by parameters of its own, which mean nothing untrained."""
+        """Return whether it has parameters of its own, which decide arbitrarily until trained."""
         return any(True for _ in self.parameters())
 
     @property
@@ -123,7 +127,7 @@ class Method(nn.Module, ABC):
                 )
 
     def use_products(self) -> None:
-        """Decide by products alone from now on, for graphs without sorting and look-ups.
+        """Replace sorting and look-ups by matrix products, for runtimes that lack them.
 
         Raises:
             InputError: If this method cannot.
@@ -144,13 +148,18 @@ class TokenReduction(Method):
 
     Most act at the schedule's locations: they override `decide` or `reduce`. One that acts
     elsewhere overrides `after_embedding`, `before_block`, `after_attention` or `after_mlp`.
-    `needs_clips` says that it reads how the pixels change in time.
+
+    Attributes:
+        needs_class_token: Whether it reads the class token's attention.
+        needs_clips: Whether it reads how the pixels change in time.
+        merges: Whether it fuses or merges tokens.
+        schedule_options: Options under which it acts at the schedule's locations alone and keeps as
+            many tokens there as the schedule says.
     """
 
     needs_class_token: bool = False
     needs_clips: bool = False
-    merges: bool = False  # fuses or merges tokens
-    # Options under which it acts at the schedule's locations and keeps what that says.
+    merges: bool = False
     schedule_options: ClassVar[Mapping[str, object]] = {}
 
     def _check(self, schedule: KeepSchedule) -> None:
@@ -194,16 +203,18 @@ class TokenReduction(Method):
 
 
 class SpatialRouting(Method):
-    """Keeps the feature map complete and spares positions the blocks' MLPs.
+    """Keeps the feature map complete and lets some positions skip the blocks' MLPs.
 
-    It works in the third resolution stage; every hook is the identity here. `needs_windows` says
-    that it decides by `WindowScores`, which a `WindowedBackbone` can carry out.
+    It works in the third resolution stage; every hook is the identity here.
+
+    Attributes:
+        needs_windows: Whether it decides by `WindowScores`, which need a `WindowedBackbone`.
     """
 
     needs_windows: bool = False
 
     def route(self, layer: int, x: Float[Tensor, "B N C"]) -> TwoPaths | WindowScores | None:
-        """Decide who takes which path from block `layer` on; None for no new decision.
+        """Decide which positions take which path from block `layer` on; None for no new decision.
 
         Args:
             layer: Index of the block in its stage.

@@ -1,4 +1,4 @@
-"""Provides fast paths beside the slow ones, without the choice, to all routing methods."""
+"""Gives routing methods their fast paths; which positions take them is up to each method."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class FastPaths(SpatialRouting):
         """Find the first block with a fast path; subclasses set `fast_paths`.
 
         Args:
-            schedule: Locations count blocks of the third stage.
-            geometry: Of the third stage.
+            schedule: Its locations number the blocks of the third stage.
+            geometry: Sizes of the third stage.
         """
         super().__init__(schedule, geometry)
         self._first = min(schedule.locations, default=geometry.depth)

@@ -20,11 +20,11 @@ SIMILARITY, INFORMATION, SIZE = 1.0, 20.0, 40.0
 class MCTF(TokenReduction):
     """Fuses tokens that are similar, uninformative and small after each location's attention.
 
-    The attraction of two tokens is the product of the three criteria, each tempered (Eq. 3-6);
-    the matching goes both ways, half of the moves each; a token weighs by how much attention it
-    received and by its size. Departures: informativeness is read from the attention that has just
-    been computed, not from one computed ahead for the next step, and attention is proportional to
-    size.
+    The attraction of two tokens is the product of the three criteria, each tempered (Eq. 3-6).
+    Half of the moves go in each direction of the matching, and a token's weight in an average is
+    the attention that it received times its size. Departures: informativeness is read from the
+    attention that has just been computed, not from one computed ahead for the next step, and
+    attention is proportional to size.
     """
 
     merges = True
@@ -42,7 +42,16 @@ class MCTF(TokenReduction):
 def fuse(
     tokens: Tokens, received: Float[Tensor, "B N"], fewer: int
 ) -> tuple[Tokens, Float[Tensor, "B fused"]]:
-    """Fuse `fewer` tokens away, and add up the attention `(B, N)` that the fused ones received."""
+    """Fuse patch tokens, and add up the attention that those of a group received.
+
+    Args:
+        tokens: With N patch tokens.
+        received: `(B, N)`, attention received.
+        fewer: By how many tokens their number shrinks; at most half of them.
+
+    Returns:
+        The fused tokens, and the attention received by each, `(B, N - fewer)`.
+    """
     count = tokens.patches.shape[1]
     size = tokens.patch_size
     size = torch.ones_like(received) if size is None else size
@@ -52,7 +61,7 @@ def fuse(
     there = min(fewer // 2, len(leaving))
     staying, moving, target = bipartite(weights, there)
     first = groups(staying, moving, target, len(receiving))  # (B, N), `leaving` first
-    # The other way: of the receiving half some move to those that stayed.
+    # In the other direction some of the receiving half move to those that stayed.
     back = weights.gather(1, staying.unsqueeze(-1).expand(-1, -1, len(receiving))).transpose(1, 2)
     second = groups(*bipartite(back, fewer - there), len(leaving) - there)
     stayed = len(leaving) - there  # `first` puts those that stayed before the receiving half

@@ -14,14 +14,14 @@ MARGIN = 0.9  # of the first block; it falls to 0 behind the last
 
 
 class PiToMe(ToMe):
-    """Merges, after each attention, among the tokens that have the most like them.
+    """Merges, after each attention, tokens that resemble many others, and protects rare ones.
 
     A token's energy is the mean over the others of f(cosine of their keys), with f(c) = c from a
     margin on and exp(c - margin) - 1 below it; the margin falls from block to block. The 2r tokens
-    of highest energy, ranked by it, part into two halves in turns, and each of the first merges
-    into the nearest of the second; all others are protected. Averages, and weights in attention,
-    are by size. Departure: as many tokens merge in each block as in `ToMe`, a number and not a
-    share of those that are left.
+    of highest energy, in that order, go alternately into two halves, and each of the first half
+    merges into the nearest of the second; all others are protected. Averages and attention are
+    weighted by size. Departure: as in `ToMe` the number of tokens merged in a block is fixed, and
+    not a share of those that are left.
     """
 
     @override
@@ -55,7 +55,7 @@ class PiToMe(ToMe):
 
 
 def energy(cosine: Float[Tensor, "B N N"], margin: float) -> Float[Tensor, "B N"]:
-    """Return how much each token has like it, `(B, N)`, by the cosines `(B, N, N)`."""
+    """Return the energy of each token, `(B, N)`, from the cosines `(B, N, N)`; see `PiToMe`."""
     near = torch.where(cosine >= margin, cosine, torch.expm1(cosine - margin))
     itself = torch.eye(cosine.shape[1], device=cosine.device)  # `diagonal` is a look-up in ONNX
     return (near.sum(dim=2) - (near * itself).sum(dim=2)) / cosine.shape[1]

@@ -1,4 +1,4 @@
-"""Chooses slow and fast paths by a learned query, one path a position in training too."""
+"""Chooses slow and fast paths by a learned query; in training too a position takes one path."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class QueryPaths(ScoredPaths):
         """Make a query for each location and a fast path for each block from the first on.
 
         Args:
-            schedule: Locations count blocks of the third stage.
-            geometry: Of the third stage.
+            schedule: Its locations number the blocks of the third stage.
+            geometry: Sizes of the third stage.
             fast_path: See `make_fast_path`.
         """
         super().__init__(schedule, geometry)

@@ -1,4 +1,4 @@
-"""Keep random tokens: the least that any choice must beat (paper A, Table 4b)."""
+"""Keep random tokens: the baseline of every selection (paper A, Table 4b)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .selectors.chance import Chance
 
 
 class Random(Selection):
-    """Draws the `num_keep` patch tokens that go on at each location anew for each image."""
+    """Keeps `num_keep` random patch tokens at each location, drawn anew for each image."""
 
     def __init__(self, schedule: KeepSchedule, geometry: Geometry) -> None:
         """Combine chance with removal."""

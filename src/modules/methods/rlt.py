@@ -1,4 +1,4 @@
-"""Run-length tokenization: what stands still is seen once (Choudhury et al., NeurIPS 2024)."""
+"""Drop what does not change in a clip (run-length tokens: Choudhury et al., NeurIPS 2024)."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ class RLT(TokenReduction):
         """Choose how many tubelets stay.
 
         Args:
-            schedule: Without `threshold` each clip keeps its rho, or the first of listed ratios,
-                from the first block on: no more goes at its locations.
-            geometry: Of the network.
-            threshold: Change of normalized pixels below which a tubelet is dropped, the paper's
-                dial: 0.1 there. Clips of a batch then keep different numbers, and the shorter are
-                filled with tokens of size 0; such a student cannot be exported.
+            schedule: Without `threshold` each clip keeps the share rho of its tubelets, or the
+                first of listed ratios, from the first block on; none are dropped at its locations.
+            geometry: Sizes of the network.
+            threshold: Change of normalized pixels below which a tubelet is dropped, as in the paper
+                (0.1 there). Clips of a batch then keep different numbers, and the shorter ones are
+                padded with tokens of size 0; such a student cannot be exported.
 
         Raises:
-            InputError: If `threshold` is no number from 0.
+            InputError: If `threshold` is not a number from 0.
         """
         number = isinstance(threshold, (int, float)) and not isinstance(threshold, bool)
         if threshold is not None and not (number and threshold >= 0):
             raise InputError(
-                f"method.threshold={threshold!r} is no change of pixels: give a number from 0, as "
-                "0.1, or null to keep a fixed share."
+                f"method.threshold={threshold!r} is not a change of pixels: give a number from 0, "
+                "as 0.1, or null to keep a fixed share."
             )
         if schedule.locations:
             kept = schedule.ratios[0] if schedule.rho is None else schedule.rho
@@ -79,9 +79,9 @@ class RLT(TokenReduction):
             stay = torch.zeros_like(change).scatter(1, change.topk(count).indices, 1.0)
         else:
             stay = (change >= self.threshold).to(change.dtype)
-            # Where costs are counted there are no pixels: all stay, which costs most.
+            # On the meta device, where costs are counted, pixels have no values: count all tokens.
             count = tokens.num_patches if stay.is_meta else int(stay.sum(dim=1).max())
-        run = stay.cumsum(dim=1).long() - 1  # (B, N): the first of each place starts one
+        run = stay.cumsum(dim=1).long() - 1  # (B, N); the first tubelet of a place starts a run
         run, stay = (
             each.unflatten(1, (rows, columns, frames)).permute(0, 3, 1, 2).flatten(1)
             for each in (run, stay)

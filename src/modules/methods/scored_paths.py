@@ -11,7 +11,7 @@ from .selectors.base import Seen, Selector
 
 
 class ScoredPaths(FastPaths):
-    """Scores all positions anew by a selector before each location; training computes inference.
+    """Scores all positions anew by a selector before each location, in training as at inference.
 
     Subclasses set `selector` and choose in `route` what the scores decide.
     """
@@ -24,8 +24,8 @@ class ScoredPaths(FastPaths):
         """Score positions, and summarize them for the selector's auxiliary loss.
 
         Args:
-            number: Of the location in the schedule.
-            x: The positions that enter its block.
+            number: Index of the location in the schedule.
+            x: `(B, N, C)`, the positions that enter its block.
 
         Returns:
             Scores `(B, N)` without gradients, and in training the selector's `summary (B, C)`.

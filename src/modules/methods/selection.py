@@ -1,4 +1,4 @@
-"""Combines a selector, which scores tokens, with a disposal of those that it leaves out."""
+"""Combines a selector, which scores tokens, with a disposal of those that are not selected."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .selectors.base import Seen, Selector
 
 
 class Selection(TokenReduction):
-    """Lets the `num_keep` best patch tokens go on at each location; the disposal gets the others.
+    """Keeps the `num_keep` best patch tokens at each location; the disposal gets the others.
 
     Training removes tokens as inference does, so that a step is as much cheaper as inference is;
     only a selector that draws its decisions (`Selector.draw`) masks them in training instead.
@@ -37,9 +37,9 @@ class Selection(TokenReduction):
         """Combine a selector with a disposal.
 
         Args:
-            schedule: Where and how many.
-            geometry: Of the network.
-            selector: Makes the selector for this schedule and network; its class does.
+            schedule: Locations and keep ratios.
+            geometry: Sizes of the network.
+            selector: Makes the selector of schedule and geometry; usually its class.
             disposal: What becomes of the tokens that are not selected.
         """
         super().__init__(schedule, geometry)
@@ -96,7 +96,7 @@ class Selection(TokenReduction):
         if self.draws_masks and self.training:
             return tokens.mask(self.selector.draw(tokens, number))
         score = self.selector.score(tokens, number, seen)  # (B, N)
-        if tokens.patch_size is not None:  # what stands for nothing does not go on
+        if tokens.patch_size is not None:  # one without patches is never selected
             score = score.masked_fill(tokens.patch_size == 0, -torch.inf)
         summary = self.selector.summary(tokens, score) if self.training else None
         if summary is not None:

@@ -1,4 +1,4 @@
-"""Keeps the same places in every image, by one learned score a position (paper A, Table 4a)."""
+"""Keeps the same positions in every image, by a learned score of each (paper A, Table 4a)."""
 
 from __future__ import annotations
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 import torch
 from typing_extensions import override
 
-from ...errors import InputError
 from ..layers.tokens import Tokens
 from .base import TokenReduction
 
@@ -16,8 +15,8 @@ from .base import TokenReduction
 class Structural(TokenReduction):
     """Averages each 2x2 neighborhood once, before the middle one of the schedule's locations.
 
-    Of a clip it averages those of each place in time.
-    The keep ratio has no say in it: a quarter of the tokens is left.
+    In a clip the neighborhoods are those of each place in time. The keep ratio changes nothing: a
+    quarter of the tokens is left, and more where rows or columns are odd in number.
     """
 
     merges = True
@@ -28,16 +27,13 @@ class Structural(TokenReduction):
         locations = self.schedule.locations
         if not locations or layer != locations[len(locations) // 2]:
             return tokens
-        frames = math.prod((tokens.grid or ())[:-2])
-        side = math.isqrt(tokens.num_patches // frames)
-        if frames * side * side != tokens.num_patches:
-            raise InputError(
-                f"method=structural pools a square grid, and {tokens.num_patches} patches do not "
-                "form one: give square images."
-            )
-        pooled = (side + 1) // 2
-        rows = torch.arange(side, device=tokens.x.device) // 2
-        group = rows[:, None] * pooled + rows[None, :]
-        starts = pooled * pooled * torch.arange(frames, device=tokens.x.device)
-        group = (starts[:, None, None] + group).flatten().expand(tokens.x.shape[0], -1)
-        return replace(tokens.merge(group, frames * pooled * pooled), size=None)
+        assert tokens.grid is not None
+        *frames, height, width = tokens.grid
+        down, across = (height + 1) // 2, (width + 1) // 2  # pooled rows and columns
+        rows, columns, times = (
+            torch.arange(length, device=tokens.x.device)
+            for length in (height, width, math.prod(frames))
+        )
+        places = (times[:, None, None] * down + rows[:, None] // 2) * across + columns // 2
+        group = places.flatten().expand(len(tokens.x), -1)
+        return replace(tokens.merge(group, len(times) * down * across), size=None)

@@ -39,13 +39,13 @@ class ToMe(TokenReduction):
         Args:
             schedule: Without `r` it sets the cost: as many tokens pass through all blocks together
                 as under a method that drops by this schedule.
-            geometry: Of the network.
-            r: Tokens merged in each block, the paper's dial.
+            geometry: Sizes of the network.
+            r: Tokens merged in each block, as in the paper.
             at_locations: Merge at the schedule's locations alone, down to what it keeps there, and
                 at most half of the tokens at a time.
 
         Raises:
-            InputError: If `r` is no whole number from 0, or is given with `at_locations`.
+            InputError: If `r` is not a whole number from 0, or is given with `at_locations`.
         """
         if r is not None and (not isinstance(r, int) or isinstance(r, bool) or r < 0):
             raise InputError(f"method.r={r!r} is not a whole number from 0, as 13, or null.")
@@ -124,6 +124,11 @@ def merges_per_block(schedule: KeepSchedule, depth: int, patches: int) -> int:
     """Return how many tokens to merge in each block for the cost of dropping by `schedule`.
 
     Cost is the sum over blocks of the tokens in attention and in MLP.
+
+    Args:
+        schedule: The schedule whose cost is matched.
+        depth: Number of blocks.
+        patches: Patch tokens of an image.
     """
     dropped, left = 0, patches
     for layer in range(depth):

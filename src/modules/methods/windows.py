@@ -1,4 +1,4 @@
-"""Skips the windows that matter least, attention and MLP (SparseViT: Chen et al., CVPR 2023)."""
+"""Skips attention and MLP of unimportant windows (SparseViT: Chen et al., CVPR 2023)."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from .selectors.base import Selector
 class Windows(ScoredPaths):
     """Scores all positions anew by a selector before each location, and skips windows.
 
-    From the first location on, each block computes the windows of its own partition, shifted or
-    not, whose positions score highest in the mean, the schedule's ratio of them to the nearest.
-    The others pass by the fast path, or as they are. Training computes what inference computes.
+    From the first location on, each block computes only the windows of its own partition (shifted
+    or not) whose positions have the highest mean score: the schedule's ratio of them, rounded to
+    the nearest number. The others take the fast path, or pass unchanged. Training computes what
+    inference computes.
 
     Source: Chen et al., "SparseViT" (arXiv:2303.17605), which scores by norm, passes skipped
-    windows as they are, and prunes all stages; here as everywhere the third alone.
+    windows unchanged, and prunes all stages; here only the third is pruned.
     """
 
     needs_windows = True
@@ -39,9 +40,10 @@ class Windows(ScoredPaths):
         """Make the selector, and a fast path for each block from the first location on.
 
         Args:
-            schedule: Locations count blocks of the third stage.
-            geometry: Of the third stage.
-            selector: Makes a selector that reads tokens; its class does.
+            schedule: Its locations number the blocks of the third stage.
+            geometry: Sizes of the third stage.
+            selector: Makes a selector that reads tokens, of schedule and geometry; usually its
+                class.
             fast_path: See `make_fast_path`.
 
         Raises:

@@ -17,7 +17,7 @@ from ..backbones import family_of_class
 
 log = logging.getLogger(__name__)
 
-# All settings of `conf/backbone`, which are read one by one, so that others would go unnoticed.
+# All settings of `conf/backbone`: they are read one by one, so that an unknown one is not noticed.
 SETTINGS: Mapping[str, Allowed] = {
     "network": Kind(str, "a name that timm knows, as deit_small_patch16_224.fb_in1k"),
     "locations": Anything(),
@@ -30,24 +30,24 @@ SETTINGS: Mapping[str, Allowed] = {
 REPLACED = {"pretrained": Replaced("backbone.weights", "backbone.weights is loaded instead")}
 BOUNDED_BY_WEIGHTS = ("options",)  # no size in them exceeds the largest side of the weights
 IMAGE_SIDES = ("image_size", "img_size")  # settings in pixels, wherever they stand
-# Through these timm would read weights by itself.
+# Options by which timm would read weights itself.
 _READING = {"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"}
 
 
 def build_network(
     backbone: Settings, num_classes: int, pretrained: bool, any_size: bool = False
 ) -> Any:
-    """Build the timm network that `conf/backbone/*.yaml` describes; `made_with` are its options.
+    """Build the timm network that a yaml in `conf/backbone` describes; `made_with` has its options.
 
     Args:
-        backbone: As in `conf/backbone`; `image_size` and, of clips, `num_frames` are those that its
-            weights were made for.
+        backbone: As in `conf/backbone`; `image_size` and, for clips, `num_frames` are those that
+            its weights were made for.
         num_classes: Outputs; 0 for a network without a classifier.
         pretrained: Download timm's weights.
-        any_size: Make it take images of any size.
+        any_size: Make it accept images of any size.
 
     Raises:
-        InputError: If timm does not know it, or its weights cannot be downloaded.
+        InputError: If timm cannot build it, or its weights cannot be downloaded.
     """
     name, options = backbone["network"], dict(backbone.get("options") or {})
     if not timm.is_model(name):
@@ -112,7 +112,7 @@ def _check_margin(network: nn.Module, name: str, size: object) -> None:
 
 
 def own_classes(network: str) -> int:
-    """Return how many classes timm's weights of a network tell apart; 1000 where it has none."""
+    """Return the number of classes of timm's weights of a network; 1000 where it has none."""
     return int(timm.get_pretrained_cfg_value(network, "num_classes") or 1000)
 
 

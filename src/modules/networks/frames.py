@@ -15,15 +15,15 @@ from ...errors import InputError
 class FramesViT(VisionTransformer):
     """Classifies a clip by the mean of its frames' logits, each frame an image by itself.
 
-    The head is linear, so that this is the head of the frames' mean features. Weights are those of
-    timm's `VisionTransformer`; attention never reaches from frame to frame.
+    The head is linear, so that these are also the logits of the frames' mean features. Weights are
+    named as in timm's `VisionTransformer`; attention stays within a frame.
     """
 
     def __init__(self, num_frames: int = 8, **options: Any) -> None:
         """Take `VisionTransformer`'s arguments; a clip has `num_frames`.
 
         Raises:
-            InputError: If there is no frame.
+            InputError: If `num_frames` is not a whole number from 1.
         """
         if not isinstance(num_frames, int) or num_frames < 1:
             raise InputError(f"backbone.num_frames={num_frames} is not a whole number from 1.")
@@ -31,7 +31,7 @@ class FramesViT(VisionTransformer):
         self.num_frames = num_frames
 
     def forward(self, x: Tensor, *args: Any, **options: Any) -> Tensor:
-        """Classify clips `(B, 3, T, H, W)`; what follows is for timm's blocks."""
+        """Classify clips `(B, 3, T, H, W)`; further arguments are timm's."""
         logits = super().forward(frames_of(x, self.num_frames), *args, **options)
         return logits.unflatten(0, (-1, self.num_frames)).mean(dim=1)
 
@@ -40,17 +40,17 @@ def frames_of(clips: Tensor, count: int) -> Tensor:
     """Return the frames `(B T, 3, H, W)` of clips `(B, 3, T, H, W)`, those of a clip together.
 
     Raises:
-        InputError: If they have not `count` frames.
+        InputError: If they do not have `count` frames.
     """
     if clips.ndim != 5 or clips.shape[2] != count:
         raise InputError(
-            f"An input of shape {tuple(clips.shape)} is none of clips (B, 3, T, H, W) with {count} "
-            "frames, which this network takes."
+            f"An input of shape {tuple(clips.shape)} is not a batch of clips (B, 3, T, H, W) "
+            f"with {count} frames, which this network takes."
         )
     return clips.transpose(1, 2).flatten(0, 1)
 
 
-# By whose weights each starts: DeiT's, of images.
+# The network whose weights each of ours starts from: DeiT, trained on images.
 _OF = {
     f"frames_vit_{size}_patch16_224": f"deit_{size}_patch16_224.fb_in1k"
     for size in ("tiny", "small", "base")

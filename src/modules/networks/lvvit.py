@@ -23,7 +23,7 @@ class LVStem(PatchEmbed):
     def __init__(
         self, *, in_chans: int = 3, embed_dim: int = 384, width: int = 64, **options: Any
     ) -> None:
-        """Take `PatchEmbed`'s arguments; `width` is the inner convolutions'."""
+        """Take `PatchEmbed`'s arguments, and the `width` of the inner convolutions in channels."""
         super().__init__(in_chans=in_chans, embed_dim=embed_dim, **options)
         self.conv1 = nn.Conv2d(in_chans, width, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -68,12 +68,12 @@ class ResidualScale(nn.Module):
     """Scales a residual branch by a constant."""
 
     def __init__(self, factor: float) -> None:
-        """Scale by `factor`."""
+        """Keep the `factor`."""
         super().__init__()
         self.factor = factor
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return `x` scaled."""
+        """Return `x` times the factor."""
         return x * self.factor
 
 

@@ -19,14 +19,14 @@ from torchvision.models.video.swin_transformer import (
 )
 
 from ...errors import InputError
-from .clips import check_clips
+from .clips import FACTS, check_clips
 from .window_attention import WindowAttention3d
 
 
 class ClipEmbed(PatchEmbed3d):
-    """Embeds patches that reach over some frames, as torchvision does, in clips of one size.
+    """Embeds patches that span several frames, as torchvision does, of clips of one size.
 
-    It answers what timm's `PatchEmbed` answers of its input.
+    It has `img_size`, `patch_size` and `grid_size`, as timm's `PatchEmbed` has.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class ClipEmbed(PatchEmbed3d):
         """Take torchvision's arguments and the size of a clip.
 
         Args:
-            patch_size: Frames, and height and width in pixels.
+            patch_size: Frames of a patch, and its height and width in pixels.
             img_size: Height and width in pixels.
             num_frames: Frames of a clip.
             in_chans: Channels of a frame.
@@ -55,7 +55,7 @@ class ClipEmbed(PatchEmbed3d):
 
     @property
     def grid_size(self) -> tuple[int, int, int]:
-        """Return the patches of a clip in time, height and width; clips are padded to them."""
+        """Return how many patches a clip has in time, height and width; clips are padded to fit."""
         size = (self.num_frames, *self.img_size)
         pairs = zip(size, self.tuple_patch_size, strict=True)
         frames, rows, columns = (-(-length // patch) for length, patch in pairs)
@@ -74,8 +74,8 @@ class ClipEmbed(PatchEmbed3d):
 class VideoSwin(SwinTransformer3d):
     """Classifies clips by torchvision's `SwinTransformer3d`, whose weights have the same names.
 
-    Modifications: the attention is `WindowAttention3d`; it knows the size of its clips, may lack a
-    classifier, and answers what timm's networks answer.
+    Modifications: the attention is `WindowAttention3d`; it takes clips of one size, may lack a
+    classifier, and has the attributes and methods of timm's networks.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class VideoSwin(SwinTransformer3d):
             drop_path_rate: Stochastic depth of the last block.
 
         Raises:
-            InputError: If numbers are missing, or heads do not divide the channels.
+            InputError: If a patch or window has not three sides, or stages and heads do not fit.
         """
         height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
         _check(patch_size, window_size, embed_dim, depths, num_heads)
@@ -190,16 +190,10 @@ def _check(
             )
 
 
-_FACTS = {
+_FACTS = FACTS | {
     "num_classes": 400,
     "input_size": (3, 224, 224),
-    "pool_size": None,
     "crop_pct": 0.875,
-    "interpolation": "bilinear",
-    "fixed_input_size": True,
-    "mean": (0.485, 0.456, 0.406),
-    "std": (0.229, 0.224, 0.225),
-    "first_conv": "patch_embed.proj",
     "classifier": "head",
 }
 _OF_TORCHVISION = {

@@ -11,9 +11,9 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from ...errors import InputError
-from .clips import check_clips
+from .clips import FACTS, check_clips
 
-# What transformers calls the parts of the network; the first that occurs is replaced.
+# Parts of names in transformers and here; in each name the first occurrence of each is replaced.
 _TRANSFORMERS = {
     "embeddings.patch_embeddings.projection.": "patch_embed.proj.",
     "encoder.layer.": "blocks.",
@@ -32,9 +32,9 @@ _OF_PRETRAINING = ("decoder.", "encoder_to_decoder.", "mask_token")
 
 
 class TubeletEmbed(nn.Module):
-    """Embeds tubelets, patches that reach over some frames, by one convolution.
+    """Embeds tubelets, patches that span several frames, by one convolution.
 
-    It answers what timm's `PatchEmbed` answers; its grid has frames before rows and columns.
+    It has the attributes of timm's `PatchEmbed`; its grid is in time, height and width.
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class TubeletEmbed(nn.Module):
             num_frames: Frames of a clip.
             tubelet: Frames of a tubelet.
             bias: Whether the convolution has one.
-            _: Further arguments, which only images need.
+            _: Further arguments of `PatchEmbed`, which are ignored.
 
         Raises:
-            InputError: If a clip is no whole number of tubelets.
+            InputError: If `num_frames` is not a multiple of `tubelet`.
         """
         super().__init__()
         height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
@@ -80,11 +80,11 @@ class TubeletEmbed(nn.Module):
         self.proj = nn.Conv3d(in_chans, embed_dim, kernel, stride=kernel, bias=bias)
 
     def feat_ratio(self, as_scalar: bool = True) -> int | tuple[int, int]:
-        """Return how many pixels of a frame lie between tokens."""
+        """Return the pixels of a frame from one token to the next."""
         return self.patch_size[0] if as_scalar else self.patch_size
 
     def dynamic_feat_size(self, img_size: tuple[int, int]) -> tuple[int, int, int]:
-        """Return the tubelets in time, height and width of a clip with frames of this size."""
+        """Return how many tubelets a clip has in time, height and width, by its frames' size."""
         (height, width), (rows, columns) = img_size, self.patch_size
         return self.num_frames // self.tubelet, height // rows, width // columns
 
@@ -101,9 +101,9 @@ class TubeletEmbed(nn.Module):
 class VideoMAE(VisionTransformer):
     """Classifies clips by the mean of a vision transformer's tokens, one for each tubelet.
 
-    Modifications of timm's: tubelets for patches, and positions that are fixed and are no weights.
-    VideoMAE has biases on query and value and none on key, which is the same as the zeros that a
-    file's are read with: a bias on key adds the same to all logits of a query.
+    Modifications of timm's: tubelets, and fixed positions, which are not weights.
+    VideoMAE has biases on query and value but none on key. Its files are read with zeros for the
+    latter, which changes nothing: a bias on key adds the same number to all logits of a query.
     """
 
     def __init__(self, num_frames: int = 16, tubelet: int = 2, **options: Any) -> None:
@@ -130,7 +130,7 @@ def sine_positions(count: int, dim: int) -> Tensor:
 def checkpoint_filter_fn(weights: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
     """Rename released weights (MCG-NJU) and those of `VideoMAEForVideoClassification`.
 
-    Pretrained encoders have a norm on all tokens, with which the norm of their mean starts.
+    A pretrained encoder has a norm on all tokens; the norm of their mean starts from its weights.
     """
     named = {
         _own_name(key): value
@@ -155,16 +155,10 @@ def _own_name(key: str) -> str:
     return re.sub(r"^norm\.", "fc_norm.", key)
 
 
-_FACTS = {
+_FACTS = FACTS | {
     "num_classes": 400,
     "input_size": (3, 224, 224),
-    "pool_size": None,
     "crop_pct": 1.0,
-    "interpolation": "bilinear",
-    "fixed_input_size": True,
-    "mean": (0.485, 0.456, 0.406),
-    "std": (0.229, 0.224, 0.225),
-    "first_conv": "patch_embed.proj",
     "classifier": "head",
 }
 _LARGE = {f"videomae_{size}_patch16_224": _FACTS for size in ("small", "base", "large")}

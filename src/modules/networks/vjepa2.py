@@ -12,9 +12,10 @@ from timm.models.eva import Eva, EvaBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .clips import FACTS
 from .videomae import TubeletEmbed
 
-# What transformers calls the parts of the network.
+# Parts of names in transformers and here.
 _TRANSFORMERS = {
     "vjepa2.": "",
     "encoder.embeddings.patch_embeddings.": "patch_embed.",
@@ -31,7 +32,8 @@ _TRANSFORMERS = {
     ".cross_attn.": ".kv.",
     ".layer_norm": ".norm",
 }
-# Their projections that one of ours computes, by a word in their names and by ours.
+# Projections that transformers computes apart and one layer computes here: by a part of the first
+# one's name, the joined name and the separate names, in the order in which they are joined.
 _FUSED = {
     ".attn.query.": (".attn.qkv.", (".attn.query.", ".attn.key.", ".attn.value.")),
     ".attn.q_proj.": (".attn.qkv.", (".attn.q_proj.", ".attn.k_proj.", ".attn.v_proj.")),
@@ -45,23 +47,27 @@ class TubeletRope(nn.Module):
     embedding: Tensor
 
     def __init__(self, grid: tuple[int, int, int], head_dim: int) -> None:
-        """Compute them for a `grid` of tubelets in time, height and width."""
+        """Compute the positions of a `grid` of tubelets in time, height and width."""
         super().__init__()
         self.feat_shape = grid
         self.register_buffer("embedding", rotary_positions(grid, head_dim), persistent=False)
 
     def get_embed(self) -> Tensor:
-        """Return sines and, behind them, cosines: `(N, 2 D)`."""
+        """Return the sines and, behind them, the cosines: `(N, 2 D)`."""
         return self.embedding
 
 
 def rotary_positions(grid: tuple[int, int, int], head_dim: int) -> Tensor:
-    """Return sines and, behind them, cosines by which channels of a head turn: `(N, 2 head_dim)`.
+    """Return sines and, behind them, cosines for the channels of a head: `(N, 2 head_dim)`.
 
     The first third of the channels turns with the place in time, the second with the row, the last
-    with the column; what three even thirds leave over does not turn. As in the released networks,
-    channels 2i and 2i+1 are mixed with each other but do not turn by one angle: a third of D
-    channels has D/2 angles, which follow each other twice. So it is no rotation.
+    with the column; channels that three even thirds leave over do not turn. As in the released
+    networks, this is not quite a rotation: channels 2i and 2i+1 are mixed with each other, but by
+    two angles, for the D/2 angles of a third of D channels repeat as a sequence, not in pairs.
+
+    Args:
+        grid: Tubelets in time, height and width; N is their product.
+        head_dim: Channels of a head.
     """
     third = 2 * (head_dim // 6)
     sides = [torch.arange(side, dtype=torch.float32) for side in grid]
@@ -73,13 +79,13 @@ def rotary_positions(grid: tuple[int, int, int], head_dim: int) -> Tensor:
 
 
 class AttentivePooler(nn.Module):
-    """Pools tokens by blocks of self-attention and a learned query's attention to what they give.
+    """Pools tokens by blocks of self-attention and a learned query that attends to their output.
 
-    The blocks know no positions. The query's attention has no projection behind it.
+    The blocks have no positions, and the query's attention has no output projection.
     """
 
     def __init__(self, dim: int, num_heads: int, depth: int) -> None:
-        """Make `depth` blocks of `dim` channels and the query's own."""
+        """Make `depth` blocks of `dim` channels, and the layers of the query."""
         super().__init__()
         self.num_heads, self.scale = num_heads, (dim // num_heads) ** -0.5
         self.blocks = nn.ModuleList(
@@ -97,10 +103,10 @@ class AttentivePooler(nn.Module):
         return self.read(x, F.scaled_dot_product_attention)
 
     def read(self, x: Tensor, attend: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
-        """Pool what the blocks gave, `(B, N, C)`, by the query alone: `(B, C)`.
+        """Pool the output of the blocks by the query: `(B, C)`.
 
         Args:
-            x: Tokens.
+            x: The output of the blocks, `(B, N, C)`.
             attend: Attention from queries `(B, H, 1, D)` to keys and values `(B, H, N, D)`.
         """
         q, k, v = (
@@ -115,7 +121,7 @@ class AttentivePooler(nn.Module):
 class VJEPA2(Eva):
     """Embeds clips by a vision transformer whose tokens know their places by rotary positions.
 
-    Modifications of timm's `Eva`: tubelets for patches, positions in time, height and width, no
+    Modifications of timm's `Eva`: tubelets, with positions in time, height and width, no
     class token, and another attention pooling.
     """
 
@@ -140,7 +146,7 @@ class VJEPA2(Eva):
             global_pool: "map" for the attentive pooler, "avg" for the mean of the tokens; by
                 default "map" for a classifier and "avg" for an embedding, as released.
             pooler_depth: Blocks of self-attention in the attentive pooler.
-            options: Of `Eva`.
+            options: Further arguments of `Eva`.
         """
         pooling = global_pool or ("map" if num_classes else "avg")
         own = {"class_token": False, "use_abs_pos_emb": False, "attn_type": "rope"}
@@ -164,7 +170,7 @@ class VJEPA2(Eva):
 def checkpoint_filter_fn(weights: dict[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
     """Rename weights of transformers' `VJEPA2Model` and `VJEPA2ForVideoClassification`.
 
-    The predictor of pretraining is left out; a network that only embeds leaves out the classifier.
+    Pretraining's predictor is left out, and the classifier if the network only embeds.
     """
     assert isinstance(network, VJEPA2)
     named = {_own_name(key): value for key, value in weights.items()}
@@ -185,16 +191,10 @@ def _own_name(key: str) -> str:
     return key
 
 
-_FACTS = {
+_FACTS = FACTS | {
     "num_classes": 174,
     "input_size": (3, 256, 256),
-    "pool_size": None,
     "crop_pct": 0.875,
-    "interpolation": "bilinear",
-    "fixed_input_size": True,
-    "mean": (0.485, 0.456, 0.406),
-    "std": (0.229, 0.224, 0.225),
-    "first_conv": "patch_embed.proj",
     "classifier": ("head", "attn_pool"),
 }
 _NAMES = [f"vjepa2_{size}_patch16_256" for size in ("large", "huge", "giant")]

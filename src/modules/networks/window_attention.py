@@ -23,7 +23,8 @@ class WindowAttention3d(ShiftedWindowAttention3d):
     def windows_on(self, sizes: Sequence[int]) -> tuple[list[int], list[int]]:
         """Return the sides of a window and by how much the map is rolled, for a map of `sizes`.
 
-        Where the map is no longer than a window, the window is as long as it and does not move.
+        Along a side that is not longer than the window, the window is as long as the map and the
+        map is not rolled.
         """
         pairs = list(zip(sizes, self.window_size, strict=True))
         shift = [
@@ -33,9 +34,9 @@ class WindowAttention3d(ShiftedWindowAttention3d):
         return [min(pair) for pair in pairs], shift
 
     def bias_on(self, sizes: Sequence[int]) -> Float[Tensor, "W H M M"]:
-        """Return what is added to the logits in each of W windows; once where all are equal.
+        """Return the bias on the logits in each of W windows; W is 1 where all are equal.
 
-        Positions of a rolled map that were not neighbors before do not attend to each other.
+        Positions that only rolling has made neighbors do not attend to each other.
         """
         window, shift = self.windows_on(sizes)
         bias = self.get_relative_position_bias(window)  # (1, H, M, M)
@@ -54,7 +55,7 @@ class WindowAttention3d(ShiftedWindowAttention3d):
     def attend(
         self, x: Float[Tensor, "B W M C"], bias: Float[Tensor, "b w H M M"]
     ) -> Float[Tensor, "B W M C"]:
-        """Attend inside of each window.
+        """Attend within each window.
 
         Args:
             x: `(B, W, M, C)`.

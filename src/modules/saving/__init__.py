@@ -1,1 +1,1 @@
-"""Students as files that say by themselves what they are."""
+"""Saves students as files that describe themselves, and loads them."""

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class Described(nn.Module):
-    """Carries what a file of a student says: what its outputs mean and what it expects.
+    """Carries what a student's file says beside weights: what its outputs mean and what it expects.
 
     Attributes:
-        class_names: The name of each output's class; None where nobody has said them.
-        metrics: Numbers that are known of it, by name, as `acc1` in percent.
+        class_names: The name of each output's class; None where they are unknown.
+        metrics: Known numbers by name, such as `acc1` in percent.
     """
 
     class_names: tuple[str, ...] | None = None
@@ -31,7 +31,7 @@ class Described(nn.Module):
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """How evaluation prepares images: as set, else as timm says of the network's weights."""
+        """Return how evaluation prepares images: as set, or else as timm's description says."""
         if self._preprocessing is not None:
             return self._preprocessing
         student = cast("SparseBackbone", self)
@@ -46,12 +46,12 @@ class Described(nn.Module):
         """Write weights and description to one `.safetensors` file that `tokenthrift.load` reads.
 
         Args:
-            path: Of the file; if writing fails, an old one stays as it was.
-            network_options: What the network was created with by `timm.create_model`, as
+            path: Path of the file; if writing fails, an old file stays as it was.
+            network_options: Arguments that created the network by `timm.create_model`, such as
                 `{"embed_dim": 256}`; `img_size` and `num_classes` are known.
 
         Raises:
-            InputError: If a file could not say how this student is built.
+            InputError: If the file could not describe how to build this student.
             OSError: If the file cannot be written.
         """
         save(cast("SparseBackbone", self), path, network_options=network_options)
@@ -69,12 +69,12 @@ class Described(nn.Module):
         """Upload the saved student with a model card to the Hugging Face Hub.
 
         Args:
-            repo_id: As `"user/name"`; created if it does not exist.
+            repo_id: Such as `"user/name"`; created if it does not exist.
             network_options: As `save`.
-            license: The hub's identifier, as `"apache-2.0"`; None leaves it to be added there.
+            license: The hub's identifier, such as `"apache-2.0"`; None leaves it open.
             private: Whether a new repository is private; the account's default if None.
-            commit_message: Of the upload.
-            token: Of the account; by default the one that is logged in.
+            commit_message: Message of the upload's commit.
+            token: Token of the account; by default that of the account that is logged in.
 
         Returns:
             The address of the repository.

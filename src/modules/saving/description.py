@@ -31,10 +31,10 @@ Plain = dict[str, object]
 def describe(
     student: SparseBackbone, head: Head | None, network_options: Mapping[str, object] | None
 ) -> dict[str, object]:
-    """Return what a file says of `student`, by key; all of it can be written as JSON.
+    """Return the description of `student` in a file, by key; all of it can be written as JSON.
 
     Raises:
-        InputError: If method, head or network cannot be described so that they can be built again.
+        InputError: If method, head or network could not be built again from a description.
     """
     described: dict[str, object] = {
         "format": FORMAT,
@@ -55,7 +55,7 @@ def describe(
 
 
 def as_text(described: Mapping[str, object]) -> dict[str, str]:
-    """Return each value as JSON, as the header of a file takes them."""
+    """Return each value as JSON, as the header of a file requires."""
     return {key: json.dumps(value, allow_nan=False) for key, value in described.items()}
 
 
@@ -63,7 +63,7 @@ def network_of(student: SparseBackbone, options: Mapping[str, object] | None) ->
     """Return timm's name of the network and the arguments that create it again.
 
     Raises:
-        InputError: If timm would create another network by them.
+        InputError: If timm would create another network from them.
     """
     network, config = student.backbone, student.pretrained_cfg
     name = ".".join(str(config[k]) for k in ("architecture", "tag") if config.get(k))
@@ -104,14 +104,14 @@ def _creates(found: Plain, network: nn.Module, sides: tuple[int, ...]) -> bool:
         again = timm.create_model(str(found["name"]), num_classes=found["num_classes"], **options)
         own = copy.deepcopy(network).cpu().float().eval()
         dtype = next(p.dtype for p in network.parameters() if p.is_floating_point())
-        again.to(dtype).float()  # rounds what it computes beside its weights as `network` did
+        again.to(dtype).float()  # rounds its computed buffers as those of `network` are
         again.load_state_dict(own.state_dict())
         images = torch.rand(1, 3, *sides)
         return torch.equal(own(images), again.eval()(images))
 
 
 def _method_of(student: SparseBackbone) -> Plain:
-    """Return settings that make the method as it is now; a plain option may have been changed."""
+    """Return settings that make the method as it is, with options that have been changed since."""
     method = student.method
     settings = {k: _now(method, k, value) for k, value in (method.settings or {}).items()}
     targets = list(_targets(settings))

@@ -36,7 +36,7 @@ def push(
     commit_message: str = "Upload a tokenthrift student",
     token: str | None = None,
 ) -> str:
-    """Upload a student; see `Described.push_to_hub`."""
+    """Upload a student, with its `head` if there is one; see `Described.push_to_hub`."""
     with tempfile.TemporaryDirectory() as folder:
         save(student, Path(folder) / FILE, head, network_options)
         card = model_card(student, repo_id, head, license)
@@ -54,7 +54,7 @@ def push(
 
 
 def is_address(path: str | Path) -> bool:
-    """Tell whether `path` names a repository on the hub instead of a file."""
+    """Return whether `path` names a repository on the hub instead of a file."""
     return str(path).startswith(_SCHEME)
 
 

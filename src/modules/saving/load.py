@@ -37,8 +37,8 @@ Made = TypeVar("Made")
 def load(path: str | Path) -> SparseBackbone | WholeNetwork:
     """Build a saved student, on the CPU in eval mode; it computes what the saved one did.
 
-    Nothing in the file is executed: it names parts of timm and of this package, whose options are
-    numbers, texts and lists.
+    Nothing in the file is executed: it names parts of timm and of this package, with options that
+    are numbers, texts and lists.
 
     Args:
         path: A file that `student.save` or a training wrote, or `hf-hub:user/name`.
@@ -47,7 +47,7 @@ def load(path: str | Path) -> SparseBackbone | WholeNetwork:
         The student; with its head as a `WholeNetwork` where it was saved with one.
 
     Raises:
-        InputError: One sentence on what the file lacks, or what of it does not fit.
+        InputError: One sentence on what the file lacks, or what in it does not fit.
     """
     file = download(str(path)) if is_address(path) else Path(path).expanduser()
     tensors = {k: v for k, v in read_file(file).items() if isinstance(v, Tensor)}
@@ -92,7 +92,7 @@ def _built(stored: Stored) -> SparseBackbone | WholeNetwork:
 
 
 def _of_package(settings: Mapping[str, object], kinds: tuple[type, ...]) -> dict[str, object]:
-    """Return settings whose targets, inner ones too, are parts of this package of `kinds`.
+    """Return settings after a check that all their targets are classes of this package, of `kinds`.
 
     Raises:
         InputError: If one is not.
@@ -138,7 +138,7 @@ def _listed(value: object, name: str) -> list[object]:
 
 @contextmanager
 def _no_more_than(tensors: int, path: Path) -> Iterator[None]:
-    """Refuse a network of far more parameters than the file has tensors, while it is made."""
+    """Refuse, while it is built, a network with far more parameters than the file has tensors."""
     made = 0
 
     def count(*_: object) -> None:
@@ -155,7 +155,7 @@ def _no_more_than(tensors: int, path: Path) -> Iterator[None]:
 
 
 def _check_size(planned: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """See that the file's tensors are those of `planned`, before memory is taken for it.
+    """Check that the file's tensors are those of `planned`, before memory is allocated for it.
 
     Raises:
         InputError: Naming what differs.

@@ -1,4 +1,4 @@
-"""Reads what a file says of the student in it, as values that have been checked."""
+"""Reads the description of the student in a file, as values that have been checked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DEEPEST = 5
 
 @dataclass(frozen=True)
 class Stored:
-    """The description in a file; its values are of the right types, but may not fit each other.
+    """Holds the description in a file; values have the right types, but may not fit each other.
 
     Attributes:
         path: The file.
@@ -34,7 +34,7 @@ class Stored:
         class_names: One for each output, or None.
         preprocessing: How evaluation prepares images.
         metrics: Numbers by name.
-        versions: Of the packages that wrote the file.
+        versions: Versions of the packages that wrote the file.
     """
 
     path: Path
@@ -55,7 +55,7 @@ def read_stored(path: Path) -> Stored:
     """Read and check the description in the header of a `.safetensors` file.
 
     Raises:
-        InputError: If there is none, of another format, or one of its values is not of its kind.
+        InputError: If there is none, or it has another format, or a value of the wrong type.
     """
     try:
         with safe_open(path, "pt") as file:
@@ -115,7 +115,7 @@ def _checked(path: Path, header: dict[str, str]) -> Stored:
 
 
 def _plain(header: dict[str, str], key: str) -> object:
-    """Return what the JSON under `key` says, with bounded numbers, lists and depth."""
+    """Return the value of the JSON under `key`, whose numbers, lists and depth are bounded."""
     if key not in header:
         raise InputError(f"its header lacks {key}.")
     try:

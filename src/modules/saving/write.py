@@ -27,8 +27,8 @@ def save(
 
     Args:
         student: In any mode, on any device.
-        path: Of the file; if writing fails, an old one stays as it was.
-        head: On the student's maps, if there is one.
+        path: Path of the file; if writing fails, an old file stays as it was.
+        head: The head on the student's maps, if there is one.
         network_options: As `Described.save`.
 
     Raises:

@@ -1,1 +1,1 @@
-"""Searches schedules that agree best with the dense network."""
+"""Searches for the schedule under which a student agrees best with its dense network."""

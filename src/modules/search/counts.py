@@ -17,16 +17,16 @@ Counts = tuple[int, ...]  # tokens kept from each place on, never rising
 
 
 class Plans:
-    """Turns counts into schedules of a student, and says what they cost.
+    """Turns counts of tokens into schedules of a student, and computes their cost.
 
     Attributes:
-        places: Blocks at which tokens may be dropped: all that the method takes, or the student's
-            locations where it has learned something for each of them.
+        places: Blocks at which tokens may be dropped: all that the method accepts, or the
+            student's locations where it has parameters for each of them.
         patches: Tokens of an image, the largest count.
     """
 
     def __init__(self, student: Student, image_size: tuple[int, int]) -> None:
-        """Copy the student to the meta device, where schedules are counted."""
+        """Copy the student to the meta device, where the cost of schedules is counted."""
         self._shadow = copy_to_meta(student)
         self._sides = student.input_sides(image_size)
         self._known: dict[Counts, float] = {}
@@ -51,7 +51,7 @@ class Plans:
         return True
 
     def schedule(self, counts: Counts) -> KeepSchedule:
-        """Return the schedule that keeps `counts`; its locations are the places of a drop."""
+        """Return the schedule that keeps `counts`; its locations are the places where they fall."""
         before = (self.patches, *counts)
         kept = [
             # Rounded up, so that `num_keep` gives the count again.
@@ -69,12 +69,12 @@ class Plans:
         return self._known[counts]
 
     def least(self) -> float:
-        """Return the fewest GMACs in reach: one token from the first place on, or half at each."""
+        """Return the fewest possible GMACs: one token from the first place on, or half at each."""
         halves = [max(1, self.patches >> (i + 1)) for i in range(len(self.places))]
         return min(map(self.gmacs, ((1,) * len(halves), tuple(halves))))
 
     def _estimate(self, counts: Counts) -> float:
-        """Return GMACs of the blocks: n tokens cost n times the weights and 2 n^2 channels."""
+        """Estimate the blocks' GMACs: n tokens cost n times the weights and 2 n^2 channels each."""
         left, total, at = self.patches, 0, dict(zip(self.places, counts, strict=True))
         for layer, weights in enumerate(self._blocks):
             left = at.get(layer, left)
@@ -84,12 +84,12 @@ class Plans:
     def largest(self, family: Callable[[int], Counts], most: int, budget: float) -> Counts | None:
         """Return a member that nearly spends `budget`, None if `family(most)` is above it.
 
-        Bisects by the estimate, less the error that it had the last time; what is returned has been
+        Bisects by the estimate, corrected by its last error; the cost of the result has been
         counted.
 
         Args:
-            family: Counts by a number from 0, more of which costs less.
-            most: The last number.
+            family: Counts for a number from 0; larger numbers cost less.
+            most: The largest number.
             budget: GMACs, never exceeded.
         """
         for _ in range(_CORRECTIONS):
@@ -109,20 +109,20 @@ class Plans:
         return None
 
     def calibrate(self, counts: Counts) -> None:
-        """Take the error of the estimate from schedules near `counts`."""
+        """Correct the estimate, for schedules near `counts`, by its error there."""
         self._error = self.gmacs(counts) - self._estimate(counts)
 
     def fit(self, family: Callable[[float], Counts], budget: float) -> Counts | None:
         """Return the member that spends most of `budget`, None if there is none.
 
         Args:
-            family: Counts by a number in [0, 1], more of which costs less.
+            family: Counts for a number in [0, 1]; larger numbers cost less.
             budget: GMACs.
         """
         most = 8 * self.patches
         best = None
         self._error = 0.0  # one from another family may be far off
-        for _ in range(2):  # the second from an error measured close by
+        for _ in range(2):  # the second time with an error measured nearby
             found = self.largest(lambda number: family(number / most), most, budget)
             if found is not None:
                 self.calibrate(found)
@@ -130,10 +130,10 @@ class Plans:
         return best
 
     def families(self) -> list[tuple[str, Callable[[float], Counts]]]:
-        """Return the schedules to begin with, by name; the first is the papers' for such networks.
+        """Return families of schedules to begin with, by name; the first is the papers'.
 
-        Geometric at the student's own locations; all at one place; equal parts, or shares of
-        what is left, from one place on.
+        They drop geometrically at the student's own locations; all at one place; or equal parts, or
+        equal shares of the tokens that are left, at each place from one on.
         """
         passed = [sum(own <= place for own in self._own) for place in self.places]
         number = len(self.places)
@@ -170,13 +170,13 @@ class Plans:
     def exchange(
         self, counts: Counts, raised: int, lowered: int, by: int, budget: float
     ) -> Counts | None:
-        """Keep `by` tokens more at one place, and fewer from another on, within `budget`.
+        """Keep `by` tokens more at place `raised`, and fewer from place `lowered` on.
 
-        The places before `raised` keep at least as many, those after `lowered` at most as many, and
-        `lowered` loses as few as the budget allows.
+        Places before `raised` keep at least as many as it, those after `lowered` at most as many,
+        and `lowered` loses as few as the budget allows.
 
         Returns:
-            None if no such schedule differs from `counts`.
+            The new counts; None if there are none within `budget` that differ from `counts`.
         """
         more = min(self.patches, counts[raised] + by)
         up = [max(count, more) if i <= raised else count for i, count in enumerate(counts)]

@@ -1,4 +1,4 @@
-"""Holds what a search found, and writes it as a schedule that can be given again."""
+"""Holds the result of a search, and writes it as a schedule for `conf/schedule`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ..schedules import KeepSchedule
 
 @dataclass(frozen=True)
 class SearchStep:
-    """Describes a schedule that was the best so far.
+    """Describes a schedule that was the best when it was tried.
 
     Attributes:
-        name: Where it came from.
+        name: How it was made.
         schedule: Locations and keep ratios.
         gmacs: Of one image.
         divergence: KL from the dense network's logits, in nats, mean of the images.
@@ -33,7 +33,7 @@ class SearchStep:
 
 @dataclass(frozen=True)
 class FoundSchedule:
-    """Describes the schedule that a search found, and how.
+    """Describes the schedule that a search found, and the search.
 
     Attributes:
         schedule: Locations and keep ratios.
@@ -42,9 +42,9 @@ class FoundSchedule:
         divergence: KL from the dense network's logits, in nats, mean of the images.
         agreement: Share of the images with the dense network's top-1.
         steps: The best schedules one after the other, from the student's usual one on.
-        trials: Schedules that were run.
-        images: How many were searched on.
-        seconds: That it took.
+        trials: Number of schedules that were run.
+        images: Number of images that they were run on.
+        seconds: Duration of the search.
     """
 
     schedule: KeepSchedule
@@ -58,7 +58,11 @@ class FoundSchedule:
     seconds: float = field(compare=False)
 
     def apply(self, student: SparseBackbone) -> None:
-        """Give `student` the schedule, and its method the options."""
+        """Give `student` the schedule, and its method the options.
+
+        Raises:
+            InputError: If its method does not have the options.
+        """
         method = student.method
         unknown = [name for name in self.options if not hasattr(method, name)]
         if unknown:

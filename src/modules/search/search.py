@@ -18,7 +18,7 @@ from .counts import Counts, Plans, Student
 from .found import FoundSchedule, SearchStep
 from .walks import Walk, Walker
 
-PARTS = (8, 16, 32)  # an exchange moves an eighth of the tokens, then less
+PARTS = (8, 16, 32)  # exchanges move an eighth of the tokens, later a sixteenth, then a 32nd
 
 
 def search_schedule(
@@ -32,7 +32,7 @@ def search_schedule(
     seed: int = 0,
     progress: bool = True,
 ) -> FoundSchedule:
-    """Search the schedule under which `student` agrees best with its own dense network.
+    """Search for the schedule under which `student` agrees best with its own dense network.
 
     Nothing is trained and no label is read. The student is left as it was
     (`FoundSchedule.apply` gives it the schedule).
@@ -41,11 +41,11 @@ def search_schedule(
         student: A plain transformer under any method that follows its schedule.
         images: `(B, 3, H, W)` or clips `(B, 3, T, H, W)`, some hundreds, normalized.
         budget: Share of the dense network's MACs, in (0, 1).
-        gmacs: The same in GMACs of one image; one of the two is given.
-        trials: Schedules to run at most.
-        batch_size: Images at a time.
-        seed: Of the order in which exchanges are tried.
-        progress: Show a bar.
+        gmacs: The same in GMACs of one image; give one of the two.
+        trials: Most schedules to run.
+        batch_size: Images of a batch.
+        seed: Seed of the order in which exchanges are tried.
+        progress: Show a progress bar.
 
     Raises:
         InputError: If the budget cannot be met, there are no images, or the student's method or
@@ -68,7 +68,7 @@ def search_schedule(
 
 
 class _Search:
-    """Goes from the best of a few simple schedules by exchanges that lower the divergence."""
+    """Improves the best of a few simple schedules by exchanges that lower the divergence."""
 
     def __init__(self, student: Student, batches: tuple[Tensor, ...], budget: float) -> None:
         height, width = batches[0].shape[-2:]
@@ -122,7 +122,7 @@ class _Search:
         return counts is not None and self._try(name, counts)
 
     def _try(self, name: str, counts: Counts) -> bool:
-        """Run `counts`; tell whether it is the best so far."""
+        """Run `counts`, and return whether it is the best so far."""
         if counts in self._tried:
             return False
         self._tried.add(counts)
@@ -143,7 +143,7 @@ class _Search:
 
 @contextmanager
 def _searchable(student: Student) -> Iterator[None]:
-    """Put the student into evaluation mode and under its schedule; put back what it was."""
+    """Let the student evaluate and follow schedules inside, and restore its state afterwards."""
     method, training = student.method, student.training
     before = {name: getattr(method, name) for name in method.schedule_options}
     schedule = method.schedule

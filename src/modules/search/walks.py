@@ -1,4 +1,4 @@
-"""Runs a student from the block where its schedule changes, on remembered tokens."""
+"""Runs a student from the block where its schedule changes, on tokens kept from before."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .counts import Student
 
 @dataclass(frozen=True)
 class Walk:
-    """Holds what a schedule did to the images.
+    """Holds the outcome of a schedule on the images.
 
     Attributes:
         divergence: `(B,)`, KL of each image's logits from the dense network's, in nats.
@@ -30,7 +30,7 @@ class Walk:
 
     @property
     def mean(self) -> float:
-        """Return the divergence, mean of the images."""
+        """Return the mean divergence over the images."""
         return float(self.divergence.mean())
 
 
@@ -52,12 +52,12 @@ class Walker:
         changed: int = 0,
         rival: Walk | None = None,
     ) -> Walk | None:
-        """Run `schedule`; None as soon as it is behind `rival` by one standard error.
+        """Run `schedule`; return None as soon as it is worse than `rival` by one standard error.
 
         The error is that of the mean of the images' differences, after each batch.
 
         Args:
-            schedule: Where and how many.
+            schedule: The schedule to run.
             known: A walk that is the same up to the location `changed`.
             changed: The first block at which the number of kept tokens differs.
             rival: The walk to beat.

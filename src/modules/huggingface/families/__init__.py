@@ -1,1 +1,1 @@
-"""Twins of transformers' models: one file a family, each with `TWINS` by name of the class."""
+"""Makes twins of transformers' models, one file per family with its `TWINS` by class name."""

@@ -1,4 +1,4 @@
-"""The image tower of CLIP (Radford et al., 2021), with its projection where the model has one."""
+"""Makes twins of CLIP's image tower (Radford et al., 2021), with a projection if it has one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DeiT (Touvron et al., 2021), which has a distillation token beside the class token."""
+"""Makes twins of DeiT (Touvron et al., 2021), which may have a distillation token."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _classifier(model: Model, image_size: int | None) -> nn.Module:
 def _of_class_token(
     tower: Model, image_size: int | None, classifier: dict[str, Tensor]
 ) -> nn.Module:
-    """Answer by the class token alone: the distillation token is a register to timm."""
+    """Make a network that answers by its class token; the distillation token is a register."""
     weights = _weights(tower, "reg_token", image_size) | classifier
     return _carried("vit_base_patch16_224", tower, image_size, weights, reg_tokens=1)
 

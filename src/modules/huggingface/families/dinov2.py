@@ -1,4 +1,4 @@
-"""DINOv2 (Oquab et al., 2023), and with registers (Darcet et al., 2023)."""
+"""Makes twins of DINOv2 (Oquab et al., 2023), also with registers (Darcet et al., 2023)."""
 
 from __future__ import annotations
 

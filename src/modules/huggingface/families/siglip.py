@@ -1,4 +1,4 @@
-"""The image tower of SigLIP (Zhai et al., 2023) and of SigLIP 2 at one size."""
+"""Makes twins of the image tower of SigLIP (Zhai et al., 2023), and of SigLIP 2 at a fixed size."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _tower(model: Model, image_size: int | None) -> nn.Module:
 
 
 def _attention(attention: nn.MultiheadAttention) -> dict[str, Tensor]:
-    """Return the pooling's query, key and value, which timm keeps in two matrices."""
+    """Return the pooling's query, key and value weights, which timm keeps in two matrices."""
     weights = {}
     for kind in ("weight", "bias"):
         joined = attention.get_parameter(f"in_proj_{kind}").detach()

@@ -1,4 +1,4 @@
-"""ViT (Dosovitskiy et al., 2021): timm's `vit_*`."""
+"""Makes twins of ViT (Dosovitskiy et al., 2021): timm's `vit_*`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _twin(tower: Model, image_size: int | None, classifier: dict[str, Tensor]) -
 
 
 def head(classifier: nn.Module, name: str = "head") -> dict[str, Tensor]:
-    """Return a classifier's weights by timm's names; none of an identity."""
+    """Return a classifier's weights by timm's names; an identity has none."""
     return {f"{name}.{key}": value.detach() for key, value in classifier.state_dict().items()}
 
 

@@ -1,1 +1,1 @@
-"""Decides what becomes of the patch tokens that do not go on: one file a disposal."""
+"""Decides what becomes of the patch tokens that do not go on: one file per disposal."""

@@ -14,11 +14,11 @@ from .base import ByProducts, Disposal, Ranking
 
 
 class Absorb(Disposal):
-    """Averages each of the others into the selected token most similar to it; sizes add up.
+    """Averages each unselected token into the selected one most similar to it; sizes add up.
 
     The average is weighted by size, and attention then weighs a token by its size (ToMe's
-    proportional attention), so that nothing of the image is lost to it. Similarity is the cosine of
-    the tokens, and no attention map is needed.
+    proportional attention: Bolya et al. 2023, Eq. 1). Similarity is the cosine of the tokens; no
+    attention map is needed.
     """
 
     merges = True
@@ -47,7 +47,7 @@ def nearest_kept(metric: Float[Tensor, "B N C"], ranking: Ranking) -> Int[Tensor
 
     Args:
         metric: `(B, N, C)`, compared by cosine.
-        ranking: Of the same tokens.
+        ranking: Ranking of the same tokens.
     """
     normed = F.normalize(metric.float(), dim=-1)
     kept, dropped = ranking.split()
@@ -58,7 +58,7 @@ def nearest_kept(metric: Float[Tensor, "B N C"], ranking: Ranking) -> Int[Tensor
 def grouped(
     kept: Int[Tensor, "B K"], dropped: Int[Tensor, "B rest"], joined: Int[Tensor, "B rest"]
 ) -> Int[Tensor, "B K+rest"]:
-    """Return the new index of each token, `(B, N)`: kept ones by rank, the others as they join.
+    """Return the new index of each token, `(B, N)`: kept tokens by rank, others by `joined`.
 
     Args:
         kept: `(B, K)`, indices of the kept tokens.

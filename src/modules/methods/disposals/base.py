@@ -48,11 +48,11 @@ class Disposal(ABC):
     merges: ClassVar[bool] = False
 
     def by_products(self) -> Disposal | None:
-        """Return what does the same by products alone (`layers.products`); None if nothing does."""
+        """Return a disposal that does the same by matrix products (`layers.products`), or None."""
         return None
 
     def order(self, ranking: Ranking) -> Int[Tensor, "B K"]:
-        """Return the indices of the tokens that go on, `(B, K)`, in the order it gives them."""
+        """Return the indices of the tokens that go on, `(B, K)`, in the order of its result."""
         return ranking.kept
 
     @abstractmethod
@@ -61,12 +61,12 @@ class Disposal(ABC):
 
         Args:
             tokens: All tokens of the location.
-            ranking: Their scores; fewer are kept than there are.
+            ranking: Their scores, and how many go on: fewer than there are.
         """
 
 
 class ByProducts(Disposal):
-    """Works without sorting and look-ups, and leaves the tokens in the order of `products`."""
+    """Works without sorting and look-ups, and orders the tokens as `layers.products` does."""
 
     @override
     def order(self, ranking: Ranking) -> Int[Tensor, "B K"]:

@@ -14,13 +14,13 @@ from .base import Disposal, Ranking
 
 
 class Cells(Disposal):
-    """Averages the others within each of `side x side` cells that the image is cut into.
+    """Averages the unselected tokens within each of `side x side` cells of the image.
 
-    A clip is cut into `side x side x side`, in time too.
-    Means are weighted by size, and sizes add up. At later locations a mean competes like any other
-    token; if it is left out, the new mean of its cell takes it in. A cell that nothing fell into
-    has a token of size 0, which nobody sees and which is never selected. With `side=1` all become
-    one mean.
+    A clip is cut into `side x side x side` cells, in time too. Means are weighted by size, and
+    sizes add up. At later locations a mean competes like any other token; if it is not selected,
+    it is averaged into the new mean of its cell. A cell without unselected tokens gets a token of
+    size 0, which no other token attends to and which is never selected. With `side=1` all
+    unselected tokens become one mean.
     """
 
     merges = True
@@ -45,7 +45,7 @@ class Cells(Disposal):
         return tokens.merge(grouped(kept, dropped, joined), count)
 
     def _cells(self, tokens: Tokens) -> Int[Tensor, "B N"]:
-        """Return the cell of each patch token, `(B, N)`; merged ones lie in one cell."""
+        """Return the cell of each patch token, `(B, N)`; the patches of a mean share a cell."""
         assert tokens.grid is not None
         cell = torch.zeros((), dtype=torch.long, device=tokens.x.device)
         for length in tokens.grid:

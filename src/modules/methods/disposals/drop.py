@@ -10,7 +10,7 @@ from .base import ByProducts, Disposal, Ranking
 
 
 class Drop(Disposal):
-    """Lets the selected tokens go on alone."""
+    """Removes the tokens that were not selected."""
 
     @override
     def __call__(self, tokens: Tokens, ranking: Ranking) -> Tokens:

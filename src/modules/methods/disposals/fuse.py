@@ -10,7 +10,7 @@ from .base import ByProducts, Disposal, Ranking
 
 
 class Fuse(Disposal):
-    """Sums the others into one token, weighted by the selector (`Selector.weight`)."""
+    """Sums the unselected tokens into one, weighted by the selector (`Selector.weight`)."""
 
     merges = True
 

@@ -20,7 +20,7 @@ class Seen:
     """Holds what a block just did to the tokens, for selectors that score by it.
 
     Attributes:
-        attended: What the attention of the location's block saw.
+        attended: The inputs of the attention in the location's block.
         moved: `(B, P+N, C)`, what the MLP of the block before the location added.
     """
 
@@ -32,13 +32,13 @@ class Selector(nn.Module, ABC):
     """Scores the patch tokens at each location.
 
     Attributes:
-        reads: Score the tokens that enter a location's block ("tokens"), those that leave its
-            attention, by what that saw ("attention"), or those that the block before hands on, by
-            what its MLP added ("mlp").
-        needs_class_token: Read the class token's attention.
-        one_head_per_location: Hold parameters for each location of the schedule.
-        draws_masks: Learn through decisions drawn in training (`draw`).
-        learns_by_summaries: Learn from an auxiliary loss on `summary`.
+        reads: Which tokens it scores, and by what: those that enter a location's block ("tokens"),
+            those that leave its attention, by the inputs of that ("attention"), or those that leave
+            the block before, by what its MLP added ("mlp").
+        needs_class_token: Whether it reads the class token's attention.
+        one_head_per_location: Whether it has parameters for each location of the schedule.
+        draws_masks: Whether it learns through decisions drawn in training (`draw`).
+        learns_by_summaries: Whether it learns from an auxiliary loss on `summary`.
     """
 
     reads: ClassVar[Literal["tokens", "attention", "mlp"]] = "tokens"
@@ -60,9 +60,9 @@ class Selector(nn.Module, ABC):
         """Return a score for each patch token, `(B, N)`; higher goes on.
 
         Args:
-            tokens: At location `number`.
+            tokens: Those at location `number`.
             number: Index of the location in the schedule.
-            seen: What the selector reads of the block.
+            seen: What the block did, as far as `reads` asks for it.
         """
 
     def weight(self, score: Float[Tensor, "B N"]) -> Float[Tensor, "B N"]:
@@ -76,20 +76,23 @@ class Selector(nn.Module, ABC):
     def draw(self, tokens: Tokens, number: int) -> Float[Tensor, "B N"]:
         """Return decisions for training, `(B, N)` with 1 = keep, if it `draws_masks`.
 
-        It learns through them: tokens stay in place under a mask in training and are removed at
-        inference alone. Selectors that do not draw have tokens removed in training too.
+        The selector learns through them: in training tokens stay in place under a mask, and only
+        inference removes them. Without drawn decisions training removes tokens too.
 
         Args:
             tokens: All that entered the network; earlier decisions are in their sizes.
             number: Index of the location in the schedule.
+
+        Raises:
+            NotImplementedError: If it does not draw decisions.
         """
         raise NotImplementedError
 
     def summary(self, tokens: Tokens, score: Float[Tensor, "B N"]) -> Float[Tensor, "B C"] | None:
-        """Return what an auxiliary loss learns the scores from, `(B, C)`; None without one.
+        """Return the summary on which an auxiliary loss trains the scores, `(B, C)`, or None.
 
         Args:
-            tokens: That were scored.
+            tokens: Those that were scored.
             score: `(B, N)`, their scores.
         """
         return None

@@ -1,4 +1,4 @@
-"""Score patches at random: the least that any choice must beat (paper A, Table 4b)."""
+"""Score patches at random: the baseline of every selection (paper A, Table 4b)."""
 
 from __future__ import annotations
 

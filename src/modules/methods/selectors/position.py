@@ -1,4 +1,4 @@
-"""Score positions and not what is seen there (paper A, Table 4a: the static choice)."""
+"""Score positions, whatever the image shows there (paper A, Table 4a: the static choice)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ class PositionScore(Selector):
     draws_masks = True
 
     def __init__(self, schedule: KeepSchedule, geometry: Geometry) -> None:
-        """Make one small random score for each location and position."""
+        """Make one small random score for each location and position.
+
+        Raises:
+            InputError: If the network takes any resolution, so that positions are not fixed.
+        """
         if geometry.num_patches is None:
             raise InputError(
                 "Static scores belong to positions, and this network takes any resolution: choose "

@@ -25,10 +25,14 @@ class MaskedPredictor(Selector):
     draws_masks = True
 
     def __init__(self, schedule: KeepSchedule, geometry: Geometry) -> None:
-        """Make one predictor for each location of `schedule`."""
+        """Make one predictor for each location of `schedule`.
+
+        Raises:
+            InputError: If the channels are not a multiple of 4.
+        """
         if geometry.dim % 4:
             raise InputError(
-                f"DynamicViT's predictors quarter the channels, and {geometry.dim} is not a "
+                f"DynamicViT's predictors divide the channels by 4, and {geometry.dim} is not a "
                 "multiple of 4."
             )
         super().__init__(schedule, geometry)

@@ -15,8 +15,8 @@ from .base import Seen, Selector
 class RepresentationShift(Selector):
     """Scores by the Euclidean norm of what the MLP of the block before added to each token.
 
-    Nothing to learn, and no attention map to read. The paper compares a token before and after the
-    MLP; here the residual is that difference.
+    There is nothing to learn, and no attention map to read. The paper compares a token before and
+    after the MLP; here what the residual branch adds is that difference.
     """
 
     reads = "mlp"

@@ -1,4 +1,4 @@
-"""Score a patch by what the class token takes from it: attention times value (ATS, Eq. 5)."""
+"""Score a patch by the class token's attention to it times the norm of its value (ATS)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from .class_attention import ClassTokenAttention
 class ClassTokenValue(ClassTokenAttention):
     """Scores by the class token's attention to a patch times the norm of the patch's value.
 
-    Averaged over the heads. A patch that is attended to but hands on nothing, as sinks of attention
-    do, scores low. Nothing to learn, and one row of attention to compute.
+    The product is averaged over the heads. A patch that is attended to but whose value is near 0,
+    as of attention sinks, scores low. There is nothing to learn, and only one row of attention to
+    compute.
 
     Source: Fayyaz et al., "Adaptive Token Sampling" (ECCV 2022, arXiv:2111.15667), whose score is
     the same product for each head.

@@ -295,7 +295,7 @@ CASES = [
     case(
         "tokens of a feature map",
         "train.py backbone=swin_micro method=dynamicvit",
-        "SwinTransformer needs its feature map whole",
+        "SwinTransformer needs its complete feature map",
         "method=asymmetric",
     ),
     case(

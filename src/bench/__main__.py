@@ -136,6 +136,37 @@ def measure(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Time the networks, print a table and write csv, picture and circumstances."""
+    options = _parser().parse_args(arguments)
+    _check(options)
+    rows = []
+    if options.compile:
+        print("Each network is compiled first, for one image and for several: minutes each.")
+    for backbone, method, rho in product(options.backbone, options.method, options.rho):
+        measured = []
+        for row in measure(
+            backbone,
+            rho=rho,
+            batch_sizes=sorted(set(options.batch)),
+            method=method,
+            image_size=options.image_size,
+            precision=options.precision,
+            device=options.device,
+            compiled=options.compile,
+            graphs=options.graphs,
+            channels_last=options.channels_last,
+            repeats=options.repeats,
+            seconds=options.seconds,
+        ):
+            print(_summary(row))
+            measured.append(row)
+        print(_from_which_batch(measured))
+        rows += measured
+    shown = [name for name in SHOWN if options.compile or name != "speedup_over_timm"]
+    write(rows, options.out, shown, torch.device(options.device))
+    draw_speedups(rows, options.out / "speedups.png")
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tokenthrift bench",
         description="Time inference of the dense and the sparse network in turns; print medians. "
@@ -167,34 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--repeats", type=int, default=9, help="turns")
     parser.add_argument("--seconds", type=float, default=0.5, help="duration of a network's turn")
     parser.add_argument("--out", type=Path, default=Path("reports/bench"), help="folder")
-    options = parser.parse_args(arguments)
-    _check(options)
-    rows = []
-    if options.compile:
-        print("Each network is compiled first, for one image and for several: minutes each.")
-    for backbone, method, rho in product(options.backbone, options.method, options.rho):
-        measured = []
-        for row in measure(
-            backbone,
-            rho=rho,
-            batch_sizes=sorted(set(options.batch)),
-            method=method,
-            image_size=options.image_size,
-            precision=options.precision,
-            device=options.device,
-            compiled=options.compile,
-            graphs=options.graphs,
-            channels_last=options.channels_last,
-            repeats=options.repeats,
-            seconds=options.seconds,
-        ):
-            print(_summary(row))
-            measured.append(row)
-        print(_from_which_batch(measured))
-        rows += measured
-    shown = [name for name in SHOWN if options.compile or name != "speedup_over_timm"]
-    write(rows, options.out, shown, torch.device(options.device))
-    draw_speedups(rows, options.out / "speedups.png")
+    return parser
 
 
 def _summary(row: InferenceRow) -> str:

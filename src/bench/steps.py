@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from unittest.mock import patch
 
@@ -62,64 +63,79 @@ def steps(
         student = create_student(backbone, rho=rho, image_size=image_size, method=method)
         return student.to(place).train()
 
-    def loss_of(
-        overrides: list[str], terms: Sequence[str] | None, student: SparseBackbone
-    ) -> WeightedLoss:
-        plan = compose_config([f"backbone={backbone}", *overrides], ["loss"])["loss"]
-        loss = build_loss({name: plan[name] for name in terms or plan})
-        loss.prepare(student, classes)
-        return loss.to(place)
-
-    student = student_of(None)  # the papers' method
-    plain_sequence = isinstance(student, SequenceBackbone)
+    masking = student_of(None)  # the papers' method
+    plain_sequence = isinstance(masking, SequenceBackbone)
     removing = student_of("query_absorb" if plain_sequence else "query_paths")
-    teacher, plain = Teacher(student, teacher_precision, teacher_compiled), Teacher(student)
+    teacher, plain = Teacher(masking, teacher_precision, teacher_compiled), Teacher(masking)
     images = torch.randn(batch_size, 3, image_size, image_size, device=place)
-    classes = student(images[:1]).logits.shape[-1]
+    classes = masking(images[:1]).logits.shape[-1]
     target = torch.randint(0, classes, (batch_size,), device=place)
-    losses = {
-        "masked": loss_of([], None, student),
-        "masked alone": loss_of([], ("classification", "keep_ratio"), student),
-        "removing": loss_of([], None, removing),
-        "removing alone": loss_of(
-            ["loss.auxiliary._target_=src.modules.auxiliary.AuxiliaryClassification"],
-            ("classification", "auxiliary"),
-            removing,
-        ),
-    }
-
+    loss = partial(_loss, backbone, classes, place)
+    masked_loss, removing_loss = loss(masking), loss(removing)
     autocast = partial(
         torch.autocast, place.type, PRECISIONS.get(precision or ""), precision is not None
     )
-
-    def dense() -> None:
-        with autocast():
-            value = F.cross_entropy(student.backbone(images), target)
-        _backward(value, student)
-
-    def alone(student: SparseBackbone, loss: WeightedLoss) -> None:
-        with autocast():
-            output = student(images)
-            value = loss(output, TeacherOutput(output.logits, output.features), target)[0]
-        _backward(value, student, loss)
-
-    def whole(student: SparseBackbone, loss: WeightedLoss, teacher: Teacher) -> None:
-        with autocast():
-            value = loss(student(images), teacher(images), target)[0]
-        _backward(value, student, loss)
-
-    masked = partial(alone, student, losses["masked alone"])
+    batch = _Batch(images, target, autocast)
+    alone = partial(batch.alone, masking, loss(masking, terms=("classification", "keep_ratio")))
     calls: dict[str, Step] = {
-        "dense": dense,
-        "student": masked,
-        "student removing": partial(alone, removing, losses["removing alone"]),
-        "whole": partial(whole, student, losses["masked"], teacher),
-        "whole removing": partial(whole, removing, losses["removing"], teacher),
+        "dense": partial(batch.dense, masking),
+        "student": alone,
+        "student removing": partial(
+            batch.alone,
+            removing,
+            loss(
+                removing,
+                ["loss.auxiliary._target_=src.modules.auxiliary.AuxiliaryClassification"],
+                ("classification", "auxiliary"),
+            ),
+        ),
+        "whole": partial(batch.taught, masking, masked_loss, teacher),
+        "whole removing": partial(batch.taught, removing, removing_loss, teacher),
     }
     if plain_sequence:
-        calls["student explicit"] = _explicitly(masked)
-        calls["whole explicit"] = _explicitly(partial(whole, student, losses["masked"], plain))
+        calls["student explicit"] = _explicitly(alone)
+        calls["whole explicit"] = _explicitly(partial(batch.taught, masking, masked_loss, plain))
     return calls
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Holds the images and labels of every step, and the precision in which networks run."""
+
+    images: Tensor
+    target: Tensor
+    autocast: Callable[[], torch.autocast]
+
+    def dense(self, student: SparseBackbone) -> None:
+        with self.autocast():
+            value = F.cross_entropy(student.backbone(self.images), self.target)
+        _backward(value, student)
+
+    def alone(self, student: SparseBackbone, loss: WeightedLoss) -> None:
+        with self.autocast():
+            output = student(self.images)
+            value = loss(output, TeacherOutput(output.logits, output.features), self.target)[0]
+        _backward(value, student, loss)
+
+    def taught(self, student: SparseBackbone, loss: WeightedLoss, teacher: Teacher) -> None:
+        with self.autocast():
+            value = loss(student(self.images), teacher(self.images), self.target)[0]
+        _backward(value, student, loss)
+
+
+def _loss(
+    backbone: str,
+    classes: int,
+    place: torch.device,
+    student: SparseBackbone,
+    overrides: Sequence[str] = (),
+    terms: Sequence[str] = (),
+) -> WeightedLoss:
+    """Return the loss that the backbone's settings choose for `student`, or these terms of it."""
+    plan = compose_config([f"backbone={backbone}", *overrides], ["loss"])["loss"]
+    loss = build_loss({name: plan[name] for name in terms or plan})
+    loss.prepare(student, classes)
+    return loss.to(place)
 
 
 def _explicitly(step: Step) -> Step:

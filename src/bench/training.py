@@ -113,6 +113,28 @@ def _ratios(times: Sequence[float], others: Sequence[float]) -> list[float]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Time the steps, print a table and write csv and circumstances into a folder."""
+    options = _parser().parse_args(arguments)
+    for batch in options.batch:
+        if batch < 1:
+            raise InputError(f"--batch {batch} is not a batch size: give a whole number from 1.")
+    rows: list[StepRow] = []
+    for image_size in options.image_size or [native_size(options.backbone)]:
+        for batch in options.batch:
+            rows += measure(
+                options.backbone,
+                rho=options.rho,
+                batch_size=batch,
+                image_size=image_size,
+                device=options.device,
+                precision=options.precision,
+                teacher_precision=options.teacher_precision,
+                teacher_compiled=options.teacher_compiled,
+                repeats=options.repeats,
+            )
+    write(rows, options.out, SHOWN, torch.device(options.device))
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m src.bench.training",
         description="Time forward and backward of the dense network, the student, and the student "
@@ -141,25 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--repeats", type=int, default=5, help="turns")
     parser.add_argument("--out", type=Path, default=Path("reports/bench_training"), help="folder")
-    options = parser.parse_args(arguments)
-    for batch in options.batch:
-        if batch < 1:
-            raise InputError(f"--batch {batch} is not a batch size: give a whole number from 1.")
-    rows: list[StepRow] = []
-    for image_size in options.image_size or [native_size(options.backbone)]:
-        for batch in options.batch:
-            rows += measure(
-                options.backbone,
-                rho=options.rho,
-                batch_size=batch,
-                image_size=image_size,
-                device=options.device,
-                precision=options.precision,
-                teacher_precision=options.teacher_precision,
-                teacher_compiled=options.teacher_compiled,
-                repeats=options.repeats,
-            )
-    write(rows, options.out, SHOWN, torch.device(options.device))
+    return parser
 
 
 if __name__ == "__main__":

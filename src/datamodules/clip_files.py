@@ -54,7 +54,9 @@ class ClipFiles(LabelledSource):
             )
         root = Path(self._root).expanduser()
         if not root.is_dir():
-            raise InputError(f"datamodule.root={self._root} is not a folder: give the videos'.")
+            raise InputError(
+                f"datamodule.root={self._root} is not a folder: give that of the videos."
+            )
         return root
 
     @property
@@ -127,7 +129,7 @@ def lines_of(path: Path) -> Iterator[tuple[int, str]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeError as error:
-        raise InputError(f"{path} is no text in UTF-8: write it so.") from error
+        raise InputError(f"{path} is not text in UTF-8: convert it.") from error
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
             yield number, line.strip()

@@ -66,7 +66,7 @@ def _videos_below(folder: Path) -> Iterator[str]:
                     others.append(name)
     if others:
         log.warning(
-            f"{len(others)} files of {folder} are no videos by their suffix and are left out, as "
+            f"{len(others)} files of {folder} do not have a video's suffix and are left out, as "
             f"{some(sorted(others))}: videos end in {' '.join(SUFFIXES)}."
         )
 

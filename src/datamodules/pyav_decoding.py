@@ -45,7 +45,7 @@ def decode(path: str, choose: Choose) -> Frames:
     except av.EOFError as error:
         raise ValueError("it ends within its header") from error
     except av.InvalidDataError as error:
-        raise ValueError("it is damaged, or no video that FFmpeg knows") from error
+        raise ValueError("it is damaged, or not a video that FFmpeg knows") from error
     except av.FFmpegError as error:
         raise ValueError(error.strerror or type(error).__name__) from error
 
@@ -75,7 +75,7 @@ def _stream(container: InputContainer) -> VideoStream:
         raise ValueError("it holds no video, or is damaged")
     stream = videos[0]
     if stream.codec_context is None:
-        raise ValueError("nothing here decodes its codec")
+        raise ValueError("no decoder for its codec is installed")
     stream.thread_count = 1  # loader processes run side by side
     check_size(stream.width, stream.height)
     return stream

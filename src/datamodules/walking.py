@@ -147,6 +147,6 @@ class _LeftOut:
             )
         if self.folders:
             log.warning(
-                f"{some(self.folders)} hold images and are left out: by its name such a folder is "
-                "left by a system or an editor and is no class."
+                f"{some(self.folders)} hold images and are left out: folders of such names are "
+                "left by a system or an editor and are not classes."
             )

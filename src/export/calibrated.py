@@ -185,7 +185,7 @@ def packages() -> Iterator[None]:
         yield
     except ImportError as error:
         raise InputError(
-            f"8 bits need packages: pip install onnx onnxruntime ({error})."
+            f"8-bit files need packages: pip install onnx onnxruntime ({error})."
         ) from error
 
 

@@ -71,7 +71,7 @@ def int8_kinds(settings: Mapping[str, Any]) -> tuple[str, ...]:
     }
     value, count, left = (settings[k] for k in ("int8", "calibration_images", "keep_float"))
     if value not in choices:
-        raise InputError(f"int8={value} is none of false, dynamic, static and both.")
+        raise InputError(f"int8={value} must be false, dynamic, static or both.")
     if not isinstance(count, int) or not LEAST_IMAGES <= count <= MOST_IMAGES:
         raise InputError(
             f"calibration_images={count} is not a whole number from {LEAST_IMAGES} to "

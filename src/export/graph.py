@@ -17,6 +17,7 @@ from ..errors import InputError
 from ..files import atomic_file
 from ..modules.backbones.base import SparseOutput
 from ..modules.heads.base import WholeNetwork
+from ..modules.methods.base import Method
 from ..modules.saving.description import as_text
 from .kept import KeptSets
 from .networks import Network, student_of
@@ -88,15 +89,8 @@ def export(
         InputError: If the suffix or an argument is invalid, the method cannot be exported, or a
             package is missing.
     """
-    if path.suffix not in FORMATS:
-        raise InputError(f"file={path} must end in {' or '.join(FORMATS)}.")
     student = student_of(network)
-    if survivors and not student.method.schedule.locations:
-        raise InputError("survivors=true: a dense network decides nothing; leave it false.")
-    if reason := student.method.not_exported:
-        raise InputError(f"{student.method.name} cannot be exported: {reason}.")
-    if select not in ("topk", "matmul"):
-        raise InputError(f"select={select} is neither topk nor matmul.")
+    _check(student.method, path, survivors, select)
     model = Deployed(network, survivors)
     if select == "matmul":
         model.student.method.use_products()
@@ -112,8 +106,30 @@ def export(
     if path.suffix == ".pt2":
         with atomic_file(path) as partial:
             torch.export.save(program, partial)
-        _write_description(path, described)
-        return
+    else:
+        _write_onnx(program, path, model.names, described or {})
+    if described is not None:
+        with atomic_file(path.with_suffix(".json")) as partial:
+            partial.write_text(json.dumps(described, indent=2) + "\n", "utf-8")
+
+
+def _check(method: Method, path: Path, survivors: bool, select: str) -> None:
+    if path.suffix not in FORMATS:
+        raise InputError(f"file={path} must end in {' or '.join(FORMATS)}.")
+    if survivors and not method.schedule.locations:
+        raise InputError("survivors=true: a dense network decides nothing; leave it false.")
+    if reason := method.not_exported:
+        raise InputError(f"{method.name} cannot be exported: {reason}.")
+    if select not in ("topk", "matmul"):
+        raise InputError(f"select={select} is neither topk nor matmul.")
+
+
+def _write_onnx(
+    program: torch.export.ExportedProgram,
+    path: Path,
+    outputs: list[str],
+    described: Mapping[str, object],
+) -> None:
     try:
         with atomic_file(path) as partial, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the exporter's own calls
@@ -121,17 +137,16 @@ def export(
                 program,
                 (),
                 input_names=["images"],
-                output_names=model.names,
+                output_names=outputs,
                 dynamo=True,
                 verbose=False,
             )
             assert written is not None
             _name_batch(written.model)
-            written.model.metadata_props.update(as_text(described or {}))
+            written.model.metadata_props.update(as_text(described))
             written.save(str(partial), external_data=False)
     except ImportError as error:
         raise InputError(f"ONNX needs packages: pip install onnx onnxscript ({error}).") from error
-    _write_description(path, described)
 
 
 def _slice(x: Tensor, dim: int, index: int) -> Tensor:
@@ -151,13 +166,6 @@ def _name_batch(model: Any) -> None:
 
 def _values(model: Any) -> list[Any]:
     return [output for node in model.graph for output in node.outputs]
-
-
-def _write_description(path: Path, described: Mapping[str, object] | None) -> None:
-    if described is None:
-        return
-    with atomic_file(path.with_suffix(".json")) as partial:
-        partial.write_text(json.dumps(described, indent=2) + "\n", "utf-8")
 
 
 def load(path: Path, threads: int | None = None) -> Callable[[Tensor], Outputs]:

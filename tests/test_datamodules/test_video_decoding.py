@@ -128,7 +128,7 @@ FAULTS = {
     "nothing": (lambda p: p, "No such file"),
     "empty": (lambda p: p.touch() or p, "it is empty"),
     "folder": (lambda p: p.mkdir() or p, "it is a folder"),
-    "noise": (noise, "it is damaged, or no video"),
+    "noise": (noise, "it is damaged, or not a video"),
     "audio": (write_audio, "it holds audio and no video"),
     "half": (lambda p: cut(write_video(p), 0.5), "it holds no video, or is damaged"),
     "half in front": (

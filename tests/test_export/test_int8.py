@@ -145,7 +145,7 @@ def test_instruction_sets(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        ({"int8": "weights"}, "int8=weights is none of false, dynamic, static and both"),
+        ({"int8": "weights"}, "int8=weights must be false, dynamic, static or both"),
         ({"calibration_images": 8}, "calibration_images=8 is not a whole number from 32 to 512"),
         ({"keep_float": -1}, "keep_float=-1 is neither auto nor a whole number from 0"),
         ({"file": "a.pt2"}, "int8=both writes ONNX, and file=a.pt2"),

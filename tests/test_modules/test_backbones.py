@@ -205,7 +205,7 @@ def test_the_decision_is_the_top_of_the_scores():
     ("network", "fragment"),
     [
         ("resnet18", "ResNet is not a network that can be sparsified"),
-        ("vit_small_patch16_18x2_224", "ParallelThingsBlock cannot be walked"),
+        ("vit_small_patch16_18x2_224", "ParallelThingsBlock cannot be sparsified"),
     ],
 )
 def test_other_networks_are_refused(network, fragment):

@@ -73,7 +73,7 @@ def create_alone(student: Any) -> Any:
 
 
 def test_refusals() -> None:
-    with pytest.raises(InputError, match="sees single images"):
+    with pytest.raises(InputError, match="takes single images"):
         sparsify(network(), method="rlt")
     with pytest.raises(InputError, match="with 3 frames"):
         network()(torch.zeros(1, 3, 2, 32, 32))

@@ -34,7 +34,9 @@ def test_it_is_timm_exactly_and_said_once(network, caplog):
     assert torch.equal(student(images).logits, network(images))
     said = [record.message for record in caplog.records if "margin" in record.message]
     assert len(said) == 1
-    assert said[0].startswith("img_size=48 leaves a margin of 6 pixels to patches of 14")
+    assert said[0].startswith(
+        "img_size=48 is not a multiple of the patch size 14: a margin of 6 pixels"
+    )
 
 
 @torch.no_grad()

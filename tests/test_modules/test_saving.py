@@ -223,9 +223,9 @@ VIT = {"embed_dim": 64, "num_heads": 4, "depth": 4, "img_size": 64}
 TOME = "src.modules.methods.tome.ToMe"
 HOSTILE = [
     ("format", {"version": 2}, "format version 2 is not the 1"),
-    ("format", {"name": "other"}, "is no saved student"),
+    ("format", {"name": "other"}, "is not a saved student"),
     ("format", "[" * 100_000, "format in its header is not plain JSON"),
-    ("format", None, "is no saved student"),
+    ("format", None, "is not a saved student"),
     ("network", None, "its header lacks network"),
     ("network", "9" * 10_000, "network"),
     ("network", [], "is not a table"),
@@ -252,17 +252,17 @@ HOSTILE = [
     (
         "method",
         {"settings": {"_target_": "os.system", "command": "true"}},
-        "no part of tokenthrift",
+        "not a part of tokenthrift",
     ),
-    ("method", {"settings": {"_target_": "src.files.atomic_file", "path": "x"}}, "no part of"),
-    ("method", {"settings": {"_target_": "src.modules.methods.base.nn.Linear"}}, "no part of"),
+    ("method", {"settings": {"_target_": "src.files.atomic_file", "path": "x"}}, "not a part of"),
+    ("method", {"settings": {"_target_": "src.modules.methods.base.nn.Linear"}}, "not a part of"),
     ("method", {"settings": {"_target_": "src.modules.methods.none.None"}}, "cannot be imported"),
     ("method", {"settings": {"_target_": TOME, "r": -1}}, "is not a whole number from 0"),
     ("method", {"settings": {"_target_": TOME, "q": 1}}, "has no setting q"),
-    ("method", {"settings": {"_target_": TOME, "r": {"_target_": "os.getcwd"}}}, "no part of"),
+    ("method", {"settings": {"_target_": TOME, "r": {"_target_": "os.getcwd"}}}, "not a part of"),
     ("method", {"settings": {"_target_": TOME, "r": [{"_target_": "os.getcwd"}]}}, "a list"),
     ("method", {"settings": {}}, "_target_='None' is not a text"),
-    ("schedule", {"rule": "os.system"}, "schedule.rule='os.system' is none of"),
+    ("schedule", {"rule": "os.system"}, "schedule.rule='os.system' is not one of"),
     ("schedule", {"rho": 0.9}, "do not follow from rho=0.9"),
     ("schedule", {"locations": [1, 99]}, "give one for each"),
     ("schedule", {"locations": "all"}, "must be a list of numbers"),
@@ -277,7 +277,7 @@ HOSTILE = [
     ("preprocessing", {"extra": 1}, "is not made of"),
     ("metrics", {"acc1": "good"}, "is not a number"),
     ("metrics", '{"acc1": NaN}', "is not plain JSON"),
-    ("task", {"head": {"_target_": "os.getcwd"}}, "no part of tokenthrift"),
+    ("task", {"head": {"_target_": "os.getcwd"}}, "not a part of tokenthrift"),
     ("task", {"num_classes": 1.5}, "is not a whole number from 0"),
 ]
 
@@ -302,10 +302,10 @@ def test_files_that_are_no_saved_students_are_refused(file, tmp_path):
             load(cut)
     bare = tmp_path / "bare.safetensors"
     save_file(load_file(file), bare)
-    with pytest.raises(InputError, match="is no saved student, for it does not describe one"):
+    with pytest.raises(InputError, match="is not a saved student, for it does not describe one"):
         load(bare)
     torch.save(load_file(file), tmp_path / "weights.pth")
-    with pytest.raises(InputError, match="is no saved student"):
+    with pytest.raises(InputError, match="is not a saved student"):
         load(tmp_path / "weights.pth")
     with pytest.raises(InputError, match="There is no weights file"):
         load(tmp_path / "missing.safetensors")

@@ -130,8 +130,8 @@ def test_tome_merges_at_its_locations_at_most_half():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"budget": 1.5}, "budget=1.5 is no share"),
-        ({"budget": None, "gmacs": 99.0}, "gmacs=99 is no budget"),
+        ({"budget": 1.5}, "budget=1.5 is not a share"),
+        ({"budget": None, "gmacs": 99.0}, "gmacs=99 is not a budget"),
         ({"budget": 0.001}, "below .* the least that EViT reaches"),
         ({"gmacs": 0.1}, "give one of them"),
         ({"trials": 0}, "trials=0"),

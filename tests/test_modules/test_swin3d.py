@@ -281,7 +281,7 @@ def test_the_task_trains_a_step_on_embedded_clips(tmp_path: Path) -> None:
 
 
 REFUSALS = {
-    "needs its feature map whole": lambda: sparsify(small(CASES["divided"]), method="rlt"),
+    "needs its complete feature map": lambda: sparsify(small(CASES["divided"]), method="rlt"),
     "not a batch of clips": lambda: small(CASES["divided"])(torch.zeros(1, 3, 64, 64)),
     "with 8 frames of 64x64": lambda: small(CASES["divided"])(torch.zeros(1, 3, 4, 64, 64)),
     "has 2 stages": lambda: sparsify(

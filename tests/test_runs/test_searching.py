@@ -47,7 +47,7 @@ def test_what_is_found_is_evaluated_within_the_budget(tmp_path: Path) -> None:
         ([], "images is not set"),
         (["images=PHOTOS", "trials=0"], "trials=0 must be"),
         (["images=PHOTOS/broken.png"], "None of the 1 photographs"),
-        (["images=PHOTOS", "budget=2"], "budget=2 is no share"),
+        (["images=PHOTOS", "budget=2"], "budget=2 is not a share"),
     ],
 )
 def test_bad_input_is_one_sentence(

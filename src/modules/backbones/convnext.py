@@ -35,9 +35,9 @@ class SparseConvNeXt(SpatialBackbone[ConvNeXtBlock]):
         for block in stages_of(network)[ROUTED].blocks:
             if type(block) is not ConvNeXtBlock or type(block.mlp) is not Mlp:
                 raise InputError(
-                    f"ConvNeXt blocks with {type(block.mlp).__name__} cannot be walked: it mixes "
-                    "positions (global response norm, ConvNeXt-V2), so that none can skip it; "
-                    "give a ConvNeXt of the first version."
+                    f"ConvNeXt blocks with {type(block.mlp).__name__} cannot be sparsified: they "
+                    "mix positions (global response norm, ConvNeXt-V2), so that none can skip "
+                    "them; give a ConvNeXt of the first version."
                 )
 
     @staticmethod

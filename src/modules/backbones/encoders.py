@@ -70,7 +70,7 @@ class SparseEncoder(SparseEva):
             )
         if net.num_classes and net.global_pool != "avg":
             raise InputError(
-                f"global_pool={net.global_pool!r} leaves no single answer for an image: make the "
+                f"global_pool={net.global_pool!r} does not pool an image to one vector: make the "
                 "network with global_pool='avg'."
             )
 

@@ -137,12 +137,12 @@ def check_blocks(network: Eva) -> None:
     for block in network.blocks:
         if type(block) not in (EvaBlock, EvaBlockPostNorm):
             raise InputError(
-                f"Blocks of type {type(block).__name__} cannot be walked: the network must "
+                f"Blocks of type {type(block).__name__} cannot be sparsified: the network must "
                 "be made of timm's EvaBlock or EvaBlockPostNorm."
             )
         if type(block.attn) not in (EvaAttention, AttentionRope):
             raise InputError(
-                f"Attention of type {type(block.attn).__name__} cannot be walked: the "
+                f"Attention of type {type(block.attn).__name__} cannot be sparsified: the "
                 "network must use timm's EvaAttention or AttentionRope."
             )
 

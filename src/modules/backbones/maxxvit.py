@@ -48,8 +48,8 @@ class SparseMaxxVit(UnitBackbone):
         for block in _stages_of(network)[ROUTED].blocks:
             if type(block) not in (MaxxVitBlock, TransformerBlock2d):
                 raise InputError(
-                    f"A third stage with {type(block).__name__} cannot be walked: its blocks must "
-                    "be timm's MaxxVitBlock or TransformerBlock2d."
+                    f"A third stage with {type(block).__name__} cannot be sparsified: its "
+                    "blocks must be timm's MaxxVitBlock or TransformerBlock2d."
                 )
 
     @staticmethod

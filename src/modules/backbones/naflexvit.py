@@ -36,7 +36,7 @@ class SparseNaFlexViT(TimmViT):
         check_pooling(network)
         if network.rope is not None:
             raise InputError(
-                "NaFlexVit with rotary positions cannot be walked: make the network with "
+                "NaFlexVit with rotary positions cannot be sparsified: make the network with "
                 "rope_type='none', or take one of timm's Eva class, as vit_small_patch16_rope_224."
             )
         check_blocks(network.blocks)

@@ -30,7 +30,7 @@ def check_pooling(network: nn.Module) -> None:
             )
     elif net.num_classes and net.global_pool not in _POOLINGS:
         raise InputError(
-            f"global_pool={net.global_pool!r} leaves no single answer for an image: make the "
+            f"global_pool={net.global_pool!r} does not pool an image to one vector: make the "
             f"network with global_pool={', '.join(map(repr, _POOLINGS[:-1]))} or "
             f"{_POOLINGS[-1]!r}."
         )

@@ -45,7 +45,7 @@ class SparseRelPos(RelativeBackbone[RelPos]):
         for block in network.blocks:
             if type(block) not in (RelPosBlock, ResPostRelPosBlock):
                 raise InputError(
-                    f"Blocks of type {type(block).__name__} cannot be walked: the network must "
+                    f"Blocks of type {type(block).__name__} cannot be sparsified: the network must "
                     "be made of timm's RelPosBlock or ResPostRelPosBlock."
                 )
 

@@ -52,8 +52,8 @@ class SequenceBackbone(SparseBackbone, Generic[BlockT]):
         if method.needs_clips and not self.geometry(backbone).clips:
             raise InputError(
                 f"{method.name} reads how pixels change in time, and {type(backbone).__name__} "
-                "sees single images: choose a method of images, as method=dynamicvit, or a "
-                "network of clips, as backbone=videomae_s."
+                "takes single images: choose a method for images, as method=dynamicvit, or a "
+                "network for clips, as backbone=videomae_s."
             )
         super().__init__(backbone, method)
 

@@ -42,8 +42,8 @@ class SpatialBackbone(SparseBackbone, Generic[BlockT]):
         """
         if not isinstance(method, SpatialRouting):
             raise InputError(
-                f"{method.name} removes tokens, but {type(backbone).__name__} needs its "
-                "feature map whole: choose a method of two paths, as method=asymmetric."
+                f"{method.name} removes tokens, but {type(backbone).__name__} needs its complete "
+                "feature map: choose a method of slow and fast paths, as method=asymmetric."
             )
         if method.needs_windows and not isinstance(self, WindowedBackbone):
             raise InputError(

@@ -182,8 +182,8 @@ def check_third_stage(network: nn.Module, stages: Sequence[object]) -> None:
     """Raise an `InputError` if there is no third stage to route in."""
     if len(stages) <= ROUTED:
         raise InputError(
-            f"This {type(network).__name__} has {len(stages)} stages, but paths part in the "
-            "third: give a network with at least three."
+            f"This {type(network).__name__} has {len(stages)} stages, but slow and fast paths are "
+            "those of the third: give a network with at least three."
         )
 
 

@@ -97,12 +97,12 @@ def check_blocks(blocks: Iterable[nn.Module]) -> None:
     for block in blocks:
         if type(block) is not Block:
             raise InputError(
-                f"Blocks of type {type(block).__name__} cannot be walked: the network must "
+                f"Blocks of type {type(block).__name__} cannot be sparsified: the network must "
                 "be made of timm's standard Block."
             )
         if type(block.attn) is not Attention:
             raise InputError(
-                f"Attention of type {type(block.attn).__name__} cannot be walked: the "
+                f"Attention of type {type(block.attn).__name__} cannot be sparsified: the "
                 "network must use timm's standard Attention."
             )
 

@@ -77,7 +77,7 @@ def build_network(
     except InputError:
         raise
     except (TypeError, AssertionError) as error:
-        reason = one_sentence(str(error) or "a check of timm's fails")
+        reason = one_sentence(str(error) or "a check in timm fails")
         raise InputError(f"backbone.options={options} do not suit {name}: {reason}") from error
     except Exception as error:  # the hub's client raises many kinds without a connection
         if not pretrained:
@@ -92,8 +92,8 @@ def _any_size(kind: type[nn.Module]) -> dict[str, bool]:
     options = family_of_class(kind).any_size
     if options is None:
         raise InputError(
-            f"{kind.__name__} takes images of one size alone, and this task has images of any: "
-            "choose a backbone whose positions can be resampled, as backbone=deit_s."
+            f"{kind.__name__} takes images of one size alone, but this task has images of any "
+            "size: choose a backbone whose positions can be resampled, as backbone=deit_s."
         )
     return options
 
@@ -121,6 +121,6 @@ def warn_of_margin(network: nn.Module) -> None:
     if margin := family_of_class(type(network)).margin(network):
         side, patch = margin
         log.warning(
-            f"img_size={side} leaves a margin of {side % patch} pixels to patches of {patch}, "
-            "which is dropped, as by timm."
+            f"img_size={side} is not a multiple of the patch size {patch}: a margin of "
+            f"{side % patch} pixels is ignored, as by timm."
         )

@@ -81,22 +81,7 @@ def model_card(
 ) -> str:
     """Return the README.md of a repository: what the student is, its numbers, how to use it."""
     task = "classification" if head is None else head.task
-    schedule = student.method.schedule
-    kept = ", ".join(f"{ratio:.3g}" for ratio in schedule.ratios) or "all"
-    size, ready = student.preprocessing.size, student.preprocessing
-    network = student.pretrained_cfg.get("architecture") or type(student.backbone).__name__
-    facts = {
-        "network": network,
-        "method": student.method.name,
-        "keep ratios": f"{kept} at blocks {', '.join(map(str, schedule.locations)) or 'none'}",
-        "classes": len(student.class_names or ()) or (head or student).num_classes,
-        "input": f"{size[1]}x{size[0]} px, {ready.interpolation}, {ready.crop_mode} crop of "
-        f"{ready.crop_pct:g}, mean {list(ready.mean)}, std {list(ready.std)}",
-    }
-    if student.class_names:
-        names = student.class_names
-        more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-        facts["class names"] = ", ".join(names[:20]) + more
+    facts = _facts(student, head)
     rows = [*facts.items(), *((name, f"{value:.6g}") for name, value in student.metrics.items())]
     lines = [
         "---",
@@ -107,7 +92,7 @@ def model_card(
         "---",
         f"# {repo_id}",
         "",
-        f"A {network} for {task} that keeps part of its tokens, saved by tokenthrift.",
+        f"A {facts['network']} for {task} that keeps part of its tokens, saved by tokenthrift.",
         "",
         "| | |",
         "|---|---|",
@@ -128,6 +113,26 @@ def model_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _facts(student: SparseBackbone, head: Head | None) -> dict[str, object]:
+    """Return the facts of the card's table, by the names that it gives them."""
+    schedule, ready = student.method.schedule, student.preprocessing
+    kept = ", ".join(f"{ratio:.3g}" for ratio in schedule.ratios) or "all"
+    names = student.class_names or ()
+    facts: dict[str, object] = {
+        "network": student.pretrained_cfg.get("architecture") or type(student.backbone).__name__,
+        "method": student.method.name,
+        "keep ratios": f"{kept} at blocks {', '.join(map(str, schedule.locations)) or 'none'}",
+        "classes": len(names) or (head or student).num_classes,
+        "input": f"{ready.size[1]}x{ready.size[0]} px, {ready.interpolation}, "
+        f"{ready.crop_mode} crop of {ready.crop_pct:g}, mean {list(ready.mean)}, "
+        f"std {list(ready.std)}",
+    }
+    if names:
+        more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+        facts["class names"] = ", ".join(names[:20]) + more
+    return facts
 
 
 def _usage(head: Head | None) -> list[str]:

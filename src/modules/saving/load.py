@@ -100,7 +100,7 @@ def _of_package(settings: Mapping[str, object], kinds: tuple[type, ...]) -> dict
     target = text(settings.get("_target_"), "_target_")
     kind = locate({"_target_": target}) if target.startswith(_PARTS) else None
     if not (isinstance(kind, type) and issubclass(kind, kinds)):
-        raise InputError(f"{target[:80]!r} is no part of tokenthrift that such a file may name.")
+        raise InputError(f"{target[:80]!r} is not a part of tokenthrift that a file may name.")
     if any(isinstance(value, list) for value in settings.values()):
         raise InputError(f"{target} has a list among its settings, which no part takes.")
     return {
@@ -119,7 +119,7 @@ def _schedule(stored: Stored) -> KeepSchedule:
         return listed
     rule = rules().get(text(name, "rule"))
     if rule is None:
-        raise InputError(f"schedule.rule={name!r} is none of {', '.join(sorted(rules()))}.")
+        raise InputError(f"schedule.rule={name!r} is not one of {', '.join(sorted(rules()))}.")
     options = table(plan.get("options"), "schedule.options")
     made: KeepSchedule = rule(number(rho, "rho"), listed.locations, **options)  # type: ignore[operator]
     if any(abs(a - b) > 1e-9 for a, b in zip(made.ratios, listed.ratios, strict=True)):

@@ -70,8 +70,8 @@ def read_stored(path: Path) -> Stored:
             raise _no_student(path)
         if form.get("version") != VERSION:
             raise InputError(
-                f"format version {str(form.get('version'))[:40]} is not the {VERSION} that this "
-                "tokenthrift reads: install the version that wrote it."
+                f"its format version {str(form.get('version'))[:40]} is not the {VERSION} that "
+                "this tokenthrift reads: install the version that wrote it."
             )
         return _checked(path, header)
     except InputError as error:
@@ -82,8 +82,8 @@ def read_stored(path: Path) -> Stored:
 
 def _no_student(path: Path) -> InputError:
     return InputError(
-        f"{path} is no saved student, for it does not describe one: give a file that student.save "
-        "wrote, or build the student and use load_weights."
+        f"{path} is not a saved student, for it does not describe one: give a file that "
+        "student.save wrote, or build the student and use load_weights."
     )
 
 

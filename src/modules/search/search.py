@@ -189,11 +189,11 @@ def _limit(
         )
     if budget is not None and not 0 < budget < 1:
         raise InputError(
-            f"budget={budget} is no share of the dense network's MACs: give a number in (0, 1), as "
+            f"budget={budget} is not a share of the dense MACs: give a number in (0, 1), as "
             "0.5, or gmacs."
         )
     if gmacs is not None and not 0 < gmacs < dense:
         raise InputError(
-            f"gmacs={gmacs:g} is no budget: the dense network has {dense:.4g}, give less."
+            f"gmacs={gmacs:g} is not a budget: give less than the dense network's {dense:.4g}."
         )
     return dense * budget if budget is not None else float(gmacs or 0)

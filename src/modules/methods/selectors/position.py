@@ -34,8 +34,8 @@ class PositionScore(Selector):
         """
         if geometry.num_patches is None:
             raise InputError(
-                "Static scores belong to positions, and this network takes any resolution: choose "
-                "a method of two paths, as method=asymmetric."
+                "method=static scores fixed positions, but this network takes images of any size: "
+                "choose a method that scores what it sees, as method=dynamicvit or asymmetric."
             )
         super().__init__(schedule, geometry)
         self.scores = nn.Parameter(

@@ -100,7 +100,7 @@ def plan(overrides: Sequence[str], *, dense: bool = False) -> Plan:
         InputError: If the settings cannot be planned.
     """
     step = PlannedStep(overrides, dense=dense, device=torch.device("meta"))
-    with FlopCounterMode(display=False) as counter:  # counts attention where it is not fused
+    with FlopCounterMode(display=False) as counter:  # it counts attention only if not fused
         step()
     step.drop_gradients()
     gradients, held = _step_memory(step, keep_gradients=True)

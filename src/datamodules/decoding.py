@@ -12,8 +12,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from ..errors import one_sentence
 
-# What photographs come in, whatever their names end in. Pillow reads more, and for one of them
-# (EPS) runs a program on what the file says.
+# Formats of photographs, whatever their suffixes. Pillow reads more, but to read one of them (EPS)
+# it runs a program that interprets the file.
 FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 if "avif" in features.modules and features.check_module("avif"):
     FORMATS += ("AVIF",)
@@ -21,12 +21,12 @@ SUFFIXES = tuple(
     sorted(suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS)
 )
 MOST_PIXELS = 100_000_000  # 300 MB in memory
-# Longer over shorter side. Evaluation makes the shorter side as long as the network's input: up to
-# 577 pixels the resized image then keeps to MOST_PIXELS, too.
+# Longer over shorter side. Evaluation resizes the shorter side to the network's input; up to 577
+# pixels the resized image then has no more than MOST_PIXELS either.
 MOST_STRETCHED = 300
 
-_DEEP = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")  # more than 8 bits
-_BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # TIFF's tags, and a value
+_DEEP = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")  # modes of more than 8 bits
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # two tags of TIFF, and a value
 
 
 def check_regular(path: str | os.PathLike[str]) -> None:

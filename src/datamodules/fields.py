@@ -62,7 +62,7 @@ def read_json(path: Path) -> Json:
         raise InputError(f"{path} is not json that can be read (it nests too deeply).") from error
     except MemoryError as error:
         raise InputError(f"{path} needs more memory than there is: split it.") from error
-    except ValueError as error:  # of json, of Unicode, or of a number with thousands of digits
+    except ValueError as error:  # of json or Unicode, or for a number of thousands of digits
         reason = one_sentence(str(error)).rstrip(".")
         raise InputError(f"{path} is not json ({reason}).") from error
     return content

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from timm.data import ImageNetInfo
+from typing_extensions import override
 
 from ..errors import InputError, some
 from .decoding import SUFFIXES
@@ -19,7 +20,7 @@ from .walking import class_folders, find_images, natural_key
 
 log = logging.getLogger(__name__)
 
-_IMAGENET_IMAGES = {True: 1_281_167, False: 50_000}  # training: count
+_IMAGENET_IMAGES = {True: 1_281_167, False: 50_000}  # of the training part, and of validation
 
 
 class Classes(NamedTuple):
@@ -100,11 +101,8 @@ class ImageFolders(PhotoSource):
         outputs, names = self.classes
         return None if len(outputs) == len(names) else tuple(sorted(outputs.values()))
 
+    @override
     def adopt_classes(self, names: Sequence[str]) -> None:
-        """Label images by the outputs of a network with the classes `names`.
-
-        `names` must include all class folders.
-        """
         self._adopted = tuple(names)
         self._readers.clear()
         self.__dict__.pop("classes", None)  # read anew
@@ -143,8 +141,8 @@ class ImageFolders(PhotoSource):
         """Return the files of a split in the order of their paths."""
         return self._reader(training)
 
+    @override
     def num_train_images(self) -> int:
-        """Return how many training images there are."""
         return len(self._reader(training=True))
 
     def val_filenames(self) -> list[str]:

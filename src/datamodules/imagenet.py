@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from typing_extensions import Unpack
+from typing_extensions import Unpack, override
 
 from .folders import ImageFolders
 from .named import NamedImages
@@ -52,8 +52,8 @@ class ImageNet(PhotoModule):
         self._label_key = label_key
 
     @cached_property
+    @override
     def source(self) -> PhotoSource:
-        """Return the class folders, or the named data set."""
         if not self._name:
             return ImageFolders(*self._parts, num_classes=self._given_classes, skip=self.skip)
         return NamedImages(

@@ -94,6 +94,6 @@ class Kinetics(VideoModule):
         self._parts = (root, train_split, val_split)
 
     @cached_property
+    @override
     def source(self) -> ClassFolders:
-        """Return the class folders."""
         return ClassFolders(*self._parts)

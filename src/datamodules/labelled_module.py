@@ -35,7 +35,7 @@ class LabelledModule(ImageDataModule, ABC):
             raise InputError(f"datamodule.on_bad_image={on_bad_image} must be error or skip.")
         self.skip = on_bad_image == "skip"
         self._unreadable: dict[bool, Unreadable] = {}
-        self._own_names: tuple[str, ...] | None = None  # before others were adopted
+        self._own_names: tuple[str, ...] | None = None  # before a network's were adopted
 
     @property
     @abstractmethod

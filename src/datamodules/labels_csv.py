@@ -43,13 +43,13 @@ class CsvPhotos(PhotoSource):
     """
 
     def __init__(self, root: str | None, train_csv: str, val_csv: str, *, skip: bool) -> None:
-        """Keep the settings; with `skip` a missing photograph is no reason to stop.
+        """Keep the settings; nothing is read before `check`.
 
         Args:
             root: Folder of the photographs.
-            train_csv: The training list's file, from `root` on.
-            val_csv: The same of validation.
-            skip: See above.
+            train_csv: The training list's file, relative to `root`.
+            val_csv: The validation list's file, relative to `root`.
+            skip: Accept photographs that are missing.
         """
         self.root = root
         self._names = {True: train_csv, False: val_csv}
@@ -167,13 +167,13 @@ class LabelsCsv(PhotoModule):
         Args:
             root: Folder from which the paths in the files start.
             train_csv: Name of the training list's file.
-            val_csv: The same of validation.
+            val_csv: Name of the validation list's file.
             photos: Arguments of `PhotoModule`.
         """
         super().__init__(**photos)
         self._parts = (root, train_csv, val_csv)
 
     @cached_property
+    @override
     def source(self) -> CsvPhotos:
-        """Return the photographs of the two lists."""
         return CsvPhotos(*self._parts, skip=self.skip)

@@ -128,7 +128,9 @@ class Loaders:
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
             worker_init_fn=follow_parent_alone,
-            generator=torch.Generator().manual_seed(self.seed),  # leaves the global one alone
+            generator=torch.Generator().manual_seed(
+                self.seed
+            ),  # so that the global one is not used
         )
 
 

@@ -23,8 +23,8 @@ from .pixel_values import PixelValues
 from .targets import IGNORED, Target
 
 _TREES = ("images", "annotations")
-_FORMATS = ("PNG", "TIFF", "BMP")  # Pillow's names of those that keep every value
-_LOSSY = ("jpeg", "tiff_jpeg", "webp")  # within TIFF
+_FORMATS = ("PNG", "TIFF", "BMP")  # Pillow's names of formats that keep every value
+_LOSSY = ("jpeg", "tiff_jpeg", "webp")  # compressions of TIFF
 
 
 class MaskedFrames(Frames):

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from timm.data import ImageDataset, IterableImageDataset, create_dataset
+from typing_extensions import override
 
 from ..errors import InputError, one_sentence
 from .hub_columns import find_columns
@@ -99,11 +100,8 @@ class NamedImages(PhotoSource):
         """Return the name of each output; None where the data set does not know."""
         return self._adopted or self._own_names
 
+    @override
     def adopt_classes(self, names: Sequence[str]) -> None:
-        """Label images by the outputs of a network with the classes `names`.
-
-        `names` must include all of the data set's own.
-        """
         self._adopted = tuple(names)
 
     @property
@@ -121,8 +119,8 @@ class NamedImages(PhotoSource):
             return None
         return tuple(sorted(outputs))
 
+    @override
     def num_train_images(self) -> int:
-        """Return how many training images there are."""
         if self._prefix == "wds" and (shards := self._find_shards(training=True)):
             return sum(shards.lengths)
         return len(self._open(training=True))
@@ -152,7 +150,7 @@ class NamedImages(PhotoSource):
                     self._find_shards(part)
             except InputError:
                 raise
-            except Exception as error:  # of libraries, on what a data set's files say
+            except Exception as error:  # libraries raise many kinds on a data set's files
                 reason = one_sentence(str(error) or type(error).__name__)
                 raise InputError(
                     f"datamodule.dataset={self.name} cannot be opened at root={self.root}, "

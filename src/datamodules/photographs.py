@@ -48,8 +48,8 @@ class Photographs(PhotoModule):
         self._val_every = val_every
 
     @cached_property
+    @override
     def source(self) -> PhotoSource:
-        """Return the folder."""
         return PhotographFolder(self._root, self._val_every, skip=self.skip)
 
 

@@ -94,7 +94,7 @@ class PhotoModule(LabelledModule, MixingDataModule, ABC):
             "color_jitter": color_jitter,
             "auto_augment": auto_augment,
             "re_prob": reprob,
-            "re_mode": "pixel",  # DeiT's
+            "re_mode": "pixel",  # as for DeiT
         }
 
     @property

@@ -16,7 +16,7 @@ from ..errors import InputError
 FRAME = "frame"  # the longer side fills the input, which is padded at the right and the bottom
 _CROPS = ("center", "squash", "border", FRAME)
 _INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "lanczos", "box", "hamming")
-_LARGEST = 2**14  # pixels a side
+_LARGEST = 2**14  # most pixels of a side
 
 
 @dataclass(frozen=True)

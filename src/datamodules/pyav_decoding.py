@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .video_frames import Choose, Frames, Span, check_file, check_length, check_size
 
-_MICROSECONDS = 1_000_000  # of a container's times
+_MICROSECONDS = 1_000_000  # in a second; a container's times are in these
 
 
 class _Table(NamedTuple):

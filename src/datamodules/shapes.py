@@ -15,7 +15,7 @@ from ..errors import InputError
 from .fields import FAR, Json, is_numbers, shown
 
 _SLACK = 1.0  # pixels by which rounding may put a corner outside of its image
-_LONGEST = 6  # characters of a count: 30 bits
+_LONGEST = 6  # most characters of a count, which is 30 bits
 Pixels = npt.NDArray[np.uint8]
 
 

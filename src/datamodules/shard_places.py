@@ -84,7 +84,7 @@ class Bucket(ShardPlace):
         files, path = self._connected()
         try:
             found = files.find(path, detail=True)
-        except Exception as error:  # of the service's client
+        except Exception as error:  # the service's client raises many kinds
             raise self._refused(error) from error
         if not found:
             raise InputError(
@@ -127,7 +127,7 @@ class Bucket(ShardPlace):
         with atomic_file(copy) as partial:
             try:
                 files.get_file(f"{path}/{name}", str(partial))
-            except Exception as error:  # of the service's client
+            except Exception as error:  # the service's client raises many kinds
                 raise self._refused(error, name) from error
             found = partial.stat().st_size
             if found != size:

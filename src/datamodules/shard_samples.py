@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ..errors import InputError
 from .decoding import check_regular, reason
 
-_MOST_BYTES = {"image": 500_000_000, "label": 10_000_000}  # of one member
+_MOST_BYTES = {"image": 500_000_000, "label": 10_000_000}  # most bytes of a member, by its kind
 
 
 class Member(NamedTuple):

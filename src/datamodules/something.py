@@ -84,6 +84,6 @@ class Something(VideoModule):
         self._parts = (root, folder, train_json, val_json, labels_json)
 
     @cached_property
+    @override
     def source(self) -> NumberedVideos:
-        """Return the videos that the files list."""
         return NumberedVideos(*self._parts)

@@ -37,10 +37,8 @@ def decode(path: str, choose: Choose) -> Frames:
     check_file(path)
     try:
         return _decode(path, choose)
-    except (
-        RuntimeError,
-        ValueError,
-    ) as error:  # "function, file.cpp:line, what is wrong", and advice
+    except (RuntimeError, ValueError) as error:
+        # The message is "function, file.cpp:line, reason", and then advice.
         said = str(error).splitlines()[0].partition(". ")[0]
         raise ValueError(re.sub(r"^\w+, .*\.cpp:\d+, ", "", said)) from error
 

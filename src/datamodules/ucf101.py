@@ -70,6 +70,6 @@ class Ucf101(VideoModule):
         self._parts = (root, folder, lists, split)
 
     @cached_property
+    @override
     def source(self) -> SplitLists:
-        """Return the split."""
         return SplitLists(*self._parts)

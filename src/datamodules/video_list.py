@@ -84,6 +84,6 @@ class VideoList(VideoModule):
         self._parts = (root, train_list, val_list)
 
     @cached_property
+    @override
     def source(self) -> ListedVideos:
-        """Return the two lists."""
         return ListedVideos(*self._parts)

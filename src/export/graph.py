@@ -132,7 +132,7 @@ def _write_onnx(
 ) -> None:
     try:
         with atomic_file(path) as partial, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the exporter's own calls
+            warnings.simplefilter("ignore")  # warnings of the exporter's own calls
             written = torch.onnx.export(
                 program,
                 (),

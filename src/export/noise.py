@@ -30,7 +30,7 @@ def noise_share(node: Any, seen: Array, weight: Array, low: float, high: float) 
 def _round(node: Any, weight: Array) -> Array:
     """Round weights to 8 bits, with a scale for each output channel."""
     transposed = any(entry.name == "transB" and entry.i for entry in node.attribute)
-    first = node.op_type == "Conv" or transposed  # where the output channels are
+    first = node.op_type == "Conv" or transposed  # are output channels the first dimension?
     axes = tuple(range(1, weight.ndim)) if first else tuple(range(weight.ndim - 1))
     step = np.abs(weight).max(axis=axes, keepdims=True).clip(_SMALLEST) / 127
     rounded: Array = (np.round(weight / step) * step).astype(np.float32)

@@ -98,6 +98,6 @@ class _Metrics(nn.ModuleDict):
         return {k: m for k, m in self.items() if isinstance(m, torchmetrics.Metric)}
 
     def reset(self) -> None:
-        """Forget all batches."""
+        """Discard all batches, as torchmetrics does."""
         for metric in self.by_kind().values():
             metric.reset()

@@ -49,6 +49,6 @@ def kl_divergence(teacher: Tensor, student: Tensor) -> Tensor:
     """Return KL(teacher || student) over the last dimension of logits `(..., classes)`, in fp32."""
     log_p = teacher.float().log_softmax(-1)
     distance = log_p - student.float().log_softmax(-1)
-    # sum(p * distance) loses its digits where the two nearly agree; sum(p - q) = 0 added to it
+    # sum(p * distance) loses precision where the two nearly agree; sum(q - p) = 0 added to it
     # makes every summand small and positive.
     return (log_p.exp() * (distance + torch.expm1(-distance))).sum(-1)

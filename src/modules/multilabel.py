@@ -97,7 +97,7 @@ class MeanAveragePrecision(TorchMetric):
 
     @override
     def update(self, scores: Tensor, labels: Tensor) -> None:
-        """Add images.
+        """Add the predictions and labels of a batch.
 
         Args:
             scores: `(B, classes)`, probabilities.

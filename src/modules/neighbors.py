@@ -9,8 +9,8 @@ from torchmetrics import Metric as TorchMetric
 from torchmetrics.utilities import dim_zero_cat
 from typing_extensions import override
 
-TEMPERATURE = 0.07  # DINO's
-_QUERIES = 1024  # compared with the bank at once
+TEMPERATURE = 0.07  # as in DINO
+_QUERIES = 1024  # how many are compared with the bank at once
 
 
 class NearestNeighbors(TorchMetric):
@@ -62,8 +62,8 @@ def nearest_class(queries: Tensor, bank: Tensor, labels: Tensor, k: int) -> Tens
     Args:
         queries: `(B, D)`, of length 1.
         bank: `(N, D)`, of length 1.
-        labels: Of the bank, `(N,)`, from 0.
-        k: Neighbors of a query.
+        labels: Labels of the bank, `(N,)`, from 0.
+        k: How many neighbors vote.
     """
     cosines, places = (queries @ bank.T).topk(min(k, len(bank)), dim=1)
     weights = ((cosines - cosines[:, :1]) / TEMPERATURE).exp()  # the nearest weighs 1

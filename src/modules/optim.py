@@ -103,7 +103,7 @@ def parameter_groups(
         student: Whose parameters are grouped.
         lr: Peak learning rate.
         backbone_lr_scale: Factor on it for the backbone.
-        weight_decay: Of the parameters that are decayed.
+        weight_decay: Weight decay of parameters that are decayed.
         others: Further trained modules, by the names of their groups.
     """
     exempt: set[str] = getattr(student.backbone, "no_weight_decay", set)()

@@ -22,7 +22,7 @@ from .task_settings import DenseSettings
 class SparseSegmenter(DenseModule):
     """Trains and evaluates a student on images with one label for each pixel.
 
-    Validation logs `val/miou`, the mean over classes of intersection over union in the whole data
+    Validation logs `val/miou`, the mean over classes of intersection over union on the entire data
     set, and `val/pixel_acc`, both in percent.
     """
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .heads.base import Output
 
-# Images `(B, 3, S, S)` and what the task's data gives beside them.
+# Images `(B, 3, S, S)` and the task's targets.
 Batch = tuple[Tensor, Any]
 
 

@@ -12,7 +12,7 @@ from .backbones.base import SparseBackbone
 from .heads.base import Output, of_student
 from .losses import LossTerm, TeacherOutput
 
-RANGES = {"weight": Number(0.5, least=0)}  # of each named term, beside its own settings
+RANGES = {"weight": Number(0.5, least=0)}  # of settings that every named term has beside its own
 
 
 class WeightedLoss(nn.Module):

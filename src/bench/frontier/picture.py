@@ -31,7 +31,7 @@ def draw(rows: Sequence[FrontierRow], path: Path, title: str) -> None:
 
     measured = [row for row in rows if row["change"] is not None]
     methods = [*dict.fromkeys(row["method"] for row in measured)]
-    with rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"}):  # text stays text
+    with rc_context({"pdf.fonttype": 42, "svg.fonttype": "none"}):  # keeps text as text
         figure = Figure(figsize=(8.5, 5), layout="constrained")
         FigureCanvasAgg(figure)
         panel = figure.subplots()
@@ -46,7 +46,7 @@ def draw(rows: Sequence[FrontierRow], path: Path, title: str) -> None:
         panel.plot([1], [0], "*", color="black", markersize=13, label=DENSE, linestyle="none")
         panel.set_xlabel("times as fast as dense (median of ratios within turns)")
         panel.set_ylabel("change of top-1 (points, the same images; logarithmic beyond 2)")
-        panel.set_yscale("symlog", linthresh=2)  # half a point and a method that fails, both seen
+        panel.set_yscale("symlog", linthresh=2)  # shows half a point and large losses alike
         panel.yaxis.set_major_locator(FixedLocator(_TICKS))
         panel.yaxis.set_major_formatter("{x:g}")
         panel.set_title(fill(title, 76), fontsize=10)

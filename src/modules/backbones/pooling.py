@@ -50,7 +50,7 @@ def pool_and_classify(network: nn.Module, x: Tensor, tokens: Tokens) -> Tensor:
 
 
 def _latent_pool(network: nn.Module) -> AttentionPoolLatent | None:
-    pool: AttentionPoolLatent | None = getattr(network, "attn_pool", None)  # not all can have one
+    pool: AttentionPoolLatent | None = getattr(network, "attn_pool", None)  # some cannot have it
     return pool
 
 

@@ -19,7 +19,7 @@ from ..backbones.base import SparseBackbone, SparseOutput
 from ..saving.hub import push
 from ..saving.write import save
 
-# Labels `(B,)` or `(B, classes)`, masks `(B, H, W)`; of a detector, for each image, what it learns.
+# Labels `(B,)` or `(B, classes)`, masks `(B, H, W)`; for a detector a target for each image.
 TaskTarget = Tensor | list[Target]
 
 
@@ -31,9 +31,10 @@ class DenseOutput:
         backbone: The student's own output.
         logits: `(B, classes, H, W)` of a segmentation, at the images' resolution; None of a
             detector.
-        losses: Of a detector in training, by name.
-        detections: Of a detector at inference, for each image `boxes (D, 4)` as left, top, right,
-            bottom in pixels, `scores (D,)`, `labels (D,)` and, of Mask R-CNN, `masks (D, 1, H, W)`.
+        losses: A detector's losses in training, by name.
+        detections: A detector's results at inference: for each image `boxes (D, 4)` as left, top,
+            right, bottom in pixels, `scores (D,)`, `labels (D,)` and, of Mask R-CNN, `masks (D, 1,
+            H, W)`.
     """
 
     backbone: SparseOutput

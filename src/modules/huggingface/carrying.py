@@ -82,7 +82,7 @@ def renamed(weights: Mapping[str, Tensor], names: Names, left_out: str = r"(?!)"
 
     Args:
         weights: By the model's names.
-        names: Applied in order, each to the whole name.
+        names: Replacements, applied to each name in this order.
         left_out: Matches names of weights that timm's network does not have.
     """
     new: dict[str, Tensor] = {}

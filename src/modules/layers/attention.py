@@ -93,7 +93,7 @@ def attend(
             out = fused(query, key, value, size, scale, bias)
         return carry_bound(out, value, bound)
     # Sizes without a gradient are a bias like any other. The results differ for tokens of size 0
-    # alone, which do not see themselves then; no other token reads them.
+    # alone, which do not attend to themselves then; no other token attends to them.
     mask = log_size(size, query.dtype)
     mask = mask if bias is None else mask + bias
     return F.scaled_dot_product_attention(query, key, value, mask, dropout, scale=scale)
@@ -159,7 +159,7 @@ def sized_softmax(
     """
     size = size.float()
     own = torch.eye(size.shape[1], dtype=torch.bool, device=size.device)
-    # A token's own weight is no decision (G_ii = 1 in Eq. 10): it passes no gradient.
+    # A token's own weight is not a decision (G_ii = 1 in Eq. 10): it passes no gradient.
     weight = torch.where(own, size.detach().clamp(min=1)[:, None, :], size[:, None, :])[:, None]
     return _weighted_softmax(logits.float(), weight)
 

@@ -104,8 +104,8 @@ class OnCPU(torch.autograd.Function):
         )
         of_size = of_key[..., dim].sum(1, dtype=torch.float32) / weight
         of_query, of_key, of_value = (each[..., :dim] for each in (of_query, of_key, of_value))
-        # A token's own weight is no decision (G_ii = 1 in paper A, Eq. 10): no gradient in size.
-        share = (own - log_sum).clamp(max=0).exp()  # of a weight of 1 on the own key
+        # A token's own weight is not a decision (G_ii = 1 in paper A, Eq. 10): no gradient in size.
+        share = (own - log_sum).clamp(max=0).exp()  # weight of the own key at size 1
         of_share = (gradient * (value - out)).sum(-1, dtype=torch.float32)
         of_size -= (share * of_share).sum(1)
         added = share * (1 - size).clamp(min=0)[:, None, :]
@@ -138,7 +138,7 @@ def by_columns(
     devices"). Arguments and result are those of `fused`.
     """
     dtype, dim = value.dtype, query.shape[-1]
-    pad = -(dim + 2) % 8  # as kernels on GPUs like it
+    pad = -(dim + 2) % 8  # to a multiple of 8, as GPU kernels prefer
     extra = key.detach().mean(dim=2, keepdim=True)  # (B, H, 1, D)
     dropped = (size.detach() == 0).to(dtype)[:, None, :, None]  # (B, 1, T, 1)
     weight = size.to(dtype)[:, None, :, None] * (LOWERED * dropped).exp()
@@ -152,7 +152,7 @@ def by_columns(
     mask = None if bias is None else F.pad(bias, (0, 1))
     mixed = F.scaled_dot_product_attention(queries, keys, values, mask, scale=scale)
     numerator, denominator, share = mixed[..., : dim + 2].float().split([dim, 1, 1], dim=-1)
-    # A token's own weight is no decision (G_ii = 1 in paper A, Eq. 10): without a gradient.
+    # A token's own weight is not a decision (G_ii = 1 in paper A, Eq. 10): no gradient.
     missing = (size.detach().clamp(min=1) - size).float()[:, None, :, None]
     own = (query * (key - extra)).sum(-1, keepdim=True).float() * scale
     own = own if bias is None else own + bias.diagonal(dim1=-2, dim2=-1).unsqueeze(-1)

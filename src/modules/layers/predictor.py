@@ -30,7 +30,7 @@ class Predictor(nn.Module):
     def forward(
         self, x: Float[Tensor, "B N C"], size: Float[Tensor, "B N"] | None = None
     ) -> Float[Tensor, "B N 2"]:
-        """Score tokens.
+        """Return log-probabilities of keep and drop.
 
         Args:
             x: `(B, N, C)`.

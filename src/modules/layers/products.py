@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from ...errors import InputError
 from .tokens import Tokens
 
-_SMALLEST_WEIGHT = 1e-30  # tokens that weigh nothing at all still have an average
+_SMALLEST_WEIGHT = 1e-30  # so that tokens of weight 0 have an average too
 
 
 def rank(score: Float[Tensor, "B N"]) -> Float[Tensor, "B N"]:

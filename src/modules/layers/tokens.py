@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-# Tokens that weigh nothing at all still have an average.
+# The least weight, so that tokens of weight 0 have an average too.
 _SMALLEST_WEIGHT = 1e-30
 
 
@@ -116,7 +116,7 @@ class Tokens:
             weight: `(B, N)`, each token's weight in its average; its size by default.
         """
         size = self.size
-        if size is None:  # in fp32, for bf16 counts no further than to 256
+        if size is None:  # in fp32, for bf16 cannot count beyond 256
             size = self.x.new_ones(self.x.shape[:2], dtype=torch.float32)
         old = size[:, self.prefix :].float()
         weight = (old if weight is None else weight).float().clamp(min=_SMALLEST_WEIGHT)

@@ -98,7 +98,7 @@ class KeptWindows(TwoPaths):
 
     @property
     def all(self) -> bool:
-        """Tell whether every window is computed, so that the block is the dense one."""
+        """Return whether every window is computed, so that the block is the dense one."""
         return self.count >= self.order.shape[1]
 
     @property

@@ -10,7 +10,7 @@ from typing_extensions import override
 from ..layers import products
 from .tome import ToMe
 
-MARGIN = 0.9  # of the first block; it falls to 0 behind the last
+MARGIN = 0.9  # in the first block; it falls to 0 after the last
 
 
 class PiToMe(ToMe):

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ...errors import InputError
 
-# Of timm's configuration of a network; classes, sizes and crop are each network's own.
+# Part of timm's configuration of such networks; classes, sizes and crop are each one's own.
 FACTS: dict[str, object] = {
     "pool_size": None,
     "interpolation": "bilinear",

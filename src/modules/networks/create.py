@@ -17,7 +17,7 @@ from ..backbones import family_of_class
 
 log = logging.getLogger(__name__)
 
-# All settings of `conf/backbone`: they are read one by one, so that an unknown one is not noticed.
+# All settings of `conf/backbone`: they are read one by one, and others would not be noticed.
 SETTINGS: Mapping[str, Allowed] = {
     "network": Kind(str, "a name that timm knows, as deit_small_patch16_224.fb_in1k"),
     "locations": Anything(),

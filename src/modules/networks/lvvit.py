@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ...errors import InputError
 
-AUXILIARY_WEIGHT = 0.5  # of each class's best patch logit beside the class token's
+AUXILIARY_WEIGHT = 0.5  # of each class's best patch logit, which is added to the class token's
 
 
 class LVStem(PatchEmbed):
@@ -43,7 +43,7 @@ class LVStem(PatchEmbed):
         if self.dynamic_img_pad:
             bottom, right = (-side % 16 for side in x.shape[-2:])
             x = F.pad(x, (0, right, 0, bottom))
-        x = x.contiguous(memory_format=torch.channels_last)  # faster, and tokens are laid out so
+        x = x.contiguous(memory_format=torch.channels_last)  # faster, and the layout of tokens
         x = normed_convolution(x, self.conv1, self.bn1)
         x = normed_convolution(x, self.conv2, self.bn2)
         x = normed_convolution(x, self.conv3, self.bn3)

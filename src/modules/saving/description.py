@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..heads.base import Head
     from ..methods.base import Method
 
-VERSION = 1  # of the format; readers refuse others
+VERSION = 1  # the version of the format; readers refuse others
 FORMAT = {"name": "tokenthrift student", "version": VERSION}
 Plain = dict[str, object]
 
@@ -97,7 +97,7 @@ def _another(name: str, reason: str = "") -> InputError:
 
 
 def _creates(found: Plain, network: nn.Module, sides: tuple[int, ...]) -> bool:
-    """Tell whether timm creates a network that computes the same as `network` does."""
+    """Return whether timm creates a network that computes the same as `network`."""
     options = found["options"]
     assert isinstance(options, dict)
     with torch.random.fork_rng(devices=[]), torch.no_grad():

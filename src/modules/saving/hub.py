@@ -48,7 +48,7 @@ def push(
             huggingface_hub.upload_folder(
                 repo_id=repo_id, folder_path=folder, commit_message=commit_message, token=token
             )
-        except Exception as error:  # of the client, of the network and of the hub
+        except Exception as error:  # the client, the network and the hub raise many kinds
             raise _refused(repo_id, "cannot be uploaded to", error) from error
     return str(address)
 
@@ -67,7 +67,7 @@ def download(address: str) -> Path:
     repo_id, _, revision = address.removeprefix(_SCHEME).partition("@")
     try:
         return Path(huggingface_hub.hf_hub_download(repo_id, FILE, revision=revision or None))
-    except Exception as error:  # of the client, of the network and of the hub
+    except Exception as error:  # the client, the network and the hub raise many kinds
         raise _refused(repo_id, "cannot be downloaded from", error) from error
 
 

@@ -30,7 +30,7 @@ from .stored import Stored, number, read_stored, table, text
 _PARTS = ("src.modules.methods.", "src.modules.heads.")
 _DAMAGED = "the file is damaged."
 _SLACK = 4096  # parameters that a network may make and replace while it is built
-_BUFFERS = 2**26  # elements that a network may compute beside what is in the file
+_BUFFERS = 2**26  # most elements that a network may compute beside those in the file
 Made = TypeVar("Made")
 
 

@@ -13,8 +13,8 @@ from ...datamodules.preprocessing import Preprocessing
 from ...errors import InputError
 from .description import FORMAT, VERSION, Plain
 
-_LARGEST = 10**6  # of whole numbers among options
-_LONGEST = 1000  # of lists among options
+_LARGEST = 10**6  # the largest number in a header
+_LONGEST = 1000  # the longest list in a header
 _DEEPEST = 5
 
 
@@ -60,7 +60,7 @@ def read_stored(path: Path) -> Stored:
     try:
         with safe_open(path, "pt") as file:
             header: dict[str, str] = file.metadata() or {}
-    except Exception as error:  # of other formats of weights, and of Rust's reader
+    except Exception as error:  # raised for other formats, also by Rust's reader
         raise _no_student(path) from error
     if "format" not in header or header["format"] == "pt":
         raise _no_student(path)

@@ -11,7 +11,7 @@ from ...measure.complexity import copy_to_meta, count_on_meta
 from ..backbones.sequence import SequenceBackbone
 from ..schedules import KeepSchedule
 
-_CORRECTIONS = 5  # of the estimated cost, at most
+_CORRECTIONS = 5  # most corrections of an estimated cost
 Student = SequenceBackbone[Any]  # of blocks of any kind
 Counts = tuple[int, ...]  # tokens kept from each place on, never rising
 
@@ -35,7 +35,7 @@ class Plans:
             for block in student.blocks()
         ]
         self._dim = student.geometry(student.backbone).dim
-        self._error = 0.0  # of the last estimate
+        self._error = 0.0  # by how many GMACs the last estimate was too low
         method = student.method
         self._fixed = method.one_head_per_location
         self._own = method.schedule.locations

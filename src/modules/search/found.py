@@ -19,7 +19,7 @@ class SearchStep:
     Attributes:
         name: How it was made.
         schedule: Locations and keep ratios.
-        gmacs: Of one image.
+        gmacs: GMACs of one image.
         divergence: KL from the dense network's logits, in nats, mean of the images.
         agreement: Share of the images with the dense network's top-1.
     """
@@ -38,7 +38,7 @@ class FoundSchedule:
     Attributes:
         schedule: Locations and keep ratios.
         options: Options of the method under which it keeps them, as `at_locations` of ToMe.
-        gmacs: Of one image; never more than the budget.
+        gmacs: GMACs of one image; never more than the budget.
         divergence: KL from the dense network's logits, in nats, mean of the images.
         agreement: Share of the images with the dense network's top-1.
         steps: The best schedules one after the other, from the student's usual one on.

@@ -112,7 +112,7 @@ class KeepRatio(LossTerm):
     def no_effect(student: SparseBackbone) -> str:
         """Return why the term changes nothing for this student; empty if it does."""
         learned = any(True for _ in student.method.parameters())
-        return "" if learned else "this method learns nothing that decides"
+        return "" if learned else "this method has no learned decisions"
 
     @override
     def applies(self, student: SparseBackbone) -> bool:

@@ -91,7 +91,7 @@ class WeightedLoss(nn.Module):
         """Return the settings that change nothing in this training, each with the reason."""
         unused = {f"loss.{name}": "this method does not learn from it" for name in self.left_out}
         if not self.needs_teacher:
-            unused["task.teacher"] = "no loss term asks the teacher"
+            unused["task.teacher"] = "no loss term reads the teacher's output"
         return unused
 
     def _named_terms(self) -> dict[str, LossTerm]:

@@ -142,7 +142,10 @@ def explicit(
     dropout: float = 0.0,
     bias: Float[Tensor, "#B #H T T"] | None = None,
 ) -> Float[Tensor, "B H T D"]:
-    """Compute `attend` from its definition, with a T x T matrix for each head."""
+    """Compute `attend` from its definition, with a T x T matrix for each head.
+
+    Arguments and result are those of `attend`; sizes and scale must be given.
+    """
     logits = (query * scale) @ key.transpose(-2, -1)
     logits = logits if bias is None else logits + bias
     weights = sized_softmax(logits, size).to(value.dtype)

@@ -70,7 +70,12 @@ def order(score: Float[Tensor, "B N"], count: int) -> Int[Tensor, "B {count}"]:
 
 
 def select(tokens: Tokens, score: Float[Tensor, "B N"], count: int) -> Tokens:
-    """Keep the `count` patch tokens of the highest `score (B, N)`, in the order of `exchange`.
+    """Keep the patch tokens of the highest scores, in the order of `exchange`.
+
+    Args:
+        tokens: With N patch tokens.
+        score: `(B, N)`, higher is better.
+        count: How many are kept.
 
     Raises:
         InputError: If the tokens carry `data`.
@@ -108,6 +113,11 @@ def absorb(tokens: Tokens, score: Float[Tensor, "B N"], count: int) -> Tokens:
 
     The average is weighted by size, and sizes add up; the nearest has the largest cosine.
 
+    Args:
+        tokens: With N patch tokens.
+        score: `(B, N)`, higher is better.
+        count: How many are kept.
+
     Raises:
         InputError: If the tokens carry `data`.
     """
@@ -137,6 +147,11 @@ def absorb(tokens: Tokens, score: Float[Tensor, "B N"], count: int) -> Tokens:
 
 def merge(tokens: Tokens, group: Float[Tensor, "B N"], count: int) -> Tokens:
     """Average the patch tokens that go to the same place, weighted by size; sizes add up.
+
+    Args:
+        tokens: With N patch tokens.
+        group: `(B, N)`, the place of each from 0 to count - 1; no place stays empty.
+        count: The new number of patch tokens.
 
     Raises:
         InputError: If the tokens carry `data`.

@@ -58,7 +58,7 @@ class Tokens:
         return self.source.shape[1] if self.source is not None else self.patches.shape[1]
 
     def with_x(self, x: Float[Tensor, "B T C"]) -> Tokens:
-        """Return the same tokens with other contents."""
+        """Return the same tokens with the contents `x (B, P+N, C)`."""
         return replace(self, x=x)
 
     def mask(self, keep: Float[Tensor, "B N"]) -> Tokens:

@@ -84,14 +84,14 @@ def attraction(
     leaving: Int[Tensor, " A"],
     receiving: Int[Tensor, " M"],
 ) -> Float[Tensor, "B A M"]:
-    """Return the attraction `(B, A, M)` of each leaving to each receiving token.
+    """Return the attraction `(B, A, M)` of each leaving to each receiving token (Eq. 3-6).
 
     Args:
-        x: `(B, N, C)`.
-        received: `(B, N)`, attention received.
-        size: `(B, N)`.
-        leaving: `(A,)`, indices.
-        receiving: `(M,)`, indices.
+        x: `(B, N, C)`, compared by cosine.
+        received: `(B, N)`, attention received; tokens with little of it attract more.
+        size: `(B, N)`; small tokens attract more.
+        leaving: `(A,)`, indices of tokens that may leave.
+        receiving: `(M,)`, indices of tokens that may receive them.
     """
     normed = F.normalize(x.float(), dim=-1)
     similarity = (normed[:, leaving] @ normed[:, receiving].transpose(1, 2) + 1) / 2

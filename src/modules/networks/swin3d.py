@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from timm.layers import to_2tuple
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 from torchvision.models.swin_transformer import SwinTransformerBlock
@@ -111,7 +112,7 @@ class VideoSwin(SwinTransformer3d):
         Raises:
             InputError: If a patch or window has not three sides, or stages and heads do not fit.
         """
-        height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+        height, width = to_2tuple(img_size)
         _check(patch_size, window_size, embed_dim, depths, num_heads)
         embed = partial(
             ClipEmbed, img_size=(height, width), num_frames=num_frames, in_chans=in_chans

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import torch
+from timm.layers import to_2tuple
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
@@ -65,7 +66,7 @@ class TubeletEmbed(nn.Module):
             InputError: If `num_frames` is not a multiple of `tubelet`.
         """
         super().__init__()
-        height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+        height, width = to_2tuple(img_size)
         self.img_size, self.patch_size = (height, width), (patch_size, patch_size)
         self.num_frames, self.tubelet = num_frames, tubelet
         if not isinstance(num_frames, int) or num_frames < 1 or num_frames % tubelet:

@@ -104,14 +104,14 @@ def export(
     batch = torch.export.Dim("batch", min=1, max=4096)
     with torch.no_grad():
         program = torch.export.export(
-            model, (images,), dynamic_shapes=({0: batch},), strict=not kept and model.head is None
+            model, (images,), dynamic_shapes=({0: batch},), strict=False
         )  # what is noted for `kept` is a side effect, which strict tracing refuses
     if select == "matmul":
         program = program.run_decompositions({torch.ops.aten.select.int: _slice})
     if path.suffix == ".pt2":
         with atomic_file(path) as partial:
             torch.export.save(program, partial)
-        _write_description(path, described)
+        write_description(path, described)
         return
     try:
         with atomic_file(path) as partial, warnings.catch_warnings():
@@ -130,7 +130,7 @@ def export(
             written.save(str(partial), external_data=False)
     except ImportError as error:
         raise InputError(f"ONNX needs packages: pip install onnx onnxscript ({error}).") from error
-    _write_description(path, described)
+    write_description(path, described)
 
 
 def _slice(x: Tensor, dim: int, index: int) -> Tensor:
@@ -152,7 +152,8 @@ def _values(model: Any) -> list[Any]:
     return [output for node in model.graph for output in node.outputs]
 
 
-def _write_description(path: Path, described: Mapping[str, object] | None) -> None:
+def write_description(path: Path, described: Mapping[str, object] | None) -> None:
+    """Write what an export says of its student as a `.json` beside it, if it says anything."""
     if described is None:
         return
     with atomic_file(path.with_suffix(".json")) as partial:

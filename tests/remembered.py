@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import pickle
 import sys
@@ -22,7 +21,7 @@ from src.measure import complexity
 _mode = Hydra.get_mode
 _parse = grammar_parser.parse
 _count = complexity.count_on_meta
-_files: dict[tuple[object, ...], ConfigResult] = {}
+_files: dict[tuple[object, ...], bytes] = {}  # pickled: loading them is the fastest copy
 _gmacs: dict[tuple[bytes, str], float] = {}
 
 
@@ -53,8 +52,9 @@ def _remembering(
             return load(source, config_path)
         key = (source.provider, path, written and (written.st_mtime_ns, written.st_size))
         if key not in _files:
-            _files[key] = load(source, config_path)
-        return copy.deepcopy(_files[key])
+            _files[key] = pickle.dumps(load(source, config_path))
+        result: ConfigResult = pickle.loads(_files[key])
+        return result
 
     return load_config
 

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from ..errors import InputError
 from ..files import atomic_file
-from .graph import export, load
+from .graph import export, load, write_description
 from .kept import selects
 from .layers import keep_outputs
 from .networks import Network, student_of
@@ -115,13 +115,16 @@ def write_all(
         int8: What is written in 8 bits.
         select: As in `export`.
     """
-    export(network, path, image_size, survivors, described, select=select)
-    dense = folder / f"dense{path.suffix}"
-    export(network.dense_copy(), dense, image_size)
     student, watched = student_of(network), None
     if int8.kinds and selects(student.method):
         watched = folder / "watched.onnx"
         export(network, watched, image_size, survivors, described, kept=True, select=select)
+        _ship(watched, path)
+        write_description(path, described)
+    else:
+        export(network, path, image_size, survivors, described, select=select)
+    dense = folder / f"dense{path.suffix}"
+    export(network.dense_copy(), dense, image_size)
     floating = [f"student.method.{name}" for name in student.method.scorers]
     variants = [Variant("dense", "fp32", dense), Variant("sparse", "fp32", path, watched)]
     for kind, ending in (("dynamic", "_int8"), ("static", "_int8_static")):

@@ -99,8 +99,8 @@ def export(
     batch = torch.export.Dim("batch", min=1, max=4096)
     with torch.no_grad():
         program = torch.export.export(
-            model, (images,), dynamic_shapes=({0: batch},), strict=not kept and model.head is None
-        )  # recording what was kept is a side effect, which strict tracing refuses
+            model, (images,), dynamic_shapes=({0: batch},), strict=False
+        )  # recording the kept sets is a side effect, which strict tracing refuses
     if select == "matmul":
         program = program.run_decompositions({torch.ops.aten.select.int: _slice})
     if path.suffix == ".pt2":
@@ -108,9 +108,7 @@ def export(
             torch.export.save(program, partial)
     else:
         _write_onnx(program, path, model.names, described or {})
-    if described is not None:
-        with atomic_file(path.with_suffix(".json")) as partial:
-            partial.write_text(json.dumps(described, indent=2) + "\n", "utf-8")
+    write_description(path, described)
 
 
 def _check(method: Method, path: Path, survivors: bool, select: str) -> None:
@@ -166,6 +164,14 @@ def _name_batch(model: Any) -> None:
 
 def _values(model: Any) -> list[Any]:
     return [output for node in model.graph for output in node.outputs]
+
+
+def write_description(path: Path, described: Mapping[str, object] | None) -> None:
+    """Write an exported student's description, if there is one, to a `.json` beside its file."""
+    if described is None:
+        return
+    with atomic_file(path.with_suffix(".json")) as partial:
+        partial.write_text(json.dumps(described, indent=2) + "\n", "utf-8")
 
 
 def load(path: Path, threads: int | None = None) -> Callable[[Tensor], Outputs]:

@@ -38,7 +38,7 @@ def answers(port: int) -> bool:
         return caller.connect_ex(("127.0.0.1", port)) == 0
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     """Start `tokenthrift app` in a process of its own, as a user would."""
     port = free_port()

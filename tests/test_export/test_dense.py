@@ -22,6 +22,8 @@ from src.predictions.onnx import OnnxStudent
 from tests.combinations import shaken
 
 WORDS = ("head.channels=32", "backbone.weights=null")
+SMALL = ("backbone=vit_micro", "+backbone.options.depth=4", "backbone.locations=[1,2]")
+SWIN = ("backbone=swin_micro", "backbone.options.depths=[1,1,3]", "backbone.locations=[1,2]")
 PARTS = ("task", "backbone", "method", "schedule", "datamodule")
 REST = {
     "survivors": False,
@@ -50,7 +52,7 @@ def test_a_plain_script_and_predict_give_the_student_s_mask(tmp_path: Path, monk
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     path = tmp_path / "scenes.onnx"
-    asked = settings("task=segmentation", "backbone=vit_micro", "method=query_absorb", "rho=0.7")
+    asked = settings(*SMALL, "task=segmentation", "method=query_absorb", "rho=0.7")
     asked["file"] = str(path)
     network, side = made(asked)
     monkeypatch.setattr("src.export.check.build", lambda *_: (network, side))
@@ -80,7 +82,7 @@ def test_a_plain_script_and_predict_give_the_student_s_mask(tmp_path: Path, monk
 def test_upernet_on_maps_of_several_strides(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
-    network, _ = made(settings("task=segmentation", "head=upernet", "backbone=swin_micro"))
+    network, _ = made(settings("task=segmentation", "head=upernet", *SWIN))
     export(network, tmp_path / "scenes.onnx", 64)
     run = load(tmp_path / "scenes.onnx")
     assert largest_difference(Deployed(network), run, 64, 3) < 1e-3

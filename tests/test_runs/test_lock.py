@@ -41,7 +41,7 @@ def holder(tmp_path):
 
 
 def test_a_second_training_is_refused_in_one_sentence(holder, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr("src.runs.lock.only_training_in", partial(only_training_in, patience=0))
+    monkeypatch.setattr("src.runs.training.only_training_in", partial(only_training_in, patience=0))
     with one_process(tmp_path):
         assert run([ROOT / "train.py", *SMALL.split(), f"hydra.run.dir={tmp_path}"]) == 2
     sentence = sentence_in(capfd.readouterr().err)

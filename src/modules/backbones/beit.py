@@ -37,7 +37,7 @@ class SparseBeit(RelativeBackbone[Block]):
     def embed(self, images: Tensor) -> Tokens:
         net = self.backbone
         x = net.patch_embed(images)
-        x = torch.cat([net.cls_token.expand(len(x), -1, -1), x], dim=1)
+        x = torch.cat([net.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
         x = x if net.pos_embed is None else x + net.pos_embed
         return placed(net.pos_drop(x), prefix=1)
 

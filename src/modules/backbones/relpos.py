@@ -54,7 +54,7 @@ class SparseRelPos(RelativeBackbone[RelPos]):
         net = self.backbone
         x = net.patch_embed(images)
         if net.cls_token is not None:
-            x = torch.cat([net.cls_token.expand(len(x), -1, -1), x], dim=1)
+            x = torch.cat([net.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
         return placed(x, prefix=net.num_prefix_tokens)
 
     @override

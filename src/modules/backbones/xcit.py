@@ -48,7 +48,7 @@ class SparseXcit(UnitBackbone):
         x, (height, width) = net.patch_embed(images)
         x = x.transpose(1, 2).unflatten(2, (height, width))
         if net.pos_embed is not None:
-            x = x + net.pos_embed(len(x), height, width)
+            x = x + net.pos_embed(x.shape[0], height, width)
         return net.pos_drop(x)
 
     @override

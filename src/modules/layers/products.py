@@ -130,7 +130,7 @@ def absorb(tokens: Tokens, score: Float[Tensor, "B N"], count: int) -> Tokens:
     kept, rest = front(matrix, tokens.patches), back(matrix, tokens.patches)
     own, others = front(matrix, sizes), back(matrix, sizes)
     alike = F.normalize(rest, dim=-1) @ F.normalize(kept, dim=-1).transpose(1, 2)  # (B, N-K, K)
-    places = torch.arange(count, dtype=torch.float32).expand(len(alike), -1)
+    places = torch.arange(count, dtype=torch.float32).expand(alike.shape[0], -1)
     joined = nearest(alike, places, torch.ones_like(places).bool())
     joins = group_matrix(joined, count)  # (B, K, N-K)
     weight, added = (each.clamp(min=_SMALLEST_WEIGHT) for each in (own, others))
@@ -198,7 +198,7 @@ def bipartite(affinity: Float[Tensor, "B A M"], moves: int) -> Float[Tensor, "B 
     """
     sources, targets = affinity.shape[1:]
     moving = rank(affinity.amax(dim=2)) < moves
-    every = torch.arange(targets, dtype=torch.float32).expand(len(affinity), -1)
+    every = torch.arange(targets, dtype=torch.float32).expand(affinity.shape[0], -1)
     target = nearest(affinity, every, torch.ones_like(every).bool())
     return torch.where(moving, sources - moves + target, _before(~moving))
 
@@ -214,7 +214,7 @@ def _selected(tokens: Tokens, matrix: Float[Tensor, "B K M"]) -> Tokens:
     if size is not None:
         kept = front(matrix, size[:, tokens.prefix :].unsqueeze(2)).squeeze(2)
         size = torch.cat([size[:, : tokens.prefix], kept], dim=1)
-    places = torch.arange(matrix.shape[1], dtype=torch.float32).expand(len(matrix), -1)
+    places = torch.arange(matrix.shape[1], dtype=torch.float32).expand(matrix.shape[0], -1)
     places = torch.cat([places, -torch.ones_like(matrix[:, 0])], dim=1)
     return replace(
         tokens,

@@ -36,7 +36,7 @@ class PiToMe(ToMe):
         columns = metric.gather(1, receiving.unsqueeze(-1).expand(-1, -1, metric.shape[2]))
         target = (rows @ columns.transpose(1, 2)).argmax(dim=2)  # (B, r)
         protected = order[:, 2 * r :]
-        stay = torch.arange(count - r, device=order.device).expand(len(order), -1)
+        stay = torch.arange(count - r, device=order.device).expand(order.shape[0], -1)
         joined = torch.cat([stay, target + count - 2 * r], dim=1)
         places = torch.cat([protected, receiving, leaving], dim=1)
         return torch.empty_like(order).scatter(1, places, joined), count - r

@@ -106,7 +106,7 @@ class ToMe(TokenReduction):
         leaving, receiving = metric[:, first::2], metric[:, 1 - first :: 2]
         sources, targets = leaving.shape[1], receiving.shape[1]
         joined = products.bipartite(leaving @ receiving.transpose(1, 2), r)
-        own = (sources - r + torch.arange(targets, dtype=torch.float32)).expand(len(metric), -1)
+        own = (sources - r + torch.arange(targets, dtype=torch.float32)).expand(metric.shape[0], -1)
         turns = (own, joined) if first else (joined, own)
         padded = [F.pad(each, (0, max(sources, targets) - each.shape[1])) for each in turns]
         return torch.stack(padded, dim=2).flatten(1)[:, : metric.shape[1]]

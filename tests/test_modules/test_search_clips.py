@@ -11,6 +11,7 @@ from src.modules import create_student
 from src.modules.search.search import search_schedule
 
 
+@pytest.mark.slow
 def test_a_schedule_is_searched_on_clips() -> None:
     student = create_student("video_micro", method="tome", rho=0.7).eval()
     clips = torch.randn(2, 3, 8, 32, 32)

@@ -17,6 +17,7 @@ from .label_lists import HEADERS, Listing, read_listing
 from .label_sets import LABELS, TARGET_WORDS
 from .labelled import LabelledImages, PhotoFiles, check_headers
 from .photos import PhotoModule, PhotoSettings, PhotoSource
+from .shared_files import warn_of_shared
 
 
 class LabelSets(LabelledImages):
@@ -87,6 +88,8 @@ class CsvPhotos(PhotoSource):
             )
         for part in (True, False) if training else (False,):
             self._check_photographs(part)
+        if training:
+            warn_of_shared(*(self._reader(part).samples for part in (True, False)), "photographs")
 
     @override
     def num_train_images(self) -> int:

@@ -63,18 +63,19 @@ def find_photographs(
             "images is not set: give a folder, a file, a pattern in quotes or a list of files, as "
             "images=photos or images=list.txt."
         )
-    found: dict[Path, Path] = {}  # to the folder that names start from
+    found: dict[str, tuple[Path, Path]] = {}  # by their places: file, folder that names start from
     for one in given:
-        found |= _found(str(one), kind)
+        for path, base in _found(str(one), kind).items():
+            found.setdefault(os.path.abspath(path), (path, base))
     if not found:
         raise InputError(
             f"images={_shown(given)} has no {kind.name}: they end in {' '.join(kind.suffixes)}."
         )
-    bases = {os.path.abspath(base) for base in found.values()}
+    bases = {os.path.abspath(base) for _, base in found.values()}
     common = os.path.commonpath(bases)
     return [
-        Photograph(path, Path(os.path.relpath(os.path.abspath(path), common)).as_posix())
-        for path in found
+        Photograph(path, Path(os.path.relpath(place, common)).as_posix())
+        for place, (path, _) in found.items()
     ]
 
 

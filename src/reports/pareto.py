@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from .front import AXES, front_of
 from .points import points_of, varying
 from .rows import Row, deviation, label_of, metric_of
 from .tables import write_csv, write_markdown
+
+log = logging.getLogger(__name__)
 
 PAGE = "report.html"
 _MAPPED = "maps"
@@ -39,6 +42,12 @@ def write_report(
     if not rows:
         return None
     points = points_of(rows)
+    metrics = sorted({str(metric_of(row)) for row in rows})
+    if len(metrics) > 1:
+        log.warning(
+            f"The runs under {folder} are judged by {' and '.join(metrics)}, which one axis cannot "
+            f"compare, and it says {metric_of(rows[0])}: write a report over the folders of each."
+        )
     for point in points:
         point["on_front"] = {}
     for cost in AXES:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ..callbacks.run_record import RunRecord
+from ..callbacks.undefined_outputs import UndefinedOutputs
 from ..checkpoints.atomic_io import AtomicCheckpointIO
 from ..checkpoints.checkpoint import Checkpoint, newest_checkpoint, taken
 from ..config import Settings, instantiate, plain_settings
@@ -127,7 +128,7 @@ def _trainer(settings: Settings, record: Settings, choices: dict[str, str]) -> L
     loggers = [instantiate(part) for part in settings.get("logger", {}).values() if part]
     trainer: L.Trainer = instantiate(
         settings["trainer"],
-        callbacks=[*callbacks, RunRecord(record, choices)],
+        callbacks=[*callbacks, UndefinedOutputs(), RunRecord(record, choices)],
         logger=loggers,
         plugins=[*map(instantiate, settings["trainer"].get("plugins") or []), AtomicCheckpointIO()],
     )

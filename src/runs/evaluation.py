@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from ..callbacks.output import EvaluationOutput
 from ..callbacks.stop_at_signal import StopAtSignal
+from ..callbacks.undefined_outputs import UndefinedOutputs
 from ..checkpoints.checkpoint import Checkpoint, taken
 from ..config import Settings, instantiate, locate, plain_settings
 from ..datamodules.base import ImageDataModule
@@ -119,7 +120,7 @@ def _callbacks(settings: Settings) -> list[L.Callback]:
     parts = [part for part in parts if part.get("path", "") is not None]
     made = [instantiate(part) for part in parts if _acts_at_test(locate(part))]
     signals = [] if any(isinstance(one, StopAtSignal) for one in made) else [StopAtSignal()]
-    return made + signals
+    return [*made, UndefinedOutputs(), *signals]
 
 
 def _acts_at_test(kind: object) -> bool:

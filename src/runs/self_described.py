@@ -1,9 +1,12 @@
-"""Recognizes saved students, ONNX files and hub names among the values of `ckpt_path`."""
+"""Recognizes files and hub names that describe themselves among the values of `ckpt_path`."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..config import Settings, instantiate
+from ..errors import InputError
 from ..modules.saving.hub import is_address
 
 ONNX = ".onnx"
@@ -25,3 +28,42 @@ def _header(path: str) -> dict[str, str]:
             return file.metadata() or {}
     except Exception:  # of Rust's reader; whoever reads the weights says what is wrong
         return {}
+
+
+def check_described(path: str, settings: Settings, typed: Sequence[str]) -> None:
+    """Check that a command which takes the weights of a saved student takes this student.
+
+    Its command line may choose another method or ratio, and a default may not.
+
+    Args:
+        path: `ckpt_path`.
+        settings: The composed configuration, resolved.
+        typed: The command line's overrides.
+
+    Raises:
+        InputError: If the method or the ratios are others, and nobody has chosen them.
+    """
+    if Path(path).suffix != ".safetensors" or not describes_itself(path):
+        return
+    from ..modules.saving.stored import read_stored  # late, for the sake of `--help`
+
+    stored = read_stored(Path(path).expanduser())
+    groups = {override.lstrip("+~").partition("=")[0].partition(".")[0] for override in typed}
+    methods = stored.method, settings["method"]
+    ratios = stored.schedule.get("ratios"), list(instantiate(settings["schedule"]).ratios)
+    differing = []
+    if "method" not in groups and _plain(methods[0]) != _plain(methods[1]):
+        names = (str(method.get("_target_")).rpartition(".")[2] for method in methods)
+        differing.append("the method {} instead of {}".format(*names))
+    if not groups & {"rho", "schedule"} and ratios[0] != ratios[1]:
+        differing.append("the ratios {} instead of {}".format(*ratios))
+    if differing:
+        raise InputError(
+            f"ckpt_path={path} was saved with {' and with '.join(differing)}, which this command "
+            "line has by default: add method=NAME and rho=NUMBER, or give the .ckpt of its "
+            "training, which brings them."
+        )
+
+
+def _plain(method: Mapping[str, object]) -> dict[str, object]:
+    return {key: value for key, value in method.items() if key != "_recursive_"}

@@ -50,6 +50,13 @@ def of_student(output: Output) -> SparseOutput:
     return output.backbone if isinstance(output, DenseOutput) else output
 
 
+def undefined(output: Output) -> Tensor:
+    """Return of which images `(B,)` a logit is no number; a detector has none."""
+    if output.logits is None:
+        return torch.zeros(len(of_student(output).size), dtype=torch.bool)
+    return output.logits.flatten(1).isnan().any(1)
+
+
 class Head(nn.Module, ABC):
     """Reads the maps of `SparseBackbone.with_maps`; made from the `levels` that they have.
 

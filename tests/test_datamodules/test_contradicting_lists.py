@@ -1,0 +1,89 @@
+"""Lists that contradict themselves are refused, and what is in both parts is named."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from src.datamodules.clip_files import ClipFiles
+from src.datamodules.label_lists import read_listing
+from src.errors import InputError
+
+from .test_labels_csv import make
+
+
+def listing(tmp_path: Path, text: str) -> Path:
+    (tmp_path / "a.csv").write_text(text)
+    return tmp_path / "a.csv"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path,labels\na.jpg,cat\nb.jpg,dog\na.jpg,dog\n",  # a line for each label
+        "path,labels\na.jpg,cat\nb.jpg,dog\n./a.jpg,cat|dog\n",
+        "path,cat,dog\na.jpg,1,0\nb.jpg,0,1\na.jpg,1,\n",
+    ],
+)
+def test_a_photograph_has_its_labels_in_one_line(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InputError, match=r"Line 4 of .*a\.csv lists .*other labels.*one line"):
+        read_listing(listing(tmp_path, text))
+
+
+def test_the_same_line_twice_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        read = read_listing(listing(tmp_path, "path,labels\na.jpg,cat|dog\na.jpg,dog|cat\n"))
+    assert len(read.paths) == 2
+    assert caplog.messages == [f"{tmp_path / 'a.csv'} lists 1 photographs more than once."]
+
+
+def test_photographs_of_both_parts_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in "abc":
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
+    (tmp_path / "train.csv").write_text("path,labels\na.png,owl\nb.png,cat\n")
+    (tmp_path / "val.csv").write_text("path,labels\nc.png,owl\n./b.png,cat\n")
+    data = make(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        data.check("test")
+        assert not caplog.messages
+        data.check()
+    (said,) = caplog.messages
+    assert said.startswith("1 of the 2 validation photographs are training photographs too, as ")
+    assert "b.png" in said
+
+
+class Made(ClipFiles):
+    """Has what it is given."""
+
+    def __init__(self, root: Path, train: dict[str, str], val: list[tuple[str, str]]) -> None:
+        super().__init__(str(root))
+        self.parts = {True: [*train.items()], False: val}
+
+    def find(self, training: bool) -> list[tuple[str, str]]:
+        return self.parts[training]
+
+    def declared_classes(self) -> list[str]:
+        return sorted({label for part in self.parts.values() for _, label in part})
+
+
+def test_a_class_that_training_lacks_is_refused(tmp_path: Path) -> None:
+    """As of a name that is written in another way, which would count as never recognized."""
+    source = Made(tmp_path, {"a": "cat", "b": "dog"}, [("c", "cat"), ("d", "Dog")])
+    source.check(training=False)
+    with pytest.raises(InputError, match="has no training videos of 'Dog', which validation has"):
+        source.check(training=True)
+    Made(tmp_path, {"a": "cat", "b": "dog"}, [("c", "cat")]).check(training=True)
+
+
+def test_a_video_has_one_class(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    train = {"a": "cat", "b": "dog"}
+    with pytest.raises(InputError, match=r"c is listed with the classes 'cat' and 'dog': a video"):
+        Made(tmp_path, train, [("c", "cat"), ("x/../c", "dog")]).check(training=False)
+    with caplog.at_level(logging.WARNING):
+        Made(tmp_path, train, [("c", "cat"), ("a", "cat")]).check(training=True)
+    assert "1 of the 2 validation videos are training videos too, as 'a'" in caplog.messages[0]

@@ -1,0 +1,49 @@
+"""Only runs whose settings differ in nothing but the seed are averaged."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from src.reports.cells import read_rows
+from src.reports.pareto import write_report
+from src.reports.points import points_of
+from tests.test_reports.made_sweep import row_of, save_cell
+
+
+def saved(
+    folder: Path, cell: str, seed: int, method: str = "dynamicvit", rho: float = 0.5, **more: object
+) -> None:
+    row = row_of("vit_micro", method, rho, "geometric", seed)
+    save_cell(folder / cell, row, [f"seed={seed}"])
+    data = {"_target_": "x", "image_size": 80, "seed": "${seed}"}
+    settings = {"seed": seed, "rho": rho, "datamodule": data, "digests": {"ckpt_path": cell}}
+    (folder / cell / "settings.json").write_text(json.dumps(settings | more))
+
+
+def test_a_file_of_the_configuration_was_changed(tmp_path: Path) -> None:
+    saved(tmp_path, "a", 1)
+    saved(tmp_path, "b", 2)
+    saved(tmp_path, "c", 3, datamodule={"_target_": "x", "image_size": 96, "seed": "${seed}"})
+    found = [(point["cell"], point["n"]) for point in points_of(read_rows(tmp_path))]
+    assert found == [("a; b", 2), ("c", 1)]
+
+
+def test_a_dense_network_is_one_at_every_ratio(tmp_path: Path) -> None:
+    saved(tmp_path, "a", 1, "dense", 0.5, schedule={"_target_": "x"})
+    saved(tmp_path, "b", 2, "dense", 0.7, schedule={"_target_": "y"})
+    (point,) = points_of(read_rows(tmp_path))
+    assert point["n"] == 2
+
+
+def test_metrics_of_two_tasks_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    saved(tmp_path, "a", 1)
+    row = row_of("vit_micro", "dynamicvit", 0.5, "geometric", 1) | {"miou": 40.0}
+    row["task"] = {"metric": "miou", "label": "mIoU (%)", "metrics": ["miou"]}
+    save_cell(tmp_path / "b", row, ["seed=1", "task=segmentation"])
+    with caplog.at_level(logging.WARNING):
+        write_report(tmp_path)
+    assert "are judged by acc1 and miou, which one axis cannot compare" in caplog.messages[0]

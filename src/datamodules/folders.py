@@ -15,6 +15,7 @@ from ..errors import InputError, some
 from .decoding import SUFFIXES
 from .labelled import LabelledImages, PhotoFiles, check_headers
 from .photo_source import PhotoSource, Transform
+from .shared_files import warn_of_shared_folders
 from .walking import class_folders, find_images, natural_key
 
 log = logging.getLogger(__name__)
@@ -134,6 +135,8 @@ class ImageFolders(PhotoSource):
                 )
         for part in (True, False) if training else (False,):
             self._check_images(part)
+        if training:
+            warn_of_shared_folders(self._split_folder(True), self._split_folder(False), [*outputs])
         self._describe_outputs()
 
     def dataset(self, training: bool, transform: Transform) -> LabelledImages:

@@ -89,7 +89,8 @@ class CsvPhotos(PhotoSource):
         for part in (True, False) if training else (False,):
             self._check_photographs(part)
         if training:
-            warn_of_shared(*(self._reader(part).samples for part in (True, False)), "photographs")
+            trained, validation = (self._reader(part).samples for part in (True, False))
+            warn_of_shared(trained, validation, "photographs")
 
     @override
     def num_train_images(self) -> int:

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 PAGE = "report.html"
 _MAPPED = "maps"
+_NOT_SHOWN = ("task", "data")
 
 
 def write_report(
@@ -147,7 +148,7 @@ def _for_page(point: Row, pictures: dict[str, int]) -> dict[str, object]:
         }
         for run in runs
     ]
-    return {**{key: value for key, value in point.items() if key != "task"}, "runs": shown}
+    return {**{key: value for key, value in point.items() if key not in _NOT_SHOWN}, "runs": shown}
 
 
 def _numbered(maps: object, pictures: dict[str, int]) -> dict[str, object] | None:

@@ -53,6 +53,7 @@ def _seed(row: Row) -> Hashable:
 def _setting(row: Row) -> Hashable:
     """Return all of a run's settings but its seed, in a form that can be compared."""
     typed, dense = row["typed"], row["method"] == DENSE
+    data = json.dumps(row.get("data"), sort_keys=True)
     chosen = [(name, str(row.get(name))) for name in FIRST if not (dense and name in _SPARSE)]
     if not isinstance(typed, dict):
         return (*chosen, ("cell", str(row["cell"])))
@@ -67,7 +68,7 @@ def _setting(row: Row) -> Hashable:
         for key, value in sorted(settings.items() if isinstance(settings, dict) else ())
         if key not in _OF_REPLICATES and not (dense and key in _SPARSE)
     ]
-    return (*chosen, *kept, *composed)
+    return (*chosen, *kept, *composed, data)
 
 
 def _point(runs: list[Row]) -> dict[str, object]:

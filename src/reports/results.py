@@ -19,7 +19,7 @@ from ..shell.program import one_sentence_errors
 from .cells import read_rows
 from .pareto import speedup_note
 from .points import DENSE, SEED, points_of
-from .rows import RESULT, SETTINGS, Row, deviation, is_number, label_of, metric_of, read_json
+from .rows import RESULT, Row, deviation, is_number, label_of, metric_of
 
 _PLACEHOLDERS = {"root": "DIR", "weights": "FILE", "ckpt_path": "FILE"}
 _LEFT_OUT = ("callbacks.progress", "hydra.", "logger", "paths.", "title")
@@ -49,7 +49,8 @@ def write_results(folders: Sequence[Path], page: Path) -> int:
             raise InputError(f"There is no folder {folder}: give that of a sweep, or of runs.")
         for row in read_rows(folder):
             run = folder / str(row["cell"])
-            rows.append({**row, "cell": str(run), "data": _data_of(run), "command": _command(run)})
+            own = {"cell": str(run), "named": _data_of(row), "command": _command(run)}
+            rows.append({**row, **own})
     if not rows:
         raise InputError(
             f"{', '.join(map(str, folders))}: no {RESULT} here has a metric, gmacs, images_per_s "
@@ -58,7 +59,7 @@ def write_results(folders: Sequence[Path], page: Path) -> int:
     for point in points_of([{**row, "swept": []} for row in rows]):
         runs = point["runs"]
         assert isinstance(runs, list)
-        heading = f"{point.get('backbone')} on {runs[0]['data']}"
+        heading = f"{point.get('backbone')} on {runs[0]['named']}"
         tables.setdefault(heading, []).append({**point, "command": _of_all_seeds(runs)})
     parts = [_table(heading, points) for heading, points in sorted(tables.items())]
     note = (
@@ -111,10 +112,14 @@ def _text(value: object) -> str:
     return printable(str(value)).replace("|", "\\|").replace("<", "&lt;").replace("`", "'")
 
 
-def _data_of(run: Path) -> str:
-    """Return the name of a run's data set: of its folder, or of its class in `conf/datamodule`."""
-    settings = read_json(run / SETTINGS)
-    data = settings.get("datamodule") if isinstance(settings, dict) else None
+def _data_of(row: Row) -> str:
+    """Return the name of a run's data set: of its folder, or of its class in `conf/datamodule`.
+
+    Older rows do not say it, and the run's settings lack what a checkpoint's record added to them.
+    """
+    settings, data = row["settings"], row.get("data")
+    if data is None and isinstance(settings, dict):
+        data = settings.get("datamodule")
     if not isinstance(data, dict):
         return "unknown data"
     root, target = data.get("root"), str(data.get("_target_", "unknown data"))

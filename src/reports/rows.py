@@ -63,6 +63,11 @@ def task_entry(metric: str, label: str, metrics: Sequence[str]) -> dict[str, obj
     return {"metric": metric, "label": label, "metrics": [*metrics]}
 
 
+def data_entry(datamodule: Mapping[str, object]) -> dict[str, object]:
+    """Return what a row says of its data, under `data`: settings of `conf/datamodule`, resolved."""
+    return {key: datamodule[key] for key in ("_target_", "root") if key in datamodule}
+
+
 def metric_of(row: Row) -> str | None:
     """Return the name of the metric that a row is judged by: its task's, or its run's monitor."""
     names = (_task(row).get("metric"), row.get("monitor"), *_UNNAMED)

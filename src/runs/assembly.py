@@ -24,7 +24,7 @@ from ..modules.sharding import Sharded
 from ..shell.program import sentences_of
 from .class_names import check_same_classes, warn_of_other_classes
 from .resuming import check_resumable, differing_settings, other_processes
-from .settings import check_monitor, check_target, config_faults
+from .settings import check_image_size, check_monitor, check_target, config_faults
 from .unused_settings import unused_settings
 
 log = logging.getLogger(__name__)
@@ -107,6 +107,7 @@ def assemble(config: DictConfig, choices: dict[str, str], typed: list[str]) -> R
         )
         if data:
             check_target(module, data)
+            check_image_size(module, data)
         check_monitor(settings["monitor"], module.validation_metrics())
         module.check_trainable()
     if module:

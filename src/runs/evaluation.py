@@ -18,13 +18,13 @@ from ..modules.base import SparseModule
 from ..pictures.masks import masked_images
 from ..pictures.samples import inspect, numbered_images, spread_images
 from ..pictures.survivors import survivor_maps
-from ..reports.rows import Row, metric_of, task_entry
+from ..reports.rows import Row, data_entry, metric_of, task_entry
 from ..reports.tables import print_table
 from .cell import run_cell
 from .class_names import match_classes
 from .cost import LOGGED, cost_of
 from .record import with_recorded_run
-from .settings import check_config, check_target
+from .settings import check_config, check_image_size, check_target
 
 _MAPPED = 6  # images in a report's gallery
 
@@ -54,7 +54,7 @@ def _row(config: DictConfig) -> Row:
     L.seed_everything(settings["seed"], workers=True, verbose=False)
     choices = {name: hydra.runtime.choices[name] for name in ("backbone", "method")}
     result = evaluate(settings, choices, checkpoint)
-    shown = [name for name in result if name not in ("maps", "task")]
+    shown = [name for name in result if name not in ("maps", "task", "data")]
     rank_zero_only(print_table)([result], shown)
     return result
 
@@ -86,6 +86,7 @@ def evaluate(
         checkpoint=checkpoint,
     )
     check_target(module, datamodule)
+    check_image_size(module, datamodule)
     callbacks = _callbacks(settings)
     shown = numbered_images(datamodule, settings["images"])
     trainer = instantiate(settings["trainer"], callbacks=callbacks, logger=False)
@@ -101,6 +102,7 @@ def evaluate(
         "seed": settings["seed"],
         **accuracy,
         "task": task_entry(module.judged_by.name, module.judged_by.label, list(accuracy)),
+        "data": data_entry(settings["datamodule"]),
         **cost_of(module, datamodule.image_size, settings["throughput_batch"]),
         "maps": maps_of(student, datamodule),
     }
@@ -143,6 +145,7 @@ def trained_row(
         "seed": settings["seed"],
         **validated,
         "task": task_entry(module.judged_by.name, module.judged_by.label, list(validated)),
+        "data": data_entry(settings["datamodule"]),
         **cost_of(module, data.image_size, settings["throughput_batch"]),
         "maps": maps_of(student, data),
     }

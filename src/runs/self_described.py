@@ -10,6 +10,7 @@ from ..errors import InputError
 from ..modules.saving.hub import is_address
 
 ONNX = ".onnx"
+_OF_RATIOS = {"rho", "schedule", "schedule.rho", "schedule.ratios"}
 
 
 def describes_itself(path: str) -> bool:
@@ -48,14 +49,15 @@ def check_described(path: str, settings: Settings, typed: Sequence[str]) -> None
     from ..modules.saving.stored import read_stored  # late, for the sake of `--help`
 
     stored = read_stored(Path(path).expanduser())
-    groups = {override.lstrip("+~").partition("=")[0].partition(".")[0] for override in typed}
+    keys = {override.lstrip("+~").partition("=")[0] for override in typed}
     methods = stored.method, settings["method"]
     ratios = stored.schedule.get("ratios"), list(instantiate(settings["schedule"]).ratios)
     differing = []
-    if "method" not in groups and _plain(methods[0]) != _plain(methods[1]):
+    options = any(key.startswith("method.") for key in keys)
+    if "method" not in keys and _facts(methods[0], options) != _facts(methods[1], options):
         names = (str(method.get("_target_")).rpartition(".")[2] for method in methods)
         differing.append("the method {} instead of {}".format(*names))
-    if not groups & {"rho", "schedule"} and ratios[0] != ratios[1]:
+    if not keys & _OF_RATIOS and ratios[0] != ratios[1]:
         differing.append("the ratios {} instead of {}".format(*ratios))
     if differing:
         raise InputError(
@@ -65,5 +67,8 @@ def check_described(path: str, settings: Settings, typed: Sequence[str]) -> None
         )
 
 
-def _plain(method: Mapping[str, object]) -> dict[str, object]:
+def _facts(method: Mapping[str, object], chosen: bool) -> dict[str, object]:
+    """Return what makes a method; not its options, where these are chosen."""
+    if chosen:
+        return {"_target_": method.get("_target_")}
     return {key: value for key, value in method.items() if key != "_recursive_"}

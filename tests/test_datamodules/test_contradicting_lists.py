@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from src.datamodules.clip_files import ClipFiles
+from src.datamodules.folders import ImageFolders
 from src.datamodules.label_lists import read_listing
 from src.errors import InputError
 
@@ -87,3 +88,18 @@ def test_a_video_has_one_class(tmp_path: Path, caplog: pytest.LogCaptureFixture)
     with caplog.at_level(logging.WARNING):
         Made(tmp_path, train, [("c", "cat"), ("a", "cat")]).check(training=True)
     assert "1 of the 2 validation videos are training videos too, as 'a'" in caplog.messages[0]
+
+
+def test_one_folder_for_both_parts_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("train/ant", "train/bee", "val/ant"):
+        (tmp_path / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name / "0.png")
+    (tmp_path / "val/bee").symlink_to(tmp_path / "train/bee")
+    folders = ImageFolders(str(tmp_path), "train", "val")
+    with caplog.at_level(logging.WARNING):
+        folders.check(training=False)
+        assert not caplog.messages
+        folders.check(training=True)
+    assert "are the same folder for 1 classes, as bee, so that" in caplog.messages[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ import pytest
 from src.reports.cells import read_rows
 from src.reports.pareto import write_report
 from src.reports.points import points_of
+from src.reports.results import write_results
+from src.reports.rows import data_entry
 from tests.test_reports.made_sweep import row_of, save_cell
 
 
@@ -47,3 +50,27 @@ def test_metrics_of_two_tasks_are_said(tmp_path: Path, caplog: pytest.LogCapture
     with caplog.at_level(logging.WARNING):
         write_report(tmp_path)
     assert "are judged by acc1 and miou, which one axis cannot compare" in caplog.messages[0]
+
+
+def test_data_that_a_checkpoint_brought_are_told_apart(tmp_path: Path) -> None:
+    """A command line does not name them, nor do the settings that it composes."""
+    for name, seed, root in (("a", 1, "/x/birds"), ("b", 2, "/x/birds"), ("c", 3, "/x/cars")):
+        saved(tmp_path, name, seed)
+        row = json.loads((tmp_path / name / "result.json").read_text())
+        row["data"] = {"_target_": "src.datamodules.imagenet.ImageNet", "root": root}
+        (tmp_path / name / "result.json").write_text(json.dumps(row))
+    found = [(point["cell"], point["n"]) for point in points_of(read_rows(tmp_path))]
+    assert found == [("a; b", 2), ("c", 1)]
+    page = tmp_path / "results.md"
+    assert write_results([tmp_path], page) == 3
+    text = page.read_text()
+    assert re.findall("^## (.*)$", text, re.M) == ["vit_micro on birds", "vit_micro on cars"]
+    assert "/x/" not in text
+    assert write_report(tmp_path)
+    assert "/x/" not in (tmp_path / "report.html").read_text()
+
+
+def test_a_row_says_what_data_it_is_of() -> None:
+    settings = {"_target_": "src.datamodules.digits.Digits", "batch_size": 3, "root": None}
+    assert data_entry(settings) == {"_target_": "src.datamodules.digits.Digits", "root": None}
+    assert data_entry({"_target_": "x"}) == {"_target_": "x"}

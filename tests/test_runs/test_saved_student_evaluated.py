@@ -55,6 +55,8 @@ def test_other_files_say_nothing(tmp_path: Path) -> None:
     [
         ([], r"the method EViT instead of \w+ and with the ratios \[0.5, 0.25, 0.125\] instead"),
         (["method=evit"], r"saved with the ratios \[0.5, 0.25, 0.125\] instead of \[0.7, "),
+        (["method=evit", "schedule.locations=[1,2,3]"], r"saved with the ratios \[0.5"),
+        (["rho=0.5", "method.selector._partial_=true"], r"saved with the method EViT instead of"),
         (["rho=0.5"], r"saved with the method EViT instead of \w+, which"),
         (["method=evit", "rho=0.5"], None),
         (["method=evit", "rho=0.3"], None),

@@ -51,7 +51,7 @@ class UndefinedOutputs(TaskCallback):
 
     @override
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: SparseModule) -> None:
-        if fault := self._fault(trainer):
+        if fault := self._fault(trainer, pl_module):
             log.warning(f"{fault}, so that the metrics of this validation mean nothing.")
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -60,7 +60,7 @@ class UndefinedOutputs(TaskCallback):
         Raises:
             InputError: If one is.
         """
-        if fault := self._fault(trainer):
+        if fault := self._fault(trainer, pl_module):
             raise InputError(
                 f"{fault}: evaluate with trainer.precision=32-true, or give weights whose training "
                 "has not diverged."
@@ -71,8 +71,8 @@ class UndefinedOutputs(TaskCallback):
         counts = torch.stack([found.sum(), found.new_tensor(len(found), dtype=torch.long)])
         self._counts = self._counts.to(counts.device) + counts
 
-    def _fault(self, trainer: L.Trainer) -> str:
-        counts = trainer.strategy.reduce(self._counts, reduce_op="sum")
+    def _fault(self, trainer: L.Trainer, module: L.LightningModule) -> str:
+        counts = trainer.strategy.reduce(self._counts.to(module.device), reduce_op="sum")
         self._counts = torch.zeros(2, dtype=torch.long)
-        broken, images = counts.tolist()
+        broken, images = map(int, counts)
         return f"{broken} of {images} images have outputs that are no numbers (NaN)" * bool(broken)

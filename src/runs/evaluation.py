@@ -23,6 +23,7 @@ from ..reports.tables import print_table
 from .cell import run_cell
 from .class_names import match_classes
 from .cost import LOGGED, cost_of
+from .other_images import warn_of_other_preprocessing
 from .record import with_recorded_run
 from .settings import check_config, check_image_size, check_target
 
@@ -79,6 +80,8 @@ def evaluate(
         checkpoint = Checkpoint.read(settings["backbone"]["weights"])
     if checkpoint and locate(settings["task"]).outputs_are_classes:
         match_classes(datamodule, checkpoint)
+    if checkpoint:
+        warn_of_other_preprocessing(datamodule, checkpoint)
     module: SparseModule = instantiate(
         settings["task"],
         num_classes=datamodule.num_classes,

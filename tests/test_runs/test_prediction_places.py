@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 
@@ -110,11 +111,20 @@ def test_outputs_that_are_no_numbers_are_refused(
 
 
 def test_a_photograph_that_is_named_in_two_ways_counts_once(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = folder_of(tmp_path / "in", 10, count=2)
     monkeypatch.chdir(tmp_path)
-    found = find_photographs(["in/0.png", str(folder / "0.png"), "in/../in/0.png", "in"])
+    with caplog.at_level(logging.WARNING):
+        find_photographs("in")
+        assert not caplog.messages
+        found = find_photographs(["in/0.png", str(folder / "0.png"), "in/../in/0.png", "in"])
     assert [photograph.name for photograph in found] == ["0.png", "1.png"]
+    assert "names 3 photographs more than once: each counts once" in caplog.messages[0]
+    (tmp_path / "list.txt").write_text("in/1.png\nin/0.png\nin/1.png\n")
+    with caplog.at_level(logging.WARNING):
+        found = find_photographs("list.txt")
+    assert [photograph.name for photograph in found] == ["1.png", "0.png"]
+    assert "names 1 photographs more than once" in caplog.messages[1]
     shutil.copy(folder / "0.png", folder / "2.png")  # the same content is another photograph
     assert len(find_photographs("in")) == 3

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from timm.data import ImageNetInfo
 
-from ..errors import InputError, some
+from ..errors import InputError, some, spelled
 from .decoding import SUFFIXES
 from .labelled import LabelledImages, PhotoFiles, check_headers
 from .photo_source import PhotoSource, Transform
@@ -131,7 +131,7 @@ class ImageFolders(PhotoSource):
             if differing:
                 raise InputError(
                     f"datamodule.root={self.root} does not hold the same classes for training and "
-                    f"validation: only one of them has {some(differing)}."
+                    f"validation: only one of them has {some([*map(spelled, differing)])}."
                 )
         for part in (True, False) if training else (False,):
             self._check_images(part)

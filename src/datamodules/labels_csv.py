@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from typing_extensions import Unpack, override
 
-from ..errors import InputError, some
+from ..errors import InputError, some, spelled
 from .label_lists import HEADERS, Listing, read_listing
 from .label_sets import LABELS, TARGET_WORDS
 from .labelled import LabelledImages, PhotoFiles, check_headers
@@ -84,7 +84,8 @@ class CsvPhotos(PhotoSource):
         if unknown:
             raise InputError(
                 f"{self._file(training=False)} has classes that {self._file(training=True)} lacks "
-                f"({some(unknown)}): give the training list images of them, or correct the names."
+                f"({some([*map(spelled, unknown)])}): give the training list images of them, or "
+                "correct the names."
             )
         for part in (True, False) if training else (False,):
             self._check_photographs(part)

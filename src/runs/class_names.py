@@ -10,7 +10,7 @@ from pathlib import Path
 from ..checkpoints.checkpoint import RUN, Checkpoint
 from ..datamodules.base import ImageDataModule
 from ..datamodules.walking import natural_key
-from ..errors import InputError, some
+from ..errors import InputError, some, spelled
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def _check_known(names: Sequence[str], stored: Sequence[str], path: Path) -> Non
     verb = "is" if len(unknown) == 1 else "are"
     differ = f"it is for {len(stored)} classes, but the data has {len(names)}, so "
     raise InputError(
-        f"{some(unknown)} {verb} not among the {len(stored)} classes of {path} "
+        f"{some([*map(spelled, unknown)])} {verb} not among the {len(stored)} classes of {path} "
         f"({some(stored)}{hint}): {differ if len(names) != len(stored) else ''}evaluate on classes "
         "that it was trained for."
     )

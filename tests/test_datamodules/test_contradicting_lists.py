@@ -11,6 +11,7 @@ from PIL import Image
 from src.datamodules.clip_files import ClipFiles
 from src.datamodules.folders import ImageFolders
 from src.datamodules.label_lists import read_listing
+from src.datamodules.video_list import ListedVideos
 from src.errors import InputError
 
 from .test_labels_csv import make
@@ -103,3 +104,40 @@ def test_one_folder_for_both_parts_is_said(
         assert not caplog.messages
         folders.check(training=True)
     assert "are the same folder for 1 classes, as bee, so that" in caplog.messages[0]
+
+
+def listed(root: Path, train: str, val: str) -> ListedVideos:
+    for name, text in (("train.txt", train), ("val.txt", val)):
+        (root / name).write_text(text)
+    return ListedVideos(str(root), "train.txt", "val.txt")
+
+
+def test_a_label_that_numbers_no_class_is_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As an identification, of which as many names would not fit into memory."""
+    with pytest.raises(InputError, match=r"has the label 999999999: labels are the outputs"):
+        _ = listed(tmp_path, "a.mp4 999999999\n", "b.mp4 0\n").class_names
+    with caplog.at_level(logging.WARNING):
+        assert listed(tmp_path, "a.mp4 2\n", "b.mp4 0\n").class_names == ("0", "1", "2")
+        assert not caplog.messages
+        assert listed(tmp_path, "a.mp4 2\n", "b.mp4 1\n").class_names == ("0", "1", "2")
+    assert (
+        "begin with 1, and they are the outputs of the network, of which 1 never"
+        in (caplog.messages[0])
+    )
+
+
+def test_accents_of_two_kinds_are_told_apart(tmp_path: Path) -> None:
+    for name in ("train/caf\u00e9", "val/cafe\u0301"):
+        (tmp_path / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name / "0.png")
+    with pytest.raises(InputError, match=r"only one of them has cafe\\u0301, caf\u00e9"):
+        ImageFolders(str(tmp_path), "train", "val").check(training=True)
+
+
+@pytest.mark.parametrize("label", ["-1", "1.0", "+2"])
+def test_a_number_that_is_no_output_is_refused(tmp_path: Path, label: str) -> None:
+    """Else all numbers would be names, and the largest no longer the last output."""
+    with pytest.raises(InputError, match=f"line 2 of .*val.txt has the label .{label[1:]}: write"):
+        _ = listed(tmp_path, "a.mp4 2\n", f"b.mp4 0\nc.mp4 {label}\n").class_names

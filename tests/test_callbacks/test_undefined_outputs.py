@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 
 import lightning as L
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from src.callbacks.undefined_outputs import UndefinedOutputs
 from src.errors import InputError
@@ -54,6 +55,19 @@ def test_a_test_ends_and_a_validation_warns(caplog: pytest.LogCaptureFixture) ->
         "validation mean nothing."
     ]
     trainer().test(Module(), right, verbose=False)
+
+
+class Stream(IterableDataset[Tensor]):
+    """Turns out to hold nothing."""
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(())
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_no_image_is_no_accuracy() -> None:
+    with pytest.raises(InputError, match="No image was evaluated, so that there is nothing"):
+        trainer().test(Module(), DataLoader(Stream()), verbose=False)
 
 
 def test_heads_are_looked_at() -> None:

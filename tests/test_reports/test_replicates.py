@@ -74,3 +74,17 @@ def test_a_row_says_what_data_it_is_of() -> None:
     settings = {"_target_": "src.datamodules.digits.Digits", "batch_size": 3, "root": None}
     assert data_entry(settings) == {"_target_": "src.datamodules.digits.Digits", "root": None}
     assert data_entry({"_target_": "x"}) == {"_target_": "x"}
+
+
+def test_files_of_a_table_are_told_apart(tmp_path: Path) -> None:
+    for number, name in enumerate(("a", "b", "a")):
+        row = row_of("vit_micro", "dynamicvit", (0.5, 0.7)[number // 2], "geometric", 1)
+        words = [f"ckpt_path=/x/{name}/best.ckpt", f"rho={row['rho']}", "datamodule.root=/x/d"]
+        save_cell(tmp_path / str(number), row, words)
+    write_results([tmp_path], tmp_path / "results.md")
+    found = re.findall("`python (.*)`", (tmp_path / "results.md").read_text())
+    assert found == [
+        "train.py ckpt_path=FILE1 rho=0.7 datamodule.root=DIR",
+        "train.py ckpt_path=FILE1 rho=0.5 datamodule.root=DIR",
+        "train.py ckpt_path=FILE2 rho=0.5 datamodule.root=DIR",
+    ]

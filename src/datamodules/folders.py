@@ -52,14 +52,15 @@ class ImageFolders(PhotoSource):
         Args:
             root: The folder.
             train_split: Name of the training part's folder.
-            val_split: The same of validation.
+            val_split: The same of validation; what is called `validation` may be called `val`.
             num_classes: The number of class folders, where WNIDs should have outputs of their own.
             skip: See above.
         """
         self.root = root
         self._skip = skip
         self._given_classes = num_classes
-        self._folder_names = {True: [train_split], False: [val_split, "val"]}
+        also = ["val"] if val_split == "validation" else []
+        self._folder_names = {True: [train_split], False: [val_split, *also]}
         self._readers: dict[bool, PhotoFiles] = {}
         self._adopted: tuple[str, ...] | None = None
 

@@ -141,3 +141,18 @@ def test_a_number_that_is_no_output_is_refused(tmp_path: Path, label: str) -> No
     """Else all numbers would be names, and the largest no longer the last output."""
     with pytest.raises(InputError, match=f"line 2 of .*val.txt has the label .{label[1:]}: write"):
         _ = listed(tmp_path, "a.mp4 2\n", f"b.mp4 0\nc.mp4 {label}\n").class_names
+
+
+def test_a_part_that_is_named_is_no_other_one(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        (tmp_path / split / "ant").mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / split / "ant/0.png")
+    for name in ("validation", "val"):
+        ImageFolders(str(tmp_path), "train", name).check(training=False)
+    with pytest.raises(InputError, match="has no folder 'test'"):
+        ImageFolders(str(tmp_path), "train", "test").check(training=False)
+    (tmp_path / "validation/ant").mkdir(parents=True)
+    for number in range(2):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"validation/ant/{number}.png")
+    for name, count in (("validation", 2), ("val", 1)):
+        assert len(ImageFolders(str(tmp_path), "train", name).val_filenames()) == count

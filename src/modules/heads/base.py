@@ -52,9 +52,9 @@ def of_student(output: Output) -> SparseOutput:
 
 def undefined(output: Output) -> Tensor:
     """Return of which images `(B,)` a logit is no number; a detector has none."""
-    if output.logits is None:
+    if output.logits is None or not output.logits.numel():
         return torch.zeros(len(of_student(output).size), dtype=torch.bool)
-    return output.logits.flatten(1).isnan().any(1)
+    return output.logits.flatten(1).amax(1).isnan()  # the largest of a NaN and others is NaN
 
 
 class Head(nn.Module, ABC):

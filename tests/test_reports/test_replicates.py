@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from src.errors import InputError
 from src.reports.cells import read_rows
+from src.reports.compare import compare
 from src.reports.pareto import write_report
 from src.reports.points import points_of
 from src.reports.results import write_results
@@ -52,7 +54,9 @@ def test_metrics_of_two_tasks_are_said(tmp_path: Path, caplog: pytest.LogCapture
     assert "are judged by acc1 and miou, which one axis cannot compare" in caplog.messages[0]
 
 
-def test_data_that_a_checkpoint_brought_are_told_apart(tmp_path: Path) -> None:
+def test_data_that_a_checkpoint_brought_are_told_apart(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """A command line does not name them, nor do the settings that it composes."""
     for name, seed, root in (("a", 1, "/x/birds"), ("b", 2, "/x/birds"), ("c", 3, "/x/cars")):
         saved(tmp_path, name, seed)
@@ -66,14 +70,20 @@ def test_data_that_a_checkpoint_brought_are_told_apart(tmp_path: Path) -> None:
     text = page.read_text()
     assert re.findall("^## (.*)$", text, re.M) == ["vit_micro on birds", "vit_micro on cars"]
     assert "/x/" not in text
-    assert write_report(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        assert write_report(tmp_path)
+    assert [message for message in caplog.messages if "are of 2 data sets, which" in message]
     assert "/x/" not in (tmp_path / "report.html").read_text()
 
 
-def test_a_row_says_what_data_it_is_of() -> None:
+def test_a_row_says_what_data_it_is_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {"_target_": "src.datamodules.digits.Digits", "batch_size": 3, "root": None}
     assert data_entry(settings) == {"_target_": "src.datamodules.digits.Digits", "root": None}
     assert data_entry({"_target_": "x"}) == {"_target_": "x"}
+    monkeypatch.chdir(tmp_path)
+    for root in ("birds", "./birds", str(tmp_path / "birds")):
+        assert data_entry({"root": root}) == {"root": str(tmp_path / "birds")}
+    assert data_entry({"root": "s3://a/birds"}) == {"root": "s3://a/birds"}
 
 
 def test_files_of_a_table_are_told_apart(tmp_path: Path) -> None:
@@ -88,3 +98,11 @@ def test_files_of_a_table_are_told_apart(tmp_path: Path) -> None:
         "train.py ckpt_path=FILE1 rho=0.5 datamodule.root=DIR",
         "train.py ckpt_path=FILE2 rho=0.5 datamodule.root=DIR",
     ]
+
+
+def test_images_that_are_listed_twice_have_no_pairs(tmp_path: Path) -> None:
+    head = "image,label,prediction,confidence\n"
+    (tmp_path / "a.csv").write_text(head + "x/0.png,0,0,0.9\nx/0.png,0,1,0.9\n")
+    (tmp_path / "b.csv").write_text(head + "x/0.png,0,1,0.9\nx/0.png,0,0,0.9\n")
+    with pytest.raises(InputError, match=r"a\.csv has more than one line of x/0\.png, so that"):
+        compare(tmp_path / "a.csv", tmp_path / "b.csv")

@@ -49,10 +49,10 @@ def write_report(
             f"The runs under {folder} are judged by {' and '.join(metrics)}, which one axis cannot "
             f"compare, and it says {metric_of(rows[0])}: write a report over the folders of each."
         )
-    data = {json.dumps(row["data"], sort_keys=True) for row in rows if row.get("data")}
-    if len(data) > 1:
+    sets = {json.dumps(row["data"], sort_keys=True) for row in rows if row.get("data")}
+    if len(sets) > 1:
         log.warning(
-            f"The runs under {folder} are of {len(data)} data sets, which one front compares all "
+            f"The runs under {folder} are of {len(sets)} data sets, which one front compares all "
             "the same: write a report over the folders of each."
         )
     for point in points:

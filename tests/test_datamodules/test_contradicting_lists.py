@@ -116,8 +116,8 @@ def test_a_label_that_numbers_no_class_is_refused(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As an identification, of which as many names would not fit into memory."""
-    with pytest.raises(InputError, match=r"has the label 999999999: labels are the outputs"):
-        _ = listed(tmp_path, "a.mp4 999999999\n", "b.mp4 0\n").class_names
+    with pytest.raises(InputError, match=r"has the label 3000000: labels are the outputs"):
+        _ = listed(tmp_path, "a.mp4 3000000\n", "b.mp4 0\n").class_names
     with caplog.at_level(logging.WARNING):
         assert listed(tmp_path, "a.mp4 2\n", "b.mp4 0\n").class_names == ("0", "1", "2")
         assert not caplog.messages

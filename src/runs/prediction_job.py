@@ -45,6 +45,7 @@ class PredictionJob(L.LightningModule):
         self.photographs = photographs
         self.predictions = predictions
         self.unread: list[Unread] = []
+        self._turned: list[int] = []
         self._files = files
         self._parts: Parts | None = None
         self._kept: list[Record] = []
@@ -79,7 +80,13 @@ class PredictionJob(L.LightningModule):
         return [f"{self.photographs[number].name} ({reason})" for number, reason in unread]
 
     def warn(self, unread: Sequence[Unread]) -> None:
-        """Warn of files that cannot be read, if there are any."""
+        """Warn of files that cannot be read or that this process has read lying on their side."""
+        if self._turned:
+            log.warning(
+                f"{len(self._turned)} {self.predictions.inputs.name} have an EXIF orientation, as "
+                f"{self.photographs[self._turned[0]].name}, and are predicted as they are stored: "
+                "turn them before, if the network was trained on upright ones."
+            )
         if unread:
             log.warning(
                 f"{len(unread)} of {len(self.photographs)} {self.predictions.inputs.name} cannot "
@@ -90,6 +97,7 @@ class PredictionJob(L.LightningModule):
     def predict_step(self, batch: PhotoBatch, batch_idx: int) -> int:
         unread = [Unread(*one) for one in batch.unread]
         self.unread += unread
+        self._turned += batch.turned
         if batch.numbers:
             self._predict(batch)
         if self._parts:

@@ -128,3 +128,18 @@ def test_a_photograph_that_is_named_in_two_ways_counts_once(
     assert "names 1 photographs more than once" in caplog.messages[1]
     shutil.copy(folder / "0.png", folder / "2.png")  # the same content is another photograph
     assert len(find_photographs("in")) == 3
+
+
+def test_photographs_that_are_shown_turned_are_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = folder_of(tmp_path / "in", 10, count=3)
+    for name, orientation in (("a.jpg", 1), ("b.jpg", 6), ("c.jpg", 3)):
+        exif = Image.Exif()
+        exif[274] = orientation
+        Image.new("RGB", (8, 8)).save(folder / name, exif=exif)
+    with caplog.at_level(logging.WARNING):
+        process(monkeypatch, folder, tmp_path / "a.csv")
+    said = [message for message in caplog.messages if "EXIF" in message]
+    assert len(said) == 1
+    assert said[0].startswith("2 photographs have an EXIF orientation, as b.jpg, and are predicted")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 
@@ -37,6 +38,11 @@ def printable(text: str) -> str:
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text
     )
+
+
+def spelled(name: str) -> str:
+    """Return a name so that it does not look like another one whose accents are composed."""
+    return name if unicodedata.is_normalized("NFC", name) else ascii(name)[1:-1]
 
 
 def some(names: Sequence[str], most: int = 4) -> str:

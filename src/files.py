@@ -102,3 +102,12 @@ def beginning(name: str, longest: int) -> str:
 def digest(text: str) -> str:
     """Return eight hexadecimal digits that tell `text` from other texts."""
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:8]
+
+
+def digest_of(file: Path) -> str:
+    """Return hexadecimal digits that tell the content of `file` from others."""
+    known = hashlib.blake2b(digest_size=16)
+    with file.open("rb") as opened:
+        while part := opened.read(2**20):
+            known.update(part)
+    return known.hexdigest()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from safetensors import safe_open
 from torch import Tensor
 
 from ..errors import InputError
@@ -39,10 +42,13 @@ class Checkpoint:
     def read(cls, path: str | Path) -> Checkpoint:
         """Read a file safely: no code in it is run, and no more memory is taken than its size.
 
+        What a saved student's file says of its classes and its images is read as a checkpoint's is.
+
         Raises:
             InputError: See `read_file`.
         """
-        return cls(Path(path).expanduser(), read_file(path))
+        place = Path(path).expanduser()
+        return cls(place, read_file(place) | _said_in_header(place))
 
     def weights(self, own: frozenset[str] = frozenset()) -> FoundWeights:
         """Find the weights of one network in the file.
@@ -109,6 +115,19 @@ class Checkpoint:
     def hand_over(self) -> None:
         """Keep this value for the job that the command line starts in this process."""
         _handed_over[self.path.resolve()] = _state(self.path), self
+
+
+def _said_in_header(path: Path) -> dict[str, object]:
+    """Return classes and preprocessing as the header of a `.safetensors` file has them."""
+    if path.suffix != ".safetensors":
+        return {}
+    with safe_open(path, "pt") as file:  # read before, and so undamaged
+        header: dict[str, str] = file.metadata() or {}
+    said: dict[str, object] = {}
+    for key in (CLASS_NAMES, PREPROCESSING):
+        with suppress(ValueError, RecursionError):  # not json, so that another program wrote it
+            said[key] = json.loads(header.get(key, "null"))
+    return {key: value for key, value in said.items() if value is not None}
 
 
 _handed_over: dict[Path, tuple[tuple[int, int], Checkpoint]] = {}

@@ -13,6 +13,7 @@ from typing_extensions import override
 from ..errors import InputError, some
 from .fields import shown
 from .photo_source import LabelledSource
+from .shared_files import warn_of_shared
 
 
 class ClipFiles(LabelledSource):
@@ -80,8 +81,18 @@ class ClipFiles(LabelledSource):
 
     @override
     def check(self, training: bool) -> None:
-        for part in (True, False) if training else (False,):
-            self.samples(part)
+        validation = self.samples(training=False)
+        if not training:
+            return
+        trained = self.samples(training=True)
+        never = sorted({label for _, label in validation} - {label for _, label in trained})
+        if never:
+            raise InputError(
+                f"datamodule.root={self._root} has no training videos of "
+                f"{some([shown(self.class_names[label]) for label in never])}, which validation "
+                "has: add some, or correct the names of the classes."
+            )
+        warn_of_shared(trained, validation, "videos")
 
     @override
     def num_train_images(self) -> int:
@@ -115,6 +126,14 @@ class ClipFiles(LabelledSource):
             if not found:
                 part = "training" if training else "validation"
                 raise InputError(f"datamodule.root={self._root} has no {part} videos.")
+            labels: dict[str, str] = {}
+            for path, label in found:
+                other = labels.setdefault(os.path.normpath(path), label)
+                if other != label:
+                    raise InputError(
+                        f"{path} is listed with the classes {shown(other)} and {shown(label)}: a "
+                        "video has one."
+                    )
             self._found[training] = found
         return self._found[training]
 

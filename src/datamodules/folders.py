@@ -12,10 +12,11 @@ from typing import NamedTuple
 from timm.data import ImageNetInfo
 from typing_extensions import override
 
-from ..errors import InputError, some
+from ..errors import InputError, some, spelled
 from .decoding import SUFFIXES
 from .labelled import LabelledImages, PhotoFiles, check_headers
 from .photo_source import PhotoSource, Transform
+from .shared_files import warn_of_shared_folders
 from .walking import class_folders, find_images, natural_key
 
 log = logging.getLogger(__name__)
@@ -51,14 +52,15 @@ class ImageFolders(PhotoSource):
         Args:
             root: The data set's folder.
             train_split: Name of the training part's folder.
-            val_split: Name of the validation part's folder.
+            val_split: Name of the validation part's folder; `validation` may be called `val`.
             num_classes: The number of class folders, where WNIDs should have outputs of their own.
             skip: Accept images that cannot be read.
         """
         self.root = root
         self._skip = skip
         self._given_classes = num_classes
-        self._folder_names = {True: [train_split], False: [val_split, "val"]}
+        also = ["val"] if val_split == "validation" else []
+        self._folder_names = {True: [train_split], False: [val_split, *also]}
         self._readers: dict[bool, PhotoFiles] = {}
         self._adopted: tuple[str, ...] | None = None
 
@@ -127,10 +129,12 @@ class ImageFolders(PhotoSource):
             if differing:
                 raise InputError(
                     f"datamodule.root={self.root} does not hold the same classes for training and "
-                    f"validation: only one of them has {some(differing)}."
+                    f"validation: only one of them has {some([*map(spelled, differing)])}."
                 )
         for part in (True, False) if training else (False,):
             self._check_images(part)
+        if training:
+            warn_of_shared_folders(self._split_folder(True), self._split_folder(False), [*outputs])
         self._describe_outputs()
 
     def dataset(self, training: bool, transform: Transform) -> LabelledImages:

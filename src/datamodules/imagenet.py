@@ -37,7 +37,7 @@ class ImageNet(PhotoModule):
             root: Folder of the data, or address of shards (`s3://...`).
             dataset: "" for folders, else timm's string (`wds/...`, `hfds/...`, `tfds/...`).
             train_split: Name of the training part.
-            val_split: Name of the validation part; folders may also call it `val`.
+            val_split: Name of the validation part; the folder `validation` may be called `val`.
             num_classes: Outputs where `dataset` does not know them; None for its own or 1000. For
                 folders their number, where WNIDs should get outputs of their own.
             image_key: Column (hfds) or suffix (wds) of the images; None to find it.

@@ -14,13 +14,18 @@ right is a column for each class, with 1, 0, or nothing (or -1) where it is unkn
 from __future__ import annotations
 
 import csv
+import logging
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import InputError, one_sentence
+from .fields import shown
 from .label_sets import UNKNOWN
+
+log = logging.getLogger(__name__)
 
 HEADERS = "path,labels, or path and the name of a class for each other column"
 _CELLS = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0, "": UNKNOWN, "-1": UNKNOWN, "-1.0": UNKNOWN}
@@ -55,6 +60,7 @@ def read_listing(file: Path) -> Listing:
         raise InputError(f"{file} has the header {','.join(header)[:200]!r}: write {HEADERS}.")
     by_name = names == ["labels"]
     paths, labels = [], []
+    first: dict[str, int] = {}  # place of each photograph's first line
     for number, fields in lines:
         where = f"Line {number} of {file}"
         if not any(fields):
@@ -66,6 +72,14 @@ def read_listing(file: Path) -> Listing:
             )
         paths.append(fields[0])
         labels.append(_named(fields[1], where) if by_name else _marked(names, fields[1:], where))
+        place = first.setdefault(os.path.normpath(fields[0]), len(labels) - 1)
+        if labels[place] != labels[-1]:
+            raise InputError(
+                f"{where} lists {shown(fields[0])} with other labels than a line above it: give "
+                "each photograph one line with all of its labels."
+            )
+    if len(first) < len(paths):
+        log.warning(f"{file} lists {len(paths) - len(first)} photographs more than once.")
     classes = tuple(sorted({name for given in labels for name in given} if by_name else names))
     if not paths or not classes:
         missing = "a class" if paths else "a photograph"

@@ -12,11 +12,12 @@ from PIL import Image
 from torch import Tensor
 from typing_extensions import Unpack, override
 
-from ..errors import InputError, some
+from ..errors import InputError, some, spelled
 from .label_lists import HEADERS, Listing, read_listing
 from .label_sets import LABELS, TARGET_WORDS
 from .labelled import LabelledImages, PhotoFiles, check_headers
 from .photos import PhotoModule, PhotoSettings, PhotoSource
+from .shared_files import warn_of_shared
 
 
 class LabelSets(LabelledImages):
@@ -83,10 +84,14 @@ class CsvPhotos(PhotoSource):
         if unknown:
             raise InputError(
                 f"{self._file(training=False)} has classes that {self._file(training=True)} lacks "
-                f"({some(unknown)}): give the training list images of them, or correct the names."
+                f"({some([*map(spelled, unknown)])}): give the training list images of them, or "
+                "correct the names."
             )
         for part in (True, False) if training else (False,):
             self._check_photographs(part)
+        if training:
+            trained, validation = (self._reader(part).samples for part in (True, False))
+            warn_of_shared(trained, validation, "photographs")
 
     @override
     def num_train_images(self) -> int:

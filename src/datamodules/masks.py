@@ -195,4 +195,12 @@ def read_pixels(path: Path) -> npt.NDArray[np.generic]:
                 f"{path} is a file of {mask.format}, which changes values: save masks as "
                 f"{', '.join(_FORMATS)}, without the compression of photographs."
             )
-        return np.array(mask)
+        pixels = np.array(mask)
+        return pixels // _stretched(path) if (mask.format, mask.mode) == ("PNG", "L") else pixels
+
+
+def _stretched(path: Path) -> int:
+    """Return by what Pillow multiplies the gray values of a png, to fill 8 bits with 2 or 4."""
+    with path.open("rb") as file:
+        bits = file.read(25)[24]  # behind signature, length, IHDR, width and height
+    return {2: 85, 4: 17}.get(bits, 1)

@@ -6,6 +6,7 @@ Videos are found in the same way: a `FileKind` describes the files to find.
 from __future__ import annotations
 
 import glob
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import NamedTuple
 from ..errors import InputError, printable
 from .decoding import SUFFIXES
 from .walking import is_left_by_systems, natural_key
+
+log = logging.getLogger(__name__)
 
 _LISTS = (".txt", ".lst")
 
@@ -63,29 +66,36 @@ def find_photographs(
             "images is not set: give a folder, a file, a pattern in quotes or a list of files, as "
             "images=photos or images=list.txt."
         )
-    found: dict[Path, Path] = {}  # each file with the folder that its name is relative to
-    for one in given:
-        found |= _found(str(one), kind)
+    pairs = [pair for one in given for pair in _found(str(one), kind)]
+    found: dict[str, tuple[Path, Path]] = {}  # by their places: file, folder that names start from
+    for path, base in pairs:
+        found.setdefault(os.path.abspath(path), (path, base))
+    if len(found) < len(pairs):
+        log.warning(
+            f"images={_shown(given)} names {len(pairs) - len(found)} {kind.name} more than once: "
+            "each counts once, where it is named first."
+        )
     if not found:
         raise InputError(
             f"images={_shown(given)} has no {kind.name}: they end in {' '.join(kind.suffixes)}."
         )
-    bases = {os.path.abspath(base) for base in found.values()}
+    bases = {os.path.abspath(base) for _, base in found.values()}
     common = os.path.commonpath(bases)
     return [
-        Photograph(path, Path(os.path.relpath(os.path.abspath(path), common)).as_posix())
-        for path in found
+        Photograph(path, Path(os.path.relpath(place, common)).as_posix())
+        for place, (path, _) in found.items()
     ]
 
 
-def _found(image: str, kind: FileKind) -> dict[Path, Path]:
+def _found(image: str, kind: FileKind) -> list[tuple[Path, Path]]:
+    """Return the files that `image` names, each with the folder that names start from."""
     path = Path(image).expanduser()
     if path.is_dir():
-        return dict.fromkeys(photographs_in(path, kind), path)
+        return [(file, path) for file in photographs_in(path, kind)]
     if path.suffix.lower() in _LISTS and path.is_file():
-        return {file: file.parent for file in _listed(path)}
+        return [(file, file.parent) for file in _listed(path)]
     if path.exists():
-        return {path: path.parent}
+        return [(path, path.parent)]
     if not glob.has_magic(image):
         raise InputError(
             f"images={_shown([image])} does not exist: give a folder, a file, a pattern in quotes "
@@ -98,7 +108,7 @@ def _found(image: str, kind: FileKind) -> dict[Path, Path]:
         fixed.append(part)
     matches = sorted(glob.glob(str(path), recursive=True), key=natural_key)
     files = (Path(one) for one in matches if kind.includes(os.path.basename(one)))
-    return dict.fromkeys((file for file in files if file.is_file()), Path(*fixed))
+    return [(file, Path(*fixed)) for file in files if file.is_file()]
 
 
 def photographs_in(folder: Path, kind: FileKind = PHOTOGRAPHS) -> Iterator[Path]:

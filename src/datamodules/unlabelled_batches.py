@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from typing_extensions import override
@@ -29,12 +29,14 @@ class PhotoBatch(NamedTuple):
         numbers: Their places in the list of photographs.
         sizes: Width and height of each in pixels, before it was prepared.
         unread: Number and reason of each photograph that cannot be read.
+        turned: Numbers of those that their EXIF orientation turns when they are shown.
     """
 
     images: Tensor
     numbers: list[int]
     sizes: list[tuple[int, int]]
     unread: list[tuple[int, str]]
+    turned: Sequence[int] = ()
 
 
 class UnlabelledFiles(Dataset[PhotoBatch], ABC):
@@ -52,16 +54,22 @@ class UnlabelledFiles(Dataset[PhotoBatch], ABC):
     def original(self, path: Path) -> Image.Image:
         """Return the picture on which a prediction is drawn."""
 
+    def is_turned(self, path: Path) -> bool:
+        """Tell whether a file that can be read is shown in another orientation than it is read."""
+        return False
+
     def __len__(self) -> int:
         return len(self._files)
 
     def __getitem__(self, index: int) -> PhotoBatch:
         """Return file `index` as a batch of its own."""
+        path = self._files[index].path
         try:
-            prepared, size = self.prepared(self._files[index].path)
+            prepared, size = self.prepared(path)
+            turned = [index] if self.is_turned(path) else []
         except Exception as error:  # decoders raise whatever they like
             return PhotoBatch(torch.zeros(0), [], [], [(index, reason(error))])
-        return PhotoBatch(prepared.unsqueeze(0), [index], [size], [])
+        return PhotoBatch(prepared.unsqueeze(0), [index], [size], [], turned)
 
 
 class UnlabelledPhotos(UnlabelledFiles):
@@ -82,6 +90,11 @@ class UnlabelledPhotos(UnlabelledFiles):
     @override
     def original(self, path: Path) -> Image.Image:
         return read_photograph(path)
+
+    @override
+    def is_turned(self, path: Path) -> bool:
+        with open_image(path) as image:
+            return image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
 
 
 def evaluation_transform(preprocessing: Preprocessing) -> Callable[[Image.Image], Tensor]:
@@ -116,6 +129,7 @@ def joined(batches: Sequence[PhotoBatch]) -> PhotoBatch:
         [number for batch in batches for number in batch.numbers],
         [size for batch in batches for size in batch.sizes],
         [one for batch in batches for one in batch.unread],
+        [number for batch in batches for number in batch.turned],
     )
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -13,6 +16,10 @@ from .clip_files import ClipFiles, lines_of
 from .listing import find_listed
 from .videos import VideoModule, VideoSettings
 from .walking import natural_key
+
+log = logging.getLogger(__name__)
+
+_MOST = 100_000  # classes
 
 
 class ListedVideos(ClipFiles):
@@ -32,8 +39,27 @@ class ListedVideos(ClipFiles):
         parts = [part for part in (True, False) if self._file(part).is_file()] or [False]
         labels = {label for part in parts for _, label in self._entries(part)}
         if all(label.isdecimal() for label in labels):
-            return [str(output) for output in range(max(map(int, labels), default=-1) + 1)]
+            return self._numbers(sorted(map(int, labels)))
         return sorted(labels, key=natural_key)
+
+    def _numbers(self, labels: Sequence[int]) -> list[str]:
+        """Return the name of each output, up to the largest of the labels, ascending.
+
+        Raises:
+            InputError: If that is no number of a class.
+        """
+        most = labels[-1] if labels else -1
+        if most >= _MOST:
+            raise InputError(
+                f"{self._file(training=False)} or {self._lists[True]} has the label {most}: labels "
+                f"are the outputs of a network, from 0 to {_MOST - 1} at most, or names."
+            )
+        if labels and labels[0] > 0:
+            log.warning(
+                f"The labels of {self._file(training=False)} begin with {labels[0]}, and they are "
+                f"the outputs of the network, of which {labels[0]} never occur."
+            )
+        return [str(output) for output in range(most + 1)]
 
     @override
     def find(self, training: bool) -> list[tuple[str, str]]:
@@ -56,6 +82,11 @@ class ListedVideos(ClipFiles):
                 raise InputError(
                     f"line {number} of {self._file(training)} is {line[:80]!r}: write a path and a "
                     "label, with a space between them."
+                )
+            if re.fullmatch(r"[-+]?[\d.]+", label[0]) and not label[0].isdecimal():
+                raise InputError(
+                    f"line {number} of {self._file(training)} has the label {label[0]}: write a "
+                    "whole number from 0, or a name, and leave out videos without a label."
                 )
             entries.append((path, str(int(label[0])) if label[0].isdecimal() else label[0]))
         return entries

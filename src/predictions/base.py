@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, ClassVar, NamedTuple
@@ -124,6 +125,10 @@ class Predictions(ABC):
     def reserve(self, names: Sequence[str]) -> None:  # noqa: B027
         """Learn the names of all images, where their order decides on the names of files."""
 
+    def files(self) -> list[Path]:
+        """Return the files that are going to be written, once the names are known."""
+        return [self.path]
+
     def emit(self, records: Sequence[Record]) -> None:
         """Hand over the predictions of a batch: to `keep` if somebody has set it, else to `put`.
 
@@ -209,8 +214,11 @@ class PictureNames:
     def of(self, name: str) -> str:
         """Return `dir/a.png` for `dir/a.jpg`, or `dir/a.jpg.png` if that is another image's."""
         path = PurePosixPath(name)
-        chosen = str(path.with_suffix(".png"))
-        if chosen.casefold() in self._taken:
-            chosen = f"{path}.png"
+        others = (f"{path}.{number}.png" for number in count(2))
+        chosen = next(
+            one
+            for one in chain((str(path.with_suffix(".png")), f"{path}.png"), others)
+            if one.casefold() not in self._taken
+        )
         self._taken.add(chosen.casefold())
         return chosen

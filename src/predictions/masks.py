@@ -45,6 +45,10 @@ class MaskFolder(Predictions):
         self._reserved = {name: self._names.of(name) for name in names}
 
     @override
+    def files(self) -> list[Path]:
+        return [self.path / name for name in self._reserved.values()]
+
+    @override
     def write(
         self, images: Sequence[Predicted], output: Output, target: object | None = None
     ) -> None:

@@ -12,7 +12,7 @@ from yaml import YAMLError
 
 from ..errors import some
 from ..shell.arguments import parsed
-from .rows import RESULT, Row, deviation, metrics_of, read_maps, read_row
+from .rows import RESULT, SETTINGS, Row, deviation, metrics_of, read_json, read_maps, read_row
 
 log = logging.getLogger(__name__)
 
@@ -42,10 +42,10 @@ _HEADING = "title"  # on the command line: of the report, no setting of a run
 def read_rows(folder: Path) -> list[dict[str, object]]:
     """Return the rows of the finished cells under `folder`, by name.
 
-    Each has beside its numbers its `cell`, its `maps`, what its command line set as `typed` (None
-    where that cannot be read), a column for each key that the cells set differently, and the names
-    of these columns as `swept`. Cells whose results cannot be read are left out and named in one
-    warning.
+    Each has beside its numbers its `cell`, its `maps`, all of its `settings`, what its command line
+    set as `typed` (None where these cannot be read), a column for each key that the cells set
+    differently, and the names of these columns as `swept`. Cells whose results cannot be read are
+    left out and named in one warning.
     """
     rows: list[dict[str, object]] = []
     settings: list[dict[str, int | float | str] | None] = []
@@ -56,7 +56,8 @@ def read_rows(folder: Path) -> list[dict[str, object]]:
             broken.append(name)
             continue
         settings.append(_overrides(path.parent / ".hydra" / "overrides.yaml"))
-        rows.append({**row, "cell": name, "maps": read_maps(path.parent), "typed": settings[-1]})
+        own = {"maps": read_maps(path.parent), "settings": read_json(path.parent / SETTINGS)}
+        rows.append({**row, "cell": name, "typed": settings[-1], **own})
     if broken:
         log.warning(
             f"The report leaves out {some(broken)}: {RESULT} there lacks a number for a metric or "

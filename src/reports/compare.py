@@ -15,6 +15,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
+from itertools import pairwise
 from pathlib import Path
 
 from ..errors import InputError, printable
@@ -164,7 +165,14 @@ def _read(path: Path) -> list[tuple[str, str, str]]:
             f"{path} has {len(lines) - len(complete)} lines without an image, a label or a "
             f"prediction, and {len(complete)} others: {_REMEDY}."
         )
-    return sorted(complete, key=lambda line: line[0])
+    complete.sort(key=lambda line: line[0])
+    for (image, *_), (other, *_) in pairwise(complete):
+        if image == other:
+            raise InputError(
+                f"{path} has more than one line of {printable(image)}, so that nobody knows which "
+                "belong together: evaluate each image once."
+            )
+    return complete
 
 
 def compare_pairs(pairs: Sequence[tuple[Path, Path]]) -> list[Comparison]:

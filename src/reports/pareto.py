@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,8 +16,11 @@ from .points import points_of, varying
 from .rows import Row, deviation, label_of, metric_of
 from .tables import write_csv, write_markdown
 
+log = logging.getLogger(__name__)
+
 PAGE = "report.html"
 _MAPPED = "maps"
+_NOT_SHOWN = ("task", "data")
 
 
 def write_report(
@@ -39,6 +43,18 @@ def write_report(
     if not rows:
         return None
     points = points_of(rows)
+    metrics = sorted({str(metric_of(row)) for row in rows})
+    if len(metrics) > 1:
+        log.warning(
+            f"The runs under {folder} are judged by {' and '.join(metrics)}, which one axis cannot "
+            f"compare, and it says {metric_of(rows[0])}: write a report over the folders of each."
+        )
+    sets = {json.dumps(row["data"], sort_keys=True) for row in rows if row.get("data")}
+    if len(sets) > 1:
+        log.warning(
+            f"The runs under {folder} are of {len(sets)} data sets, which one front compares all "
+            "the same: write a report over the folders of each."
+        )
     for point in points:
         point["on_front"] = {}
     for cost in AXES:
@@ -138,7 +154,7 @@ def _for_page(point: Row, pictures: dict[str, int]) -> dict[str, object]:
         }
         for run in runs
     ]
-    return {**{key: value for key, value in point.items() if key != "task"}, "runs": shown}
+    return {**{key: value for key, value in point.items() if key not in _NOT_SHOWN}, "runs": shown}
 
 
 def _numbered(maps: object, pictures: dict[str, int]) -> dict[str, object] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Hashable, Sequence
 from statistics import fmean, stdev
 
@@ -12,11 +13,16 @@ DENSE = "dense"
 SEED = "seed"
 # Settings that no dense network has.
 _SPARSE = ("rho", "schedule")
-_OF_A_RUN = ("cell", "maps", "typed")
+_OF_A_RUN = ("cell", "maps", "typed", "settings")
+# Of a run's settings, what replicates may differ in.
+_OF_REPLICATES = (SEED, "digests")
 
 
 def points_of(rows: Sequence[Row]) -> list[dict[str, object]]:
     """Return one row for each setting: the mean of the runs that differ only in `seed`.
+
+    Runs of the same command line are others where a file of the configuration was changed between
+    them.
 
     Dense runs that differ in `rho` or `schedule` are one network: of each seed the first counts.
 
@@ -45,8 +51,9 @@ def _seed(row: Row) -> Hashable:
 
 
 def _setting(row: Row) -> Hashable:
-    """Return all that a run's command line set but its seed, in a form that can be compared."""
+    """Return all of a run's settings but its seed, in a form that can be compared."""
     typed, dense = row["typed"], row["method"] == DENSE
+    data = json.dumps(row.get("data"), sort_keys=True)
     chosen = [(name, str(row.get(name))) for name in FIRST if not (dense and name in _SPARSE)]
     if not isinstance(typed, dict):
         return (*chosen, ("cell", str(row["cell"])))
@@ -55,7 +62,13 @@ def _setting(row: Row) -> Hashable:
         for key, value in sorted(typed.items())
         if key not in (SEED, *FIRST) and not (dense and key.partition(".")[0] in _SPARSE)
     ]
-    return (*chosen, *kept)
+    settings = row.get("settings")
+    composed = [
+        (key, json.dumps(value, sort_keys=True))
+        for key, value in sorted(settings.items() if isinstance(settings, dict) else ())
+        if key not in _OF_REPLICATES and not (dense and key in _SPARSE)
+    ]
+    return (*chosen, *kept, *composed, data)
 
 
 def _point(runs: list[Row]) -> dict[str, object]:

@@ -19,7 +19,7 @@ from ..shell.program import one_sentence_errors
 from .cells import read_rows
 from .pareto import speedup_note
 from .points import DENSE, SEED, points_of
-from .rows import RESULT, SETTINGS, Row, deviation, is_number, label_of, metric_of, read_json
+from .rows import RESULT, Row, deviation, is_number, label_of, metric_of
 
 _PLACEHOLDERS = {"root": "DIR", "weights": "FILE", "ckpt_path": "FILE"}
 _LEFT_OUT = ("callbacks.progress", "hydra.", "logger", "paths.", "title")
@@ -30,7 +30,7 @@ def write_results(folders: Sequence[Path], page: Path) -> int:
 
     A row is a setting: the mean over the runs that differ in nothing but their seed, with the
     sample standard deviation (n - 1), GMACs, speed-up, and the command that repeats it. Paths in
-    commands become DIR and FILE.
+    commands become DIR and FILE, with a number where a table has several.
 
     Args:
         folders: With `result.json` files anywhere below them.
@@ -49,7 +49,8 @@ def write_results(folders: Sequence[Path], page: Path) -> int:
             raise InputError(f"There is no folder {folder}: give that of a sweep, or of runs.")
         for row in read_rows(folder):
             run = folder / str(row["cell"])
-            rows.append({**row, "cell": str(run), "data": _data_of(run), "command": _command(run)})
+            own = {"cell": str(run), "named": _data_of(row), "command": _command(run)}
+            rows.append({**row, **own})
     if not rows:
         raise InputError(
             f"{', '.join(map(str, folders))}: no {RESULT} here has a metric, gmacs, images_per_s "
@@ -58,8 +59,8 @@ def write_results(folders: Sequence[Path], page: Path) -> int:
     for point in points_of([{**row, "swept": []} for row in rows]):
         runs = point["runs"]
         assert isinstance(runs, list)
-        heading = f"{point.get('backbone')} on {runs[0]['data']}"
-        tables.setdefault(heading, []).append({**point, "command": _of_all_seeds(runs)})
+        heading = f"{point.get('backbone')} on {runs[0]['named']}"
+        tables.setdefault(heading, []).append(point)
     parts = [_table(heading, points) for heading, points in sorted(tables.items())]
     note = (
         "Each row: mean ± sample standard deviation (n - 1) over n runs that differ in nothing but "
@@ -72,7 +73,7 @@ def write_results(folders: Sequence[Path], page: Path) -> int:
 
 def _table(heading: str, points: Sequence[Row]) -> str:
     """Return a heading and its table, by method and falling rho, dense first."""
-    label = label_of(points[0])
+    label, paths = label_of(points[0]), _paths(points)
     lines = [
         ["method", "rho", "n", label, "GMACs", "speed-up", "command"],
         ["---"] * 7,
@@ -80,7 +81,7 @@ def _table(heading: str, points: Sequence[Row]) -> str:
     for point in sorted(points, key=_order):
         metric = metric_of(point)
         assert metric
-        rho = point.get("rho")
+        rho, command = point.get("rho"), _of_all_seeds(point, paths)
         lines.append(
             [
                 _text(point["method"]),
@@ -89,7 +90,7 @@ def _table(heading: str, points: Sequence[Row]) -> str:
                 _mean(point, metric, ".2f"),
                 _mean(point, "gmacs", ".3f"),
                 _mean(point, "speedup", ".2f"),
-                f"`{_text(point['command'])}`" if point["command"] else "",
+                f"`{_text(command)}`" if command else "",
             ]
         )
     rows = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
@@ -111,10 +112,14 @@ def _text(value: object) -> str:
     return printable(str(value)).replace("|", "\\|").replace("<", "&lt;").replace("`", "'")
 
 
-def _data_of(run: Path) -> str:
-    """Return the name of a run's data set: of its folder, or of its class in `conf/datamodule`."""
-    settings = read_json(run / SETTINGS)
-    data = settings.get("datamodule") if isinstance(settings, dict) else None
+def _data_of(row: Row) -> str:
+    """Return the name of a run's data set: of its folder, or of its class in `conf/datamodule`.
+
+    Older rows do not say it, and the run's settings lack what a checkpoint's record added to them.
+    """
+    settings, data = row["settings"], row.get("data")
+    if data is None and isinstance(settings, dict):
+        data = settings.get("datamodule")
     if not isinstance(data, dict):
         return "unknown data"
     root, target = data.get("root"), str(data.get("_target_", "unknown data"))
@@ -135,20 +140,42 @@ def _command(run: Path) -> tuple[str, dict[str, str]] | None:
         key, _, value = str(word).partition("=")
         if key.lstrip("+~").startswith(_LEFT_OUT):
             continue
-        read = parsed(str(word))
-        if read and is_path(read.key_or_group):
-            last = read.key_or_group.rpartition(".")[2]
-            value = _PLACEHOLDERS.get(last, "PATH")
         words[key] = value
     return program, words
 
 
-def _of_all_seeds(runs: Sequence[Mapping[str, object]]) -> str:
+def _paths(points: Sequence[Row]) -> dict[str, list[str]]:
+    """Return the different paths that commands of a table have for each setting."""
+    found: dict[str, list[str]] = {}
+    for _, words in filter(None, map(_command_of, points)):
+        for key, value in words.items():
+            read = parsed(f"{key}={value}")
+            if read and is_path(read.key_or_group) and value not in found.setdefault(key, []):
+                found[key].append(value)
+    return found
+
+
+def _placeholder(key: str, path: str, paths: Sequence[str]) -> str:
+    """Return what stands for a path, with a number where a table has others."""
+    name = _PLACEHOLDERS.get(key.rpartition(".")[2], "PATH")
+    return name if len(paths) == 1 else f"{name}{paths.index(path) + 1}"
+
+
+def _command_of(point: Row) -> tuple[str, dict[str, str]] | None:
+    runs = point["runs"]
+    assert isinstance(runs, list)
+    command: tuple[str, dict[str, str]] | None = runs[0]["command"]
+    return command
+
+
+def _of_all_seeds(point: Row, paths: Mapping[str, Sequence[str]]) -> str:
     """Return one command for all runs of a setting: a sweep over their seeds."""
-    command = runs[0]["command"]
-    if not isinstance(command, tuple):
+    command, runs = _command_of(point), point["runs"]
+    if command is None:
         return ""
+    assert isinstance(runs, list)
     program, words = command
+    words = {k: _placeholder(k, v, paths[k]) if k in paths else v for k, v in words.items()}
     seeds = [str(run[SEED]) for run in runs if run.get(SEED) is not None]
     if len(seeds) > 1:
         words = {**words, SEED: ",".join(sorted(set(seeds), key=_natural))}

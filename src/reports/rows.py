@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias, TypeGuard
@@ -61,6 +62,19 @@ def task_entry(metric: str, label: str, metrics: Sequence[str]) -> dict[str, obj
         metrics: All that the task has measured.
     """
     return {"metric": metric, "label": label, "metrics": [*metrics]}
+
+
+def data_entry(datamodule: Mapping[str, object]) -> dict[str, object]:
+    """Return what a row says of its data, under `data`: class and folder, in full.
+
+    Args:
+        datamodule: As in `conf/datamodule`, resolved.
+    """
+    entry = {key: datamodule[key] for key in ("_target_", "root") if key in datamodule}
+    root = entry.get("root")
+    if isinstance(root, str) and "://" not in root:
+        entry["root"] = os.path.abspath(os.path.expanduser(root))
+    return entry
 
 
 def metric_of(row: Row) -> str | None:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ..callbacks.run_record import RunRecord
+from ..callbacks.undefined_outputs import UndefinedOutputs
 from ..checkpoints.atomic_io import AtomicCheckpointIO
 from ..checkpoints.checkpoint import Checkpoint, newest_checkpoint, taken
 from ..config import Settings, instantiate, plain_settings
@@ -23,7 +24,7 @@ from ..modules.sharding import Sharded
 from ..shell.program import sentences_of
 from .class_names import check_same_classes, warn_of_other_classes
 from .resuming import check_resumable, differing_settings, other_processes
-from .settings import check_monitor, check_target, config_faults
+from .settings import check_image_size, check_monitor, check_target, config_faults
 from .unused_settings import unused_settings
 
 log = logging.getLogger(__name__)
@@ -106,6 +107,7 @@ def assemble(config: DictConfig, choices: dict[str, str], typed: list[str]) -> R
         )
         if data:
             check_target(module, data)
+            check_image_size(module, data)
         check_monitor(settings["monitor"], module.validation_metrics())
         module.check_trainable()
     if module:
@@ -127,7 +129,7 @@ def _trainer(settings: Settings, record: Settings, choices: dict[str, str]) -> L
     loggers = [instantiate(part) for part in settings.get("logger", {}).values() if part]
     trainer: L.Trainer = instantiate(
         settings["trainer"],
-        callbacks=[*callbacks, RunRecord(record, choices)],
+        callbacks=[*callbacks, UndefinedOutputs(), RunRecord(record, choices)],
         logger=loggers,
         plugins=[*map(instantiate, settings["trainer"].get("plugins") or []), AtomicCheckpointIO()],
     )

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ..checkpoints.checkpoint import RUN, newest_checkpoint
 from ..config import Settings, locate
+from ..files import digest_of
 from ..reports.rows import FAILURE, MAPS, RESULT, SETTINGS, Row, metric_of, read_json, read_row
 from ..shell.program import sentences_of
 from ..shell.stopping import Stopped, stop_wins
@@ -27,15 +28,18 @@ log = logging.getLogger(__name__)
 
 # Settings that say where, or a report's heading, and not what.
 _PLACES = ("paths", "hydra", "logger", "title")
+_WEIGHTS = ("ckpt_path", "backbone.weights")
+_DIGESTS = "digests"  # in `settings.json`: of the files that these settings name
 
 
 def run_cell(config: DictConfig, work: Callable[[DictConfig], Row], only_row: bool = False) -> Row:
     """Do the job that `config` describes and write its row, `result.json`.
 
-    In a sweep a job that has finished under the same settings is not done again, a training that
-    was stopped goes on from its newest checkpoint, and a job that fails leaves `failure.txt` and an
-    empty row instead of an exception. A job that would leave a row alone takes that of a finished
-    one which differs in rho, where the method ignores rho: a dense network is measured once.
+    In a sweep a job that has finished under the same settings, with weights from files that are
+    still the same, is not done again; a training that was stopped goes on from its newest
+    checkpoint, and a job that fails leaves `failure.txt` and an empty row instead of an exception.
+    A job that would leave a row alone takes that of a finished one which differs in rho, where the
+    method ignores rho: a dense network is measured once.
 
     Args:
         config: The job's configuration.
@@ -63,19 +67,20 @@ def _run_once(
     only_row: bool = False,
 ) -> Row:
     settings = _settings(config)
+    recorded = settings | {_DIGESTS: _digests(config)}
     finished = read_row(folder)
-    if finished and read_json(folder / SETTINGS) == settings:
+    if finished and _same(read_json(folder / SETTINGS), recorded):
         log.info(f"Finished already: {folder.name}")
         return finished
     for name in (RESULT, MAPS, FAILURE):
         (folder / name).unlink(missing_ok=True)
     try:
-        if only_row and (row := _row_at_any_rho(folder, settings)):
-            return _finish(folder, row, settings, config.monitor)
+        if only_row and (row := _row_at_any_rho(folder, recorded)):
+            return _finish(folder, row, recorded, config.monitor)
         if config.ckpt_path is None and _stopped_under(settings, folder / "checkpoints"):
             config.ckpt_path = "last"
         with stop_wins():
-            return _finish(folder, work(config), settings, config.monitor)
+            return _finish(folder, work(config), recorded, config.monitor)
     except Stopped as stop:
         print(f"{stop.sentence} Go on: the same command again", file=sys.stderr)
         sys.exit(stop.code)
@@ -94,7 +99,7 @@ def _row_at_any_rho(folder: Path, settings: Settings) -> Row | None:
     for other in sorted(folder.parent.iterdir()):
         row = read_row(other) if other != folder and other.is_dir() else None
         known = read_json(other / SETTINGS) if row else None
-        if row and isinstance(known, dict) and known | {"rho": settings["rho"]} == settings:
+        if row and isinstance(known, dict) and _same(known | {"rho": settings["rho"]}, settings):
             log.info(f"{reason}, whatever rho is: takes the row of {other.name}")
             return row | {"rho": settings["rho"], "maps": read_json(other / MAPS)}
     return None
@@ -139,6 +144,18 @@ def _save(folder: Path, row: Row, settings: Settings) -> None:
         partial = folder / f"{name}.{os.getpid()}-{threading.get_ident()}.partial"
         partial.write_text(json.dumps(content, indent=None if name == MAPS else 2) + "\n")
         partial.replace(folder / name)
+
+
+def _same(known: object, recorded: Settings) -> bool:
+    """Return whether a finished job had these settings, and these weights if it says which."""
+    return isinstance(known, dict) and {_DIGESTS: recorded[_DIGESTS]} | known == recorded
+
+
+def _digests(config: DictConfig) -> dict[str, str]:
+    """Return the digest of each file of weights that is there, by the setting that names it."""
+    named = {key: OmegaConf.select(config, key) for key in _WEIGHTS}
+    files = {key: Path(str(path)).expanduser() for key, path in named.items() if path}
+    return {key: digest_of(file) for key, file in files.items() if file.is_file()}
 
 
 def _settings(config: DictConfig) -> Settings:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ..checkpoints.checkpoint import RUN, Checkpoint
 from ..datamodules.base import ImageDataModule
-from ..errors import InputError, some
+from ..datamodules.walking import natural_key
+from ..errors import InputError, some, spelled
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +46,8 @@ def match_classes(data: ImageDataModule, checkpoint: Checkpoint) -> None:
             f"{path} is for {count} classes, but the data has {data.num_classes}: evaluate on the "
             f"data that it was trained for{own if occurring == count else ''}."
         )
-    if known is not None and RUN in checkpoint.content and sorted(known) != list(known):
-        log.warning(
-            f"{path} does not name its classes: if it was trained on class folders sorted as text, "
-            f"its outputs are not those of {some(known)}, so train it anew or compare accuracies."
-        )
+    if known is not None and (count or RUN in checkpoint.content):
+        _warn_of_text_order(path, known)
 
 
 def check_same_classes(data: ImageDataModule, checkpoint: Checkpoint) -> None:
@@ -71,10 +69,21 @@ def warn_of_other_classes(data: ImageDataModule, checkpoint: Checkpoint) -> None
     """Warn if a training starts from a head that was trained for other classes."""
     path, stored = checkpoint.path, checkpoint.class_names
     known = data.class_names
+    if known and not stored and checkpoint.num_classes == len(known):
+        _warn_of_text_order(path, known)
     if stored and known and len(stored) == len(known) and stored != tuple(known):
         log.warning(
             f"backbone.weights={path} has a head for {_differing(stored, known)}: it is trained on "
             "from where it stands."
+        )
+
+
+def _warn_of_text_order(path: Path, known: Sequence[str]) -> None:
+    """Warn if folders sorted as text, as torchvision's are, have another order than these."""
+    if list(known) == sorted(known, key=natural_key) != sorted(known):
+        log.warning(
+            f"{path} does not name its classes: if it was trained on class folders sorted as text, "
+            f"its outputs are not those of {some(known)}, so train it anew or compare accuracies."
         )
 
 
@@ -88,7 +97,7 @@ def _check_known(names: Sequence[str], stored: Sequence[str], path: Path) -> Non
     verb = "is" if len(unknown) == 1 else "are"
     differ = f"it is for {len(stored)} classes, but the data has {len(names)}, so "
     raise InputError(
-        f"{some(unknown)} {verb} not among the {len(stored)} classes of {path} "
+        f"{some([*map(spelled, unknown)])} {verb} not among the {len(stored)} classes of {path} "
         f"({some(stored)}{hint}): {differ if len(names) != len(stored) else ''}evaluate on classes "
         "that it was trained for."
     )

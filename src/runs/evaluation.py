@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from ..callbacks.output import EvaluationOutput
 from ..callbacks.stop_at_signal import StopAtSignal
+from ..callbacks.undefined_outputs import UndefinedOutputs
 from ..checkpoints.checkpoint import Checkpoint, taken
 from ..config import Settings, instantiate, locate, plain_settings
 from ..datamodules.base import ImageDataModule
@@ -17,13 +18,14 @@ from ..modules.base import SparseModule
 from ..pictures.masks import masked_images
 from ..pictures.samples import inspect, numbered_images, spread_images
 from ..pictures.survivors import survivor_maps
-from ..reports.rows import Row, metric_of, task_entry
+from ..reports.rows import Row, data_entry, metric_of, task_entry
 from ..reports.tables import print_table
 from .cell import run_cell
 from .class_names import match_classes
 from .cost import LOGGED, cost_of
+from .other_images import warn_of_other_preprocessing
 from .record import with_recorded_run
-from .settings import check_config, check_target
+from .settings import check_config, check_image_size, check_target
 
 _MAPPED = 6  # images in a report's gallery
 
@@ -53,7 +55,7 @@ def _row(config: DictConfig) -> Row:
     L.seed_everything(settings["seed"], workers=True, verbose=False)
     choices = {name: hydra.runtime.choices[name] for name in ("backbone", "method")}
     result = evaluate(settings, choices, checkpoint)
-    shown = [name for name in result if name not in ("maps", "task")]
+    shown = [name for name in result if name not in ("maps", "task", "data")]
     rank_zero_only(print_table)([result], shown)
     return result
 
@@ -78,6 +80,8 @@ def evaluate(
         checkpoint = Checkpoint.read(settings["backbone"]["weights"])
     if checkpoint and locate(settings["task"]).outputs_are_classes:
         match_classes(datamodule, checkpoint)
+    if checkpoint:
+        warn_of_other_preprocessing(datamodule, checkpoint)
     module: SparseModule = instantiate(
         settings["task"],
         num_classes=datamodule.num_classes,
@@ -85,6 +89,7 @@ def evaluate(
         checkpoint=checkpoint,
     )
     check_target(module, datamodule)
+    check_image_size(module, datamodule)
     callbacks = _callbacks(settings)
     shown = numbered_images(datamodule, settings["images"])
     trainer = instantiate(settings["trainer"], callbacks=callbacks, logger=False)
@@ -100,6 +105,7 @@ def evaluate(
         "seed": settings["seed"],
         **accuracy,
         "task": task_entry(module.judged_by.name, module.judged_by.label, list(accuracy)),
+        "data": data_entry(settings["datamodule"]),
         **cost_of(module, datamodule.image_size, settings["throughput_batch"]),
         "maps": maps_of(student, datamodule),
     }
@@ -119,7 +125,7 @@ def _callbacks(settings: Settings) -> list[L.Callback]:
     parts = [part for part in parts if part.get("path", "") is not None]
     made = [instantiate(part) for part in parts if _acts_at_test(locate(part))]
     signals = [] if any(isinstance(one, StopAtSignal) for one in made) else [StopAtSignal()]
-    return made + signals
+    return [*made, UndefinedOutputs(), *signals]
 
 
 def _acts_at_test(kind: object) -> bool:
@@ -142,6 +148,7 @@ def trained_row(
         "seed": settings["seed"],
         **validated,
         "task": task_entry(module.judged_by.name, module.judged_by.label, list(validated)),
+        "data": data_entry(settings["datamodule"]),
         **cost_of(module, data.image_size, settings["throughput_batch"]),
         "maps": maps_of(student, data),
     }

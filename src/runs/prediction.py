@@ -31,6 +31,8 @@ _DEPENDED_ON = (
     *("backbone", "method", "schedule", "rho", "task", "head", "seed", "ckpt_path"),
     *("top_k", "threshold", "colored", "min_score"),
 )
+# Of the data's settings, what changes no prediction.
+_OF_LOADING = ("root", "batch_size", "num_workers", "pin_memory", "persistent_workers", "seed")
 _NUMBERS = {
     "batch_size": Number(32, least=1, whole=True),
     "num_workers": Number(4, least=0, whole=True, optional=True),
@@ -69,6 +71,7 @@ def predict(predictor: Predictor, photographs: Sequence[Photograph]) -> Path | N
     predictions.reserve([photograph.name for photograph in photographs])
     how = Reading(predictor.preprocessing, predictor.sides, settings["datamodule"])
     job = PredictionJob(predictor, photographs, kind.reading(photographs, how), predictions)
+    _keep_photographs(photographs, job.files())
     trainer = _trainer(settings)
     if process := launched():
         return _predict_share(job, trainer, process)
@@ -135,13 +138,37 @@ def _facts(predictor: Predictor, photographs: Sequence[Photograph]) -> dict[str,
     settings = predictor.settings
     facts: dict[str, object] = {key: settings.get(key) for key in _DEPENDED_ON}
     file = settings.get("ckpt_path") or settings.get("backbone", {}).get("weights")
-    if file and Path(file).is_file():
-        status = Path(file).stat()
+    if file and Path(file).expanduser().is_file():
+        status = Path(file).expanduser().stat()
         facts["file"] = (status.st_size, status.st_mtime_ns)
+    data = settings["datamodule"]
     return facts | {
         "classes": predictor.class_names,
-        "photographs": [photograph.name for photograph in photographs],
+        "input": (predictor.preprocessing, predictor.sides),
+        "data": {key: value for key, value in data.items() if key not in _OF_LOADING},
+        "precision": settings["trainer"].get("precision"),
+        "photographs": [os.path.abspath(photograph.path) for photograph in photographs],
     }
+
+
+def _keep_photographs(photographs: Sequence[Photograph], files: Sequence[Path]) -> None:
+    """Check that nothing is written over a photograph.
+
+    Raises:
+        InputError: If a file that is going to be written is a photograph that is predicted.
+    """
+    there = {_identity(file): file for file in files if file.exists()}
+    for photograph in photographs if there else ():
+        if photograph.path.exists() and (file := there.get(_identity(photograph.path))):
+            raise InputError(
+                f"{file} would be written over the photograph {photograph.path}: name another "
+                "place for predictions or pictures."
+            )
+
+
+def _identity(file: Path) -> tuple[int, int]:
+    status = file.stat()
+    return status.st_dev, status.st_ino
 
 
 def _trainer(settings: Settings) -> L.Trainer:

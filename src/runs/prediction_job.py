@@ -15,9 +15,9 @@ from ..datamodules.loading import cores
 from ..datamodules.normalization import Normalization
 from ..datamodules.unlabelled import Photograph
 from ..datamodules.unlabelled_batches import PhotoBatch, UnlabelledFiles, load_photographs
-from ..errors import some
+from ..errors import InputError, some
 from ..files import atomic_file
-from ..modules.heads.base import Output
+from ..modules.heads.base import Output, undefined
 from ..predictions.base import Drawn, PictureNames, Predicted, Predictions, Record
 from ..predictions.parts import Parts, Unread
 from ..predictions.single import output_of
@@ -45,18 +45,24 @@ class PredictionJob(L.LightningModule):
         self.photographs = photographs
         self.predictions = predictions
         self.unread: list[Unread] = []
+        self._turned: list[int] = []
         self._files = files
         self._parts: Parts | None = None
         self._kept: list[Record] = []
         size = predictor.preprocessing
         self._normalization = Normalization(size.mean, size.std)
         folder = predictor.settings["pictures"]
-        self._pictures = folder and Path(folder)
+        self._pictures = Path(folder or "")
         names = PictureNames()
         self._picture_names = {
             photograph.path: names.of(photograph.name)
             for photograph in (photographs if folder else ())
         }
+
+    def files(self) -> list[Path]:
+        """Return the files that are going to be written."""
+        pictures = [self._pictures / name for name in self._picture_names.values()]
+        return [*self.predictions.files(), *pictures]
 
     def collect_in(self, parts: Parts) -> None:
         """Collect predictions in this process's part instead of the file of all."""
@@ -74,7 +80,13 @@ class PredictionJob(L.LightningModule):
         return [f"{self.photographs[number].name} ({reason})" for number, reason in unread]
 
     def warn(self, unread: Sequence[Unread]) -> None:
-        """Warn of files that cannot be read, if there are any."""
+        """Warn of files that cannot be read or that this process has read lying on their side."""
+        if self._turned:
+            log.warning(
+                f"{len(self._turned)} {self.predictions.inputs.name} have an EXIF orientation, as "
+                f"{self.photographs[self._turned[0]].name}, and are predicted as they are stored: "
+                "turn them before, if the network was trained on upright ones."
+            )
         if unread:
             log.warning(
                 f"{len(unread)} of {len(self.photographs)} {self.predictions.inputs.name} cannot "
@@ -85,6 +97,7 @@ class PredictionJob(L.LightningModule):
     def predict_step(self, batch: PhotoBatch, batch_idx: int) -> int:
         unread = [Unread(*one) for one in batch.unread]
         self.unread += unread
+        self._turned += batch.turned
         if batch.numbers:
             self._predict(batch)
         if self._parts:
@@ -94,6 +107,14 @@ class PredictionJob(L.LightningModule):
 
     def _predict(self, batch: PhotoBatch) -> None:
         output: Output = self.predictions.run(self.network, batch.images)
+        if undefined(output).any():
+            names = self.predictions.inputs.name
+            raise InputError(
+                f"The network gives outputs that are no numbers (NaN) for {names} as "
+                f"{self.photographs[batch.numbers[int(undefined(output).long().argmax())]].name}: "
+                "predict with trainer.precision=32-true, or give weights whose training has not "
+                "diverged."
+            )
         frame = (batch.images.shape[-2], batch.images.shape[-1])
         photographs = [self.photographs[number] for number in batch.numbers]
         self.predictions.write(
@@ -103,7 +124,7 @@ class PredictionJob(L.LightningModule):
             ],
             output,
         )
-        if self._pictures:
+        if self._picture_names:
             for number, photograph in enumerate(photographs):
                 self._draw(photograph, batch.images[number : number + 1], output_of(output, number))
 

@@ -21,6 +21,7 @@ from ..modules.networks.create import own_classes
 from ..modules.saving.load import load
 from ..predictions.base import Predictions, predictions_of
 from ..predictions.onnx import OnnxStudent
+from .other_images import warn_of_other_preprocessing
 from .record import with_recorded_run
 from .self_described import ONNX, describes_itself
 from .settings import check_config
@@ -81,6 +82,8 @@ def _of_run(config: DictConfig, overrides: Sequence[str]) -> Predictor:
     if checkpoint is None and settings["backbone"]["weights"]:
         checkpoint = Checkpoint.read(settings["backbone"]["weights"])
     data: ImageDataModule = instantiate(settings["datamodule"])
+    if checkpoint:
+        warn_of_other_preprocessing(data, checkpoint)
     names = checkpoint.class_names if checkpoint else None
     count = len(names or ()) or (checkpoint and checkpoint.num_classes)
     if not count:

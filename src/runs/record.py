@@ -15,7 +15,7 @@ from ..modules.networks.create import BOUNDED_BY_WEIGHTS, build_network
 from ..shell.arguments import for_hydra, parsed, texts
 from .declared import targets
 from .record_checks import check_local, check_sizes, check_values
-from .self_described import describes_itself
+from .self_described import check_described, describes_itself
 
 # No loss: an evaluation takes none, so that one with a loss of your own asks for nothing more.
 _RECORDED = ("task", "backbone", "method", "schedule", "datamodule")
@@ -116,6 +116,8 @@ def with_recorded_run(
     _check_choices(config, merged, path)
     if record:
         _check_network(merged, checkpoint)
+    else:
+        check_described(path, plain_settings(merged), overrides)
     return merged
 
 

@@ -1,12 +1,16 @@
-"""Recognizes saved students, ONNX files and hub names among the values of `ckpt_path`."""
+"""Recognizes files and hub names that describe themselves among the values of `ckpt_path`."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..config import Settings, instantiate
+from ..errors import InputError
 from ..modules.saving.hub import is_address
 
 ONNX = ".onnx"
+_OF_RATIOS = {"rho", "schedule", "schedule.rho", "schedule.ratios"}
 
 
 def describes_itself(path: str) -> bool:
@@ -25,3 +29,46 @@ def _header(path: str) -> dict[str, str]:
             return file.metadata() or {}
     except Exception:  # of Rust's reader; whoever reads the weights says what is wrong
         return {}
+
+
+def check_described(path: str, settings: Settings, typed: Sequence[str]) -> None:
+    """Check that a command which takes the weights of a saved student takes this student.
+
+    Its command line may choose another method or ratio, and a default may not.
+
+    Args:
+        path: `ckpt_path`.
+        settings: The composed configuration, resolved.
+        typed: The command line's overrides.
+
+    Raises:
+        InputError: If the method or the ratios are others, and nobody has chosen them.
+    """
+    if Path(path).suffix != ".safetensors" or not describes_itself(path):
+        return
+    from ..modules.saving.stored import read_stored  # late, for the sake of `--help`
+
+    stored = read_stored(Path(path).expanduser())
+    keys = {override.lstrip("+~").partition("=")[0] for override in typed}
+    methods = stored.method, settings["method"]
+    ratios = stored.schedule.get("ratios"), list(instantiate(settings["schedule"]).ratios)
+    differing = []
+    options = any(key.startswith("method.") for key in keys)
+    if "method" not in keys and _facts(methods[0], options) != _facts(methods[1], options):
+        names = (str(method.get("_target_")).rpartition(".")[2] for method in methods)
+        differing.append("the method {} instead of {}".format(*names))
+    if not keys & _OF_RATIOS and ratios[0] != ratios[1]:
+        differing.append("the ratios {} instead of {}".format(*ratios))
+    if differing:
+        raise InputError(
+            f"ckpt_path={path} was saved with {' and with '.join(differing)}, which this command "
+            "line has by default: add method=NAME and rho=NUMBER, or give the .ckpt of its "
+            "training, which brings them."
+        )
+
+
+def _facts(method: Mapping[str, object], chosen: bool) -> dict[str, object]:
+    """Return what makes a method; not its options, where these are chosen."""
+    if chosen:
+        return {"_target_": method.get("_target_")}
+    return {key: value for key, value in method.items() if key != "_recursive_"}

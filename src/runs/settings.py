@@ -11,6 +11,7 @@ from ..datamodules.base import ImageDataModule
 from ..datamodules.targets import IMAGE
 from ..errors import InputError
 from ..modules.base import SparseModule
+from ..modules.dense import DenseModule
 from ..ranges import shown
 from .declared import allowed_values, known_names
 from .top_level import LISTED, NEEDED
@@ -108,6 +109,23 @@ def check_target(
         raise InputError(
             f"This task learns from {needed}, but the data has {given or 'nothing'}: choose "
             f"another task, or a datamodule that has {needed}."
+        )
+
+
+def check_image_size(module: SparseModule, data: ImageDataModule) -> None:
+    """Check that a network of a fixed image size gets images of it.
+
+    Raises:
+        InputError: If the data prepares them in another size.
+    """
+    student, side = module.student, data.image_size
+    fixed = student.pretrained_cfg.get("fixed_input_size") and not isinstance(module, DenseModule)
+    strict = getattr(student.patch_embed, "strict_img_size", True)
+    made_for = student.image_size
+    if fixed and strict and made_for != (side, side):
+        raise InputError(
+            f"datamodule.image_size={side} is not the size of {made_for[1]} pixels that this "
+            f"network takes: leave it out and set backbone.image_size={side}, which it follows."
         )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,8 @@ from torch.utils.data import IterableDataset, Subset
 from ...config import Settings
 from ...datamodules.base import ImageDataModule
 from ...datamodules.loading import Loaders
-from ...errors import InputError
+from ...datamodules.normalization import Normalization
+from ...errors import InputError, some
 from ...files import atomic_file
 from ...modules.backbones.base import SparseBackbone
 from ...reports.compare import Comparison
@@ -30,13 +33,48 @@ PREDICTIONS = "predictions.json"
 
 @dataclass(frozen=True)
 class Images:
-    """Holds validation images `(N, 3, S, S)` and their labels `(N,)`, on the CPU."""
+    """Holds validation images `(N, 3, S, S)` and their labels `(N,)`, on the CPU.
+
+    `class_names` are those of the labels, None where the data does not know them; `normalization`
+    is that of the images, None where nobody has said it.
+    """
 
     pixels: Tensor
     labels: Tensor
+    class_names: tuple[str, ...] | None = None
+    normalization: Normalization | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @cached_property
+    def digest(self) -> str:
+        """Return what tells these images and labels from others."""
+        known = hashlib.blake2b(digest_size=16)
+        for values in (self.pixels, self.labels):
+            known.update(values.contiguous().view(torch.uint8).numpy().tobytes())
+        return known.hexdigest()
+
+    def check(self, student: SparseBackbone) -> None:
+        """Check that a student's outputs are these labels, and that it takes such images.
+
+        Raises:
+            InputError: If it names other classes, or the same in another order, or expects another
+                normalization.
+        """
+        own, known = student.class_names, self.class_names
+        if own and known and tuple(own) != tuple(known):
+            raise InputError(
+                f"Its classes are {some(own)} in this order, and the data's are {some(known)}: "
+                "give a student that was trained for the same classes."
+            )
+        ready = student.preprocessing
+        expected = Normalization(ready.mean, ready.std)
+        if self.normalization not in (None, expected):
+            raise InputError(
+                f"It expects images normalized by mean {[*ready.mean]} and deviation "
+                f"{[*ready.std]}, and the dense network others: compare students of this network."
+            )
 
     def batches(self, size: int, most: int, device: torch.device) -> list[Tensor]:
         """Return at most `most` batches of `size` images on `device`, or one of all if fewer."""
@@ -63,7 +101,7 @@ def load_images(data: ImageDataModule, most: int, dtype: torch.dtype) -> Images:
     if not loaded:
         raise InputError("There are no validation images to compare on.")
     pixels, labels = (torch.cat(parts)[:most] for parts in zip(*loaded, strict=True))
-    return Images(pixels, labels)
+    return Images(pixels, labels, data.class_names, data.normalization)
 
 
 @torch.inference_mode()
@@ -120,13 +158,15 @@ def evaluate_cells(
     for cell in track(cells, description="Evaluating", transient=True):
         try:
             student = cell.make().to(*place).eval()
+            images.check(student)
             counts = {_outputs(student, images, size, place[0]) for size in (1, batch)}
             if outputs is not None and counts != {outputs}:
                 raise InputError(
                     f"It has {max(counts)} classes and the dense network {outputs}: give a student "
                     "for the same classes."
                 )
-            settings, kept = common | cell.settings, folder / cell.name
+            settings = common | cell.settings | {"images": images.digest}
+            kept = folder / cell.name
             predictions = kept_predictions(kept, settings)
             if predictions is None:
                 predictions = predict(student, images, batch, place[0])

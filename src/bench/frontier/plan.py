@@ -182,5 +182,6 @@ def _trained(path: str) -> Cell:
         )
     chosen: Sequence[str] = [word for word in words if word.startswith("method=")]
     name = chosen[0].partition("=")[2] if chosen else student.method.name
-    settings = {"checkpoint": path, "modified": Path(path).stat().st_mtime}
+    file = Path(path).expanduser()
+    settings = {"checkpoint": path, "modified": file.stat().st_mtime if file.exists() else None}
     return Cell(f"{name} trained", student.method.schedule.rho, settings, lambda: student)

@@ -120,7 +120,7 @@ def _common(settings: Settings) -> Settings:
     weights = settings["backbone"]["weights"]
     return {
         "backbone": settings["backbone"],
-        "modified": Path(weights).stat().st_mtime if weights else None,
+        "modified": Path(weights).expanduser().stat().st_mtime if weights else None,
         "data": {k: v for k, v in settings["datamodule"].items() if k not in _HOW},
         **{key: settings[key] for key in ("most", "precision")},
     }

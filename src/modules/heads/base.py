@@ -51,6 +51,13 @@ def of_student(output: Output) -> SparseOutput:
     return output.backbone if isinstance(output, DenseOutput) else output
 
 
+def undefined(output: Output) -> Tensor:
+    """Return of which images `(B,)` a logit is no number; a detector has none."""
+    if output.logits is None or not output.logits.numel():
+        return torch.zeros(len(of_student(output).size), dtype=torch.bool)
+    return output.logits.flatten(1).amax(1).isnan()  # the largest of a NaN and others is NaN
+
+
 class Head(nn.Module, ABC):
     """Reads the maps of `SparseBackbone.with_maps`; made from the `levels` that they have.
 

@@ -20,7 +20,7 @@ def count_gmacs(network: nn.Module, image_size: int | tuple[int, ...]) -> float:
     overlooks fused attention.
 
     Args:
-        network: Maps images `(1, 3, H, W)` or clips `(1, 3, T, H, W)` to anything; it is not
+        network: Maps images `(1, C, H, W)` or clips `(1, C, T, H, W)` to anything; it is not
             changed.
         image_size: Height and width in pixels, or one number for both; of clips, the number of
             frames before them.
@@ -38,10 +38,23 @@ def copy_to_meta(network: Network) -> Network:
 def count_on_meta(shadow: nn.Module, image_size: int | tuple[int, ...]) -> float:
     """Count as `count_gmacs` does what `copy_to_meta` has returned."""
     sides = (image_size, image_size) if isinstance(image_size, int) else image_size
-    images = torch.empty(1, 3, *sides, device="meta")
+    images = torch.empty(1, input_channels(shadow), *sides, device="meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         shadow(images)
     return counter.get_total_flops() / 2 / 1e9
+
+
+def input_channels(network: nn.Module) -> int:
+    """Count the channels of the images that `network` takes.
+
+    The first of its parts says so that has `in_chans` or is a convolution; where none does, it is 3.
+    """
+    for part in network.modules():
+        convolves = isinstance(part, (nn.Conv2d, nn.Conv3d))
+        channels = part.in_channels if convolves else getattr(part, "in_chans", None)
+        if isinstance(channels, int):
+            return channels
+    return 3
 
 
 def _shadow(tensor: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from ..config import Settings, instantiate, option
 from ..errors import InputError
 from . import networks  # noqa: F401 - registers them with timm
 from .backbones import SparseBackbone, family_of
+from .backbones.own_parts import check_own_parts
 from .choices import (
     RATIOS,
     MethodLike,
@@ -206,6 +207,7 @@ def attach(
     made = make(schedule=plan, geometry=family.geometry(network))
     made.settings = dict(method) if isinstance(method, Mapping) else None
     student = family(network, _placed(made, network))
+    check_own_parts(student)
     ratios = student.method.schedule.ratios
     if plan.rho == 1 and min(ratios, default=1) < 1:
         log.warning(

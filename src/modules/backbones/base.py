@@ -6,14 +6,17 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, ClassVar, NamedTuple, cast
+from functools import partial
+from typing import Any, ClassVar, NamedTuple, TypeVar, cast
 
 import torch
 from timm.layers import PatchEmbed
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ...errors import InputError
 from ...measure.complexity import count_gmacs
+from ...measure.evaluating import evaluating
 from ..methods.base import Geometry, Method
 from ..methods.dense import Dense
 from ..saving.described import Described
@@ -21,6 +24,9 @@ from .output import SparseOutput, Step
 from .timm_parts import Network
 
 __all__ = ["Geometry", "Level", "SparseBackbone", "SparseOutput", "Step", "timm_names"]
+
+
+T = TypeVar("T")
 
 
 class Level(NamedTuple):
@@ -145,6 +151,17 @@ class SparseBackbone(Described, ABC):
         self._network.reset_classifier(num_classes)
         self.head_is_new = num_classes > 0
 
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Compute blocks anew in the backward pass, which saves memory, as timm's networks do."""
+        self._network.set_grad_checkpointing(enable)
+
+    def _block_runner(self) -> Callable[[Callable[[Tensor], T], Tensor], T]:
+        """Return what calls a function of a block's input, as timm's `grad_checkpointing` asks."""
+        parts = self.backbone.modules()
+        if torch.is_grad_enabled() and any(getattr(p, "grad_checkpointing", False) for p in parts):
+            return partial(checkpoint, use_reentrant=False)
+        return _called
+
     def forward_features(self, images: Tensor) -> Tensor:
         """Return normed features `(B, N, C)` of the patches that are left of `images`."""
         output: SparseOutput = self(images)
@@ -155,13 +172,9 @@ class SparseBackbone(Described, ABC):
 
         A network without a classifier (`num_classes` 0) returns its pooled embedding `(B, D)`.
         """
-        training = self.training
-        try:
-            with torch.inference_mode():
-                output: SparseOutput = self.eval()(images)
-            return output.logits
-        finally:
-            self.train(training)
+        with evaluating(self), torch.inference_mode():
+            output: SparseOutput = self(images)
+        return output.logits.clone()  # outside inference mode: a loss may take it for a target
 
     def gmacs(self, image_size: int | tuple[int, int] | None = None) -> float:
         """Count multiply-accumulates of one image or clip at inference, divided by 1e9.
@@ -209,6 +222,10 @@ class SparseBackbone(Described, ABC):
     @abstractmethod
     def with_maps(self, images: Tensor) -> SparseOutput:
         """Run `forward` on `images (B, 3, H, W)` and add complete `maps`, as timm's features."""
+
+
+def _called(run: Callable[[Tensor], T], x: Tensor) -> T:
+    return run(x)
 
 
 def timm_names(

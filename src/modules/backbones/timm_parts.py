@@ -27,6 +27,9 @@ class Network(Protocol):
     pretrained_cfg: dict[str, Any]
     feature_info: Sequence[FeatureInfo]
 
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Compute blocks anew in the backward pass."""
+
     def reset_classifier(self, num_classes: int) -> None:
         """Replace the classifier."""
 

@@ -8,7 +8,6 @@ from dataclasses import replace
 import torch
 from typing_extensions import override
 
-from ...errors import InputError
 from ..layers.tokens import Tokens
 from .base import TokenReduction
 
@@ -28,16 +27,11 @@ class Structural(TokenReduction):
         locations = self.schedule.locations
         if not locations or layer != locations[len(locations) // 2]:
             return tokens
-        frames = math.prod((tokens.grid or ())[:-2])
-        side = math.isqrt(tokens.num_patches // frames)
-        if frames * side * side != tokens.num_patches:
-            raise InputError(
-                f"method=structural pools a square grid, and {tokens.num_patches} patches do not "
-                "form one: give square images."
-            )
-        pooled = (side + 1) // 2
-        rows = torch.arange(side, device=tokens.x.device) // 2
-        group = rows[:, None] * pooled + rows[None, :]
-        starts = pooled * pooled * torch.arange(frames, device=tokens.x.device)
+        *times, rows, columns = tokens.known_grid(self.name)
+        halved = [(length + 1) // 2 for length in (rows, columns)]
+        row, column = (torch.arange(n, device=tokens.x.device) // 2 for n in (rows, columns))
+        group = row[:, None] * halved[1] + column
+        frames, area = math.prod(times), math.prod(halved)
+        starts = area * torch.arange(frames, device=tokens.x.device)
         group = (starts[:, None, None] + group).flatten().expand(tokens.x.shape[0], -1)
-        return replace(tokens.merge(group, frames * pooled * pooled), size=None)
+        return replace(tokens.merge(group, frames * area), size=None)

@@ -25,6 +25,7 @@ class LVStem(PatchEmbed):
     ) -> None:
         """Take `PatchEmbed`'s arguments; `width` is the inner convolutions'."""
         super().__init__(in_chans=in_chans, embed_dim=embed_dim, **options)
+        self.in_chans = in_chans
         self.conv1 = nn.Conv2d(in_chans, width, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)

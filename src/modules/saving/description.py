@@ -16,6 +16,7 @@ from torch import nn
 from ... import __version__
 from ...config import CONF, locate, option
 from ...errors import InputError, one_sentence
+from ...measure.complexity import input_channels
 from ..schedules import KeepSchedule
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def _creates(found: Plain, network: nn.Module, sides: tuple[int, ...]) -> bool:
         dtype = next(p.dtype for p in network.parameters() if p.is_floating_point())
         again.to(dtype).float()  # rounds what it computes beside its weights as `network` did
         again.load_state_dict(own.state_dict())
-        images = torch.rand(1, 3, *sides)
+        images = torch.rand(1, input_channels(network), *sides)
         return torch.equal(own(images), again.eval()(images))
 
 

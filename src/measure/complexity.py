@@ -40,14 +40,14 @@ def count_on_meta(shadow: nn.Module, image_size: int | tuple[int, ...]) -> float
     sides = (image_size, image_size) if isinstance(image_size, int) else image_size
     images = torch.empty(1, input_channels(shadow), *sides, device="meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        shadow(images)
+        shadow.float()(images)  # as many in any precision
     return counter.get_total_flops() / 2 / 1e9
 
 
 def input_channels(network: nn.Module) -> int:
     """Count the channels of the images that `network` takes.
 
-    The first of its parts says so that has `in_chans` or is a convolution; where none does, it is 3.
+    The first of its parts that has `in_chans` or is a convolution says so; without one it is 3.
     """
     for part in network.modules():
         convolves = isinstance(part, (nn.Conv2d, nn.Conv3d))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar, NamedTuple, TypeVar, cast
@@ -14,9 +14,10 @@ from timm.layers import PatchEmbed
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ...errors import InputError
+from ...errors import InputError, one_sentence
 from ...measure.complexity import count_gmacs
 from ...measure.evaluating import evaluating
+from ...ranges import Number
 from ..methods.base import Geometry, Method
 from ..methods.dense import Dense
 from ..saving.described import Described
@@ -27,6 +28,7 @@ __all__ = ["Geometry", "Level", "SparseBackbone", "SparseOutput", "Step", "timm_
 
 
 T = TypeVar("T")
+SIDE = Number(224, least=1, whole=True)  # of an image, in pixels
 
 
 class Level(NamedTuple):
@@ -123,8 +125,11 @@ class SparseBackbone(Described, ABC):
             image_size: Height and width, or one number for both; by default those that the network
                 was made for.
         """
-        size = image_size or self.image_size
-        return (size, size) if isinstance(size, int) else tuple(size)
+        size = self.image_size if image_size is None else image_size
+        sides = tuple(size) if isinstance(size, Sequence) else (size, size)
+        if len(sides) != 2 or not all(map(SIDE.accepts, sides)):
+            raise InputError(f"image_size={image_size!r} must be {SIDE}, as 224, or two of them.")
+        return sides
 
     @property
     def num_classes(self) -> int:
@@ -149,6 +154,7 @@ class SparseBackbone(Described, ABC):
     def reset_classifier(self, num_classes: int) -> None:
         """Replace the classifier by a new one for `num_classes`; 0 removes it."""
         self._network.reset_classifier(num_classes)
+        self.class_names = None
         self.head_is_new = num_classes > 0
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
@@ -181,8 +187,18 @@ class SparseBackbone(Described, ABC):
 
         Args:
             image_size: Height and width in pixels; by default those that it was made for.
+
+        Raises:
+            InputError: If the network does not take images of this size.
         """
-        return count_gmacs(self, self.input_sides(image_size))
+        sides = self.input_sides(image_size)
+        try:
+            return count_gmacs(self, sides)
+        except AssertionError as error:  # timm's, of sizes
+            raise InputError(
+                f"image_size={image_size} does not suit this {type(self.backbone).__name__}: "
+                f"{one_sentence(str(error))}"
+            ) from error
 
     def __repr__(self) -> str:
         network = self.pretrained_cfg.get("architecture") or type(self.backbone).__name__

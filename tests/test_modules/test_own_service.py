@@ -10,7 +10,7 @@ from torch import nn
 
 from src import KeepSchedule, create_student, load, sparsify
 from src.errors import InputError
-from tests.combinations import make_student
+from tests.combinations import make_student, shaken
 
 SMALL = {"embed_dim": 64, "num_heads": 4, "depth": 4, "img_size": 64}
 
@@ -45,6 +45,20 @@ def test_precision_does_not_change_the_cost(name, dtype):
     assert student.gmacs() == cost
     assert repr(student) == text
     assert {parameter.dtype for parameter in student.parameters()} == {dtype}
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("method", ["tome", "query_absorb", "mctf", "dynamicvit"])
+@pytest.mark.parametrize("name", ["vit", "beit"])
+def test_complete_maps_have_the_precision_of_the_network(name, method):
+    torch.manual_seed(0)
+    student = shaken(make_student(name, method), 0.05)
+    images = torch.randn(2, 3, 64, 64)
+    maps = student.with_maps(images).maps[0]
+    low = student.bfloat16().with_maps(images.bfloat16()).maps[0]
+    assert low.dtype == torch.bfloat16
+    if (name, method) == ("vit", "tome"):  # whose tokens are no ties
+        assert (low - maps).norm() < 0.02 * maps.norm()
 
 
 @pytest.mark.parametrize("size", [0, -64, "64", 64.0, (64,), (64, 0), (1, 64, 64), 65, 128])

@@ -62,7 +62,8 @@ class Departures:
 
     def whole(self, tokens: Tokens) -> Tensor:
         """Return features of all patches `(B, patches, C)`: current ones, or those when dropped."""
-        return tokens.survivors().unsqueeze(-1) * in_place(tokens) + self._left
+        whole = tokens.survivors().unsqueeze(-1) * in_place(tokens) + self._left
+        return whole.to(tokens.x.dtype)  # sizes, from which survivors come, are in fp32
 
 
 def in_place(tokens: Tokens) -> Tensor:

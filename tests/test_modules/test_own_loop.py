@@ -44,7 +44,7 @@ def test_predict_leaves_each_part_in_its_mode():
 def test_an_error_leaves_each_part_in_its_mode():
     student = sparsify(make_vit()).train()
     student.backbone.eval()
-    with pytest.raises(RuntimeError):
+    with pytest.raises(InputError):
         student.predict(make_images(channels=7))
     assert student.method.training
     assert not student.backbone.training

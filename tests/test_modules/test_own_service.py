@@ -67,6 +67,32 @@ def test_the_cost_at_a_size_that_does_not_fit_is_refused(size):
         sparsify(make_vit()).gmacs(size)
 
 
+@pytest.mark.parametrize(
+    ("images", "fault"),
+    [
+        ([torch.rand(3, 64, 64)], r"images is a list: give a tensor \(B, 3, 64, 64\)"),
+        (np.zeros((1, 3, 64, 64), np.float32), "images is a ndarray"),
+        (torch.rand(3, 64, 64), r"images has the shape \(3, 64, 64\): give \(B, 3, 64, 64\)"),
+        (torch.rand(1, 64, 64, 3), r"shape \(1, 64, 64, 3\)"),
+        (torch.rand(1, 1, 64, 64), r"shape \(1, 1, 64, 64\)"),
+        (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), "torch.uint8: give normalized"),
+        (torch.rand(1, 3, 64, 64).double(), "torch.float64, and the network of torch.float32"),
+        (torch.rand(1, 3, 64, 64, device="meta"), "on meta, and the network on cpu"),
+        (torch.rand(1, 3, 48, 64), r"shape \(1, 3, 48, 64\), which this network does not take"),
+    ],
+)
+def test_images_that_do_not_fit_are_refused(images, fault):
+    with pytest.raises(InputError, match=fault):
+        sparsify(make_vit()).predict(images)
+
+
+def test_other_errors_stay_what_they_are(monkeypatch):
+    student = sparsify(make_vit())
+    monkeypatch.setattr(student, "classify", lambda tokens: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        student.predict(torch.rand(1, 3, 64, 64))
+
+
 # Arguments ---------------------------------------------------------------------------------------
 
 

@@ -21,6 +21,7 @@ from ...ranges import Number
 from ..methods.base import Geometry, Method
 from ..methods.dense import Dense
 from ..saving.described import Described
+from .inputs import image_fault
 from .output import SparseOutput, Step
 from .timm_parts import Network
 
@@ -177,9 +178,19 @@ class SparseBackbone(Described, ABC):
         """Return logits `(B, classes)` of `images (B, 3, H, W)` at inference, without gradients.
 
         A network without a classifier (`num_classes` 0) returns its pooled embedding `(B, D)`.
+
+        Raises:
+            InputError: If `images` is of a kind, shape, type or device that it cannot take.
         """
-        with evaluating(self), torch.inference_mode():
-            output: SparseOutput = self(images)
+        try:
+            with evaluating(self), torch.inference_mode():
+                output: SparseOutput = self(images)
+        except InputError:
+            raise
+        except Exception as error:  # of torch and timm, which meet wrong images in many places
+            if fault := image_fault(images, self.backbone, self.input_sides()):
+                raise InputError(fault) from error
+            raise
         return output.logits.clone()  # outside inference mode: a loss may take it for a target
 
     def gmacs(self, image_size: int | tuple[int, int] | None = None) -> float:

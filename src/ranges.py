@@ -50,7 +50,8 @@ class Number(Allowed):
         kind = Integral if self.whole else Real  # NumPy's too
         if not isinstance(value, kind) or isinstance(value, bool) or not math.isfinite(value):
             return False
-        return self.least <= value <= self.most and self.above < value < self.below
+        number = float(value)
+        return self.least <= number <= self.most and self.above < number < self.below
 
     @override
     def fault(self, key: str, value: object) -> str:

@@ -6,6 +6,7 @@ import types
 import pytest
 import timm
 import torch
+from timm.optim import create_optimizer_v2
 from torch import nn
 from torch.nn import functional as F
 
@@ -124,6 +125,30 @@ def test_maps_under_gradient_checkpointing_are_the_same():
         again = student.with_maps(images).maps[0]
         again.sum().backward()
     assert torch.equal(maps, again)
+
+
+# Optimizers of timm ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "method"), [("vit", "dynamicvit"), ("swin", "asymmetric"), ("convnext", "query_paths")]
+)
+@pytest.mark.parametrize("layer_decay", [None, 0.5])
+def test_timms_optimizer_treats_the_network_as_by_itself(name, method, layer_decay):
+    student = make_student(name, method)
+    options = {"opt": "adamw", "lr": 0.1, "weight_decay": 0.2, "layer_decay": layer_decay}
+    found, asked = (
+        {
+            id(parameter): (group["weight_decay"], group.get("lr_scale", 1.0))
+            for group in create_optimizer_v2(network, **options).param_groups
+            for parameter in group["params"]
+        }
+        for network in (student, student.backbone)
+    )
+    assert asked == {key: found[key] for key in asked}
+    assert (len({scale for _, scale in found.values()}) > 1) == (layer_decay is not None)
+    for parameter in student.method.parameters():
+        assert found[id(parameter)] == (0.2 if parameter.ndim > 1 else 0.0, 1.0)
 
 
 # Own parts ---------------------------------------------------------------------------------------

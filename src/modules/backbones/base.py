@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, ClassVar, NamedTuple, TypeVar, cast
+from typing import ClassVar, NamedTuple, TypeVar, cast
 
 import torch
 from timm.layers import PatchEmbed
@@ -21,9 +21,9 @@ from ...ranges import Number
 from ..methods.base import Geometry, Method
 from ..methods.dense import Dense
 from ..saving.described import Described
+from .answers import TimmAnswers
 from .inputs import image_fault
 from .output import SparseOutput, Step
-from .timm_parts import Network
 
 __all__ = ["Geometry", "Level", "SparseBackbone", "SparseOutput", "Step", "timm_names"]
 
@@ -39,7 +39,7 @@ class Level(NamedTuple):
     stride: int
 
 
-class SparseBackbone(Described, ABC):
+class SparseBackbone(TimmAnswers, Described, ABC):
     """Defines a student: `backbone` is pure timm, `method` holds all that is new.
 
     `networks` are the classes that a family walks, subclasses included unless another family names
@@ -104,10 +104,6 @@ class SparseBackbone(Described, ABC):
         self.method.schedule = self.method.schedule.at(rho)
 
     @property
-    def _network(self) -> Network:
-        return cast(Network, self.backbone)
-
-    @property
     def patch_embed(self) -> PatchEmbed | None:
         """Return timm's module that cuts images into patches; None without one of that name."""
         return cast("PatchEmbed | None", getattr(self.backbone, "patch_embed", None))
@@ -133,34 +129,9 @@ class SparseBackbone(Described, ABC):
         return sides
 
     @property
-    def num_classes(self) -> int:
-        """Count the outputs of the classifier, as timm's networks do; 0 without one."""
-        return int(self._network.num_classes)
-
-    @property
     def embedding_dim(self) -> int:
         """Return how many numbers `predict` gives of an image without a classifier's classes."""
         return self.num_classes or int(self._network.head_hidden_size)
-
-    @property
-    def pretrained_cfg(self) -> dict[str, Any]:
-        """Return what timm says of the network and its weights, preprocessing included."""
-        return dict(self._network.pretrained_cfg)
-
-    @property
-    def default_cfg(self) -> dict[str, Any]:
-        """Return the same as `pretrained_cfg`, by its older name."""
-        return self.pretrained_cfg
-
-    def reset_classifier(self, num_classes: int) -> None:
-        """Replace the classifier by a new one for `num_classes`; 0 removes it."""
-        self._network.reset_classifier(num_classes)
-        self.class_names = None
-        self.head_is_new = num_classes > 0
-
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Compute blocks anew in the backward pass, which saves memory, as timm's networks do."""
-        self._network.set_grad_checkpointing(enable)
 
     def _block_runner(self) -> Callable[[Callable[[Tensor], T], Tensor], T]:
         """Return what calls a function of a block's input, as timm's `grad_checkpointing` asks."""
@@ -168,11 +139,6 @@ class SparseBackbone(Described, ABC):
         if torch.is_grad_enabled() and any(getattr(p, "grad_checkpointing", False) for p in parts):
             return partial(checkpoint, use_reentrant=False)
         return _called
-
-    def forward_features(self, images: Tensor) -> Tensor:
-        """Return normed features `(B, N, C)` of the patches that are left of `images`."""
-        output: SparseOutput = self(images)
-        return output.features
 
     def predict(self, images: Tensor) -> Tensor:
         """Return logits `(B, classes)` of `images (B, 3, H, W)` at inference, without gradients.

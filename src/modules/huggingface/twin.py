@@ -13,7 +13,7 @@ from torch import nn
 
 from ...errors import InputError
 from . import families
-from .carrying import Maker
+from .carrying import Maker, Model
 
 _LIBRARY = "transformers"
 
@@ -60,7 +60,7 @@ def _check_unchanged(model: nn.Module) -> None:
     Raises:
         InputError: If it has others, as adapters or a head of somebody's own, or its own forward.
     """
-    kind = next(k for k in type(model).__mro__ if k.__module__.partition(".")[0] == _LIBRARY)
+    kind: Model = next(k for k in type(model).__mro__ if k.__module__.split(".")[0] == _LIBRARY)
     if type(model).forward is not kind.forward:
         raise InputError(
             f"{type(model).__name__} has a forward of its own, which its twin would not run: give "

@@ -29,9 +29,17 @@ def count_gmacs(network: nn.Module, image_size: int | tuple[int, ...]) -> float:
 
 
 def copy_to_meta(network: Network) -> Network:
-    """Return a copy of `network` on the meta device, in evaluation mode and without values."""
-    tensors = [*network.parameters(), *network.buffers()]
+    """Return a copy of `network` on the meta device, in evaluation mode and without values.
+
+    It calls none of the network's hooks, which may keep what they see.
+    """
+    attributes = (value for part in network.modules() for value in vars(part).values())
+    plain = (value for value in attributes if isinstance(value, Tensor))  # as pruning leaves them
+    tensors = [*network.parameters(), *network.buffers(), *plain]
     shadow = copy.deepcopy(network, {id(tensor): _shadow(tensor) for tensor in tensors})
+    for part in shadow.modules():
+        part._forward_hooks.clear()
+        part._forward_pre_hooks.clear()
     return shadow.to("meta").eval()
 
 

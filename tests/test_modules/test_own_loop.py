@@ -9,6 +9,7 @@ import torch
 from timm.optim import create_optimizer_v2
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import prune
 
 from src import sparsify
 from src.errors import InputError
@@ -170,6 +171,17 @@ class Adapted(nn.Module):
         return self.layer(x) + self.branch(x)
 
 
+class Zeroed(nn.Module):
+    """A convolution whose adapter takes everything away."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer, self.weight = layer, layer.weight
+
+    def forward(self, x):
+        return 0 * self.layer(x)
+
+
 def patch_attention(network):
     attention = network.blocks[1].attn
     attention.forward = types.MethodType(lambda self, x, **options: 0 * x, attention)
@@ -235,6 +247,33 @@ def test_hooks_that_will_not_be_called_are_warned_of(caplog):
     with caplog.at_level(logging.WARNING):
         sparsify(network)
     assert "Hooks on blocks.1 will not be called" in caplog.text
+
+
+def test_neither_checks_nor_counts_call_hooks():
+    network, seen = make_vit(), []
+    network.blocks[1].mlp.register_forward_hook(lambda *_: seen.append(1))
+    student = sparsify(network)
+    assert "cost:" in repr(student)
+    assert not seen
+    student(make_images())
+    assert len(seen) == 1
+
+
+def test_a_pruned_network_is_counted():
+    network = make_vit()
+    prune.l1_unstructured(network.blocks[1].mlp.fc1, "weight", 0.5)
+    student = sparsify(network)
+    student(make_images())
+    assert student.gmacs() == sparsify(make_vit()).gmacs()
+
+
+@torch.no_grad()
+def test_an_adapter_on_a_convolution_of_lvvit_is_run():
+    network = make_network("lvvit").eval()
+    convolution = network.patch_embed.conv1
+    network.patch_embed.conv1 = Zeroed(convolution)
+    images = make_images()
+    assert torch.equal(network.patch_embed(images), network.patch_embed(0 * images))
 
 
 def test_networks_of_timm_are_not_run_to_be_checked(monkeypatch):

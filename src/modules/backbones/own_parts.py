@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -69,8 +70,22 @@ def _left_out(student: SparseBackbone, parts: Mapping[str, nn.Module]) -> set[st
     weight = next(p for p in student.backbone.parameters() if p.is_floating_point())
     shape = (1, input_channels(student.backbone), *student.input_sides())
     image = torch.zeros(shape, device=weight.device, dtype=weight.dtype)
-    with evaluating(student), torch.no_grad(), torch.random.fork_rng(devices=[]):
+    quiet = _without_hooks(parts.values())
+    with quiet, evaluating(student), torch.no_grad(), torch.random.fork_rng(devices=[]):
         return _called(student.backbone, parts, image) - _called(student, parts, image)
+
+
+@contextmanager
+def _without_hooks(parts: Iterable[nn.Module]) -> Iterator[None]:
+    """Take hooks on outputs off for a while: they may keep what they see."""
+    taken = [(part, part._forward_hooks) for part in parts]
+    try:
+        for part, hooks in taken:
+            part._forward_hooks = type(hooks)()
+        yield
+    finally:
+        for part, hooks in taken:
+            part._forward_hooks = hooks
 
 
 def _called(network: nn.Module, parts: Mapping[str, nn.Module], image: Tensor) -> set[str]:

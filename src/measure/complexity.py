@@ -46,7 +46,8 @@ def copy_to_meta(network: Network) -> Network:
 def count_on_meta(shadow: nn.Module, image_size: int | tuple[int, ...]) -> float:
     """Count as `count_gmacs` does what `copy_to_meta` has returned."""
     sides = (image_size, image_size) if isinstance(image_size, int) else image_size
-    images = torch.empty(1, input_channels(shadow), *sides, device="meta")
+    shape = (1, input_channels(shadow), *sides)
+    images = torch.empty(shape, device="meta", dtype=torch.float32)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         shadow.float()(images)  # as many in any precision
     return counter.get_total_flops() / 2 / 1e9

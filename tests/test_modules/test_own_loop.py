@@ -13,6 +13,8 @@ from torch.nn.utils import prune
 
 from src import sparsify
 from src.errors import InputError
+from src.modules.layers.attention import attend_from
+from src.modules.methods.selectors import predictor
 from tests.combinations import NETWORKS, beside, make_network, make_student, shaken, students_of
 
 SMALL = {"embed_dim": 64, "num_heads": 4, "depth": 4, "img_size": 64, "num_classes": 5}
@@ -71,6 +73,32 @@ def test_predictions_may_be_targets():
     images = make_images()
     F.mse_loss(student(images).logits, teacher.predict(images)).backward()
     assert student.backbone.head.weight.grad.any()
+
+
+# Gradients ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e3])
+def test_pooling_where_nothing_is_left_has_finite_gradients(scale):
+    torch.manual_seed(0)
+    query, key, value = (scale * torch.randn(2, 2, n, 8) for n in (1, 4, 4))
+    size = torch.tensor([[0.0, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 1.0]])
+    tensors = [tensor.requires_grad_() for tensor in (query, key, value, size)]
+    pooled = attend_from(*tensors, 0.3)
+    pooled.sum().backward()
+    assert not pooled[0].any()
+    assert all(tensor.grad.isfinite().all() for tensor in tensors)
+    kept = F.scaled_dot_product_attention(query, key[:, :, [0, 3]], value[:, :, [0, 3]], scale=0.3)
+    torch.testing.assert_close(pooled[1], kept[1])
+
+
+def test_attention_pooling_trains_through_images_without_patches(monkeypatch):
+    network = make_vit(global_pool="map", class_token=False)
+    student = shaken(sparsify(network), 0.05).train()
+    drawn = predictor.gumbel_keep
+    monkeypatch.setattr(predictor, "gumbel_keep", lambda scores: 0 * drawn(scores))
+    student(make_images()).logits.square().sum().backward()
+    assert all(p.grad.isfinite().all() for p in student.parameters() if p.grad is not None)
 
 
 # Memory ------------------------------------------------------------------------------------------

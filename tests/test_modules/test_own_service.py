@@ -47,6 +47,15 @@ def test_precision_does_not_change_the_cost(name, dtype):
     assert {parameter.dtype for parameter in student.parameters()} == {dtype}
 
 
+def test_another_default_precision_does_not_change_the_cost():
+    cost = sparsify(make_vit()).gmacs()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert sparsify(make_vit()).gmacs() == cost
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("method", ["tome", "query_absorb", "mctf", "dynamicvit"])
 @pytest.mark.parametrize("name", ["vit", "beit"])

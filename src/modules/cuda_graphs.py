@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import NoneType
 
 import torch
@@ -36,9 +37,8 @@ def graph_for_inference(network: nn.Module) -> nn.Module:
     return _Graphed(network)
 
 
-def plain_state(network: nn.Module) -> tuple[object, ...]:
-    """Return the schedules and plain options of the methods in `network`, which shape its graph."""
-    methods = (part for part in network.modules() if isinstance(part, Method))
+def plain_state(methods: Iterable[Method]) -> tuple[object, ...]:
+    """Return the schedules and plain options of `methods`, which shape a graph."""
     return tuple(
         (name, value)
         for method in methods
@@ -51,6 +51,7 @@ class _Graphed(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
+        self._methods = tuple(part for part in network.modules() if isinstance(part, Method))
         self._recorded: dict[object, tuple[torch.cuda.CUDAGraph, Tensor, object]] = {}
 
     @torch.inference_mode()
@@ -59,7 +60,7 @@ class _Graphed(nn.Module):
             raise InputError(
                 f"CUDA graphs need images on a CUDA device, and these are on {images.device}."
             )
-        key = (images.shape, images.dtype, plain_state(self.network))
+        key = (images.shape, images.dtype, plain_state(self._methods))
         if key not in self._recorded:
             with evaluating(self.network):
                 self._recorded[key] = self._record(images)

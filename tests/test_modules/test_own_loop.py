@@ -254,6 +254,10 @@ def test_a_network_with_a_forward_of_its_own_is_refused():
     network.__class__ = OwnViT
     with pytest.raises(InputError, match="OwnViT has a forward of its own"):
         sparsify(network)
+    network = make_vit()
+    network.forward_features = lambda x: x
+    with pytest.raises(InputError, match="VisionTransformer has a forward of its own"):
+        sparsify(network)
 
 
 @torch.no_grad()

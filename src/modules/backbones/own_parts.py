@@ -32,7 +32,8 @@ def check_own_parts(student: SparseBackbone) -> None:
         InputError: If a part with a forward of its own would be left out.
     """
     network = student.backbone
-    if type(network) not in student.networks and any(_is_own(network, n) for n in _REPLACED):
+    known = type(network) in student.networks
+    if any(name in vars(network) or (not known and _is_own(network, name)) for name in _REPLACED):
         raise InputError(
             f"{type(network).__name__} has a forward of its own, which a student would not run: "
             "give timm's network itself, or write a family for yours (docs/networks.md)."

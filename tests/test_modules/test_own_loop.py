@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import prune
 
-from src import sparsify
+from src import compile_for_inference, graph_for_inference, sparsify
 from src.errors import InputError
 from src.modules.layers.attention import attend_from
 from src.modules.methods.selectors import predictor
@@ -52,6 +52,17 @@ def test_an_error_leaves_each_part_in_its_mode():
         student.predict(make_images(channels=7))
     assert student.method.training
     assert not student.backbone.training
+
+
+def test_programs_for_inference_evaluate_and_leave_the_mode(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda network, **_: network)
+    student = sparsify(make_vit()).train()
+    images = make_images()
+    program = compile_for_inference(student)
+    graph_for_inference(student)
+    assert student.training
+    assert torch.equal(program(images).logits, student.predict(images))
+    assert student.training
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,10 +47,11 @@ class Number(Allowed):
         """Return whether `value` is one of them, or null where that is valid too."""
         if value is None:
             return self.optional
-        kind = int if self.whole else (int, float)
+        kind = Integral if self.whole else Real  # NumPy's too
         if not isinstance(value, kind) or isinstance(value, bool) or not math.isfinite(value):
             return False
-        return self.least <= value <= self.most and self.above < value < self.below
+        number = float(value)
+        return self.least <= number <= self.most and self.above < number < self.below
 
     @override
     def fault(self, key: str, value: object) -> str:

@@ -20,7 +20,7 @@ def count_gmacs(network: nn.Module, image_size: int | tuple[int, ...]) -> float:
     overlooks fused attention.
 
     Args:
-        network: Maps images `(1, 3, H, W)` or clips `(1, 3, T, H, W)` to anything; it is not
+        network: Maps images `(1, C, H, W)` or clips `(1, C, T, H, W)` to anything; it is not
             changed.
         image_size: Height and width in pixels, or one number for both; of clips, the number of
             frames before them.
@@ -29,19 +29,41 @@ def count_gmacs(network: nn.Module, image_size: int | tuple[int, ...]) -> float:
 
 
 def copy_to_meta(network: Network) -> Network:
-    """Return a copy of `network` on the meta device, in evaluation mode and without values."""
-    tensors = [*network.parameters(), *network.buffers()]
+    """Return a copy of `network` on the meta device, in evaluation mode and without values.
+
+    It calls none of the network's hooks, which may keep what they see.
+    """
+    attributes = (value for part in network.modules() for value in vars(part).values())
+    plain = (value for value in attributes if isinstance(value, Tensor))  # as pruning leaves them
+    tensors = [*network.parameters(), *network.buffers(), *plain]
     shadow = copy.deepcopy(network, {id(tensor): _shadow(tensor) for tensor in tensors})
+    for part in shadow.modules():
+        part._forward_hooks.clear()
+        part._forward_pre_hooks.clear()
     return shadow.to("meta").eval()
 
 
 def count_on_meta(shadow: nn.Module, image_size: int | tuple[int, ...]) -> float:
     """Count as `count_gmacs` does what `copy_to_meta` has returned."""
     sides = (image_size, image_size) if isinstance(image_size, int) else image_size
-    images = torch.empty(1, 3, *sides, device="meta")
+    shape = (1, input_channels(shadow), *sides)
+    images = torch.empty(shape, device="meta", dtype=torch.float32)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        shadow(images)
+        shadow.float()(images)  # as many in any precision
     return counter.get_total_flops() / 2 / 1e9
+
+
+def input_channels(network: nn.Module) -> int:
+    """Count the channels of the images that `network` takes.
+
+    The first of its parts that has `in_chans` or is a convolution says so; without one it is 3.
+    """
+    for part in network.modules():
+        convolves = isinstance(part, (nn.Conv2d, nn.Conv3d))
+        channels = part.in_channels if convolves else getattr(part, "in_chans", None)
+        if isinstance(channels, int):
+            return channels
+    return 3
 
 
 def _shadow(tensor: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.utils.benchmark import timer  # waits for the GPU
 
+from .evaluating import evaluating
+
 
 @dataclass(frozen=True)
 class Speed:
@@ -45,12 +47,9 @@ def compare_speed(
         repeats: Turns.
         seconds: Duration of one network's turn.
     """
-    modes = {name: network.training for name, network in networks.items()}
-    calls = {name: _call(network.eval(), batches) for name, network in networks.items()}
-    with torch.inference_mode():
+    calls = {name: _call(network, batches) for name, network in networks.items()}
+    with evaluating(*networks.values()), torch.inference_mode():
         times = take_turns(calls, repeats, seconds)
-    for name, network in networks.items():
-        network.train(modes[name])
     images = len(batches[0])
     return {name: Speed(tuple(images / t for t in turns)) for name, turns in times.items()}
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..measure.evaluating import evaluating
+
 
 def compile_for_inference(network: nn.Module) -> nn.Module:
     """Compile `network` in evaluation mode by `torch.compile`: one graph, its weights constants.
@@ -19,7 +21,7 @@ def compile_for_inference(network: nn.Module) -> nn.Module:
     Returns:
         A module with the same outputs, without gradients.
     """
-    return _Compiled(network.eval())
+    return _Compiled(network)
 
 
 class _Compiled(nn.Module):
@@ -32,4 +34,5 @@ class _Compiled(nn.Module):
     def forward(self, images: Tensor) -> object:
         if len(images) > 1:
             torch._dynamo.mark_dynamic(images, 0)
-        return self._run(images)
+        with evaluating(self.network):
+            return self._run(images)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from types import NoneType
+
 import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..measure.evaluating import evaluating
+from .methods.base import Method
+from .schedules import KeepSchedule
 
 _WARM_UPS = 3  # calls that choose kernels and allocate workspaces before a capture
 
@@ -15,10 +21,11 @@ def graph_for_inference(network: nn.Module) -> nn.Module:
 
     At small batches a GPU waits for the CPU that launches its kernels, however few tokens they
     work on; a replayed graph does without. What a call returns is overwritten by the next call
-    with the same shape: copy what must live longer. Weights may change in place, not move.
+    with the same shape: copy what must live longer. Weights may change in place, not move; for
+    another schedule (`student.rho`) or option of a method graphs of its own are recorded.
 
     Args:
-        network: In evaluation mode, on a CUDA device. The number of kept tokens must depend on
+        network: On a CUDA device, run in evaluation mode. The number of kept tokens must depend on
             shapes alone, which holds for all methods without a threshold.
 
     Returns:
@@ -27,16 +34,25 @@ def graph_for_inference(network: nn.Module) -> nn.Module:
     Raises:
         InputError: When it is called with images that are not on a CUDA device.
     """
-    return _Graphed(network.eval())
+    return _Graphed(network)
+
+
+def plain_state(methods: Iterable[Method]) -> tuple[object, ...]:
+    """Return the schedules and plain options of `methods`, which shape a graph."""
+    return tuple(
+        (name, value)
+        for method in methods
+        for name, value in vars(method).items()
+        if name != "training" and isinstance(value, (int, float, str, KeepSchedule, NoneType))
+    )
 
 
 class _Graphed(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        self._recorded: dict[
-            tuple[torch.Size, torch.dtype], tuple[torch.cuda.CUDAGraph, Tensor, object]
-        ] = {}
+        self._methods = tuple(part for part in network.modules() if isinstance(part, Method))
+        self._recorded: dict[object, tuple[torch.cuda.CUDAGraph, Tensor, object]] = {}
 
     @torch.inference_mode()
     def forward(self, images: Tensor) -> object:
@@ -44,9 +60,10 @@ class _Graphed(nn.Module):
             raise InputError(
                 f"CUDA graphs need images on a CUDA device, and these are on {images.device}."
             )
-        key = (images.shape, images.dtype)
+        key = (images.shape, images.dtype, plain_state(self._methods))
         if key not in self._recorded:
-            self._recorded[key] = self._record(images)
+            with evaluating(self.network):
+                self._recorded[key] = self._record(images)
         graph, static, output = self._recorded[key]
         static.copy_(images)
         graph.replay()

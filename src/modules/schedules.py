@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from numbers import Integral, Real
 from typing import Annotated
 
 from ..errors import InputError
@@ -33,6 +34,9 @@ class KeepSchedule:
     rule: Callable[..., KeepSchedule] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        for name in ("locations", "ratios"):
+            object.__setattr__(self, name, tuple(map(_plain, getattr(self, name))))
+        object.__setattr__(self, "rho", _plain(self.rho))
         for location in self.locations:
             if not isinstance(location, int) or location < 0:
                 raise InputError(
@@ -117,6 +121,13 @@ def evenly_spaced(depth: int, count: int = 3) -> tuple[int, ...]:
 def _check_rho(rho: float) -> None:
     if not RHO.accepts(rho):
         raise InputError(f"rho={_shown(rho)} is not a keep ratio: give a number in (0, 1], as 0.7.")
+
+
+def _plain(value: object) -> object:
+    """Return NumPy's numbers as Python's, which files can hold, and anything else as it is."""
+    if isinstance(value, Integral) and not isinstance(value, int):
+        return int(value)
+    return float(value) if isinstance(value, Real) and not isinstance(value, int) else value
 
 
 def _is_number(value: object) -> bool:

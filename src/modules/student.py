@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ from torch import nn
 from ..checkpoints.checkpoint import Checkpoint
 from ..config import Settings, instantiate, option
 from ..errors import InputError
+from ..ranges import Number
 from . import networks  # noqa: F401 - registers them with timm
 from .backbones import SparseBackbone, family_of
+from .backbones.base import SIDE
+from .backbones.own_parts import check_own_parts
 from .choices import (
     RATIOS,
     MethodLike,
@@ -31,6 +35,8 @@ from .weights import load_weights
 
 log = logging.getLogger(__name__)
 
+CLASSES = Number(10, least=0, whole=True, optional=True)
+
 
 def sparsify(
     network: nn.Module,
@@ -43,6 +49,8 @@ def sparsify(
     **options: object,
 ) -> SparseBackbone:
     """Put a method beside a given timm network, whose weights are used as they are.
+
+    Device, precision and mode (training or evaluation) are the network's, which is not changed.
 
     Args:
         network: A timm network of a known family (see docs/coverage.md), or an LVViT. A model of
@@ -111,6 +119,11 @@ def create_student(
     """
     backbone = option("backbone", name)["backbone"]
     backbone |= {"pretrained": pretrained, "weights": weights}
+    sides = image_size if isinstance(image_size, (tuple, list)) else [image_size]
+    faults = [replace(SIDE, optional=True).fault("image_size", side) for side in sides]
+    faults.append(CLASSES.fault("num_classes", num_classes))
+    if any(faults):
+        raise InputError(*filter(None, faults))
     if image_size is not None:
         backbone["image_size"] = image_size
     plan: dict[str, Any] = {"rho": rho, "ratios": ratios, "schedule": schedule}
@@ -184,7 +197,7 @@ def attach(
     method: MethodLike | None,
     schedule: Settings | KeepSchedule,
 ) -> SparseBackbone:
-    """Put a method beside `network`, on its device and in its precision.
+    """Put a method beside `network`, on its device, in its precision and in its mode.
 
     Warns of a schedule that drops something at rho=1, and of pixels that no patch covers.
 
@@ -205,7 +218,9 @@ def attach(
     plan = instantiate(schedule) if isinstance(schedule, Mapping) else schedule
     made = make(schedule=plan, geometry=family.geometry(network))
     made.settings = dict(method) if isinstance(method, Mapping) else None
-    student = family(network, _placed(made, network))
+    student = family(network, _placed(made, network).train(network.training))
+    student.training = network.training
+    check_own_parts(student)
     ratios = student.method.schedule.ratios
     if plan.rho == 1 and min(ratios, default=1) < 1:
         log.warning(

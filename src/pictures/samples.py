@@ -12,15 +12,15 @@ from torch.utils.data import IterableDataset
 
 from ..datamodules.base import ImageDataModule
 from ..errors import InputError
+from ..measure.evaluating import evaluating
 from ..modules.backbones.base import SparseBackbone, SparseOutput
 
 
 @torch.inference_mode()
 def inspect(student: SparseBackbone, images: Tensor) -> SparseOutput:
     """Run a student as at inference, whatever mode it is in."""
-    training = student.training
-    output: SparseOutput = student.eval()(images)
-    student.train(training)
+    with evaluating(student):
+        output: SparseOutput = student(images)
     return output
 
 

@@ -25,6 +25,11 @@ def family_of(network: nn.Module) -> type[SparseBackbone]:
     Raises:
         InputError: If no family knows such a network.
     """
+    if isinstance(network, SparseBackbone):
+        raise InputError(
+            f"This {type(network).__name__} is a student already: set its rho or "
+            "method.schedule, or give its backbone for another method."
+        )
     family = family_of_class(type(network))
     family.check(network)
     return family

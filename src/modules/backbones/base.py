@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, ClassVar, NamedTuple, cast
+from functools import partial
+from typing import ClassVar, NamedTuple, TypeVar, cast
 
 import torch
 from timm.layers import PatchEmbed
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from ...errors import InputError
+from ...errors import InputError, one_sentence
 from ...measure.complexity import count_gmacs
+from ...measure.evaluating import evaluating
+from ...ranges import Number
 from ..methods.base import Geometry, Method
 from ..methods.dense import Dense
 from ..saving.described import Described
+from .answers import TimmAnswers
+from .inputs import image_fault
 from .output import SparseOutput, Step
-from .timm_parts import Network
 
 __all__ = ["Geometry", "Level", "SparseBackbone", "SparseOutput", "Step", "timm_names"]
+
+
+T = TypeVar("T")
+SIDE = Number(224, least=1, whole=True)  # of an image, in pixels
 
 
 class Level(NamedTuple):
@@ -30,7 +39,7 @@ class Level(NamedTuple):
     stride: int
 
 
-class SparseBackbone(Described, ABC):
+class SparseBackbone(TimmAnswers, Described, ABC):
     """Defines a student: `backbone` is pure timm, `method` holds all that is new.
 
     Attributes:
@@ -100,10 +109,6 @@ class SparseBackbone(Described, ABC):
         self.method.schedule = self.method.schedule.at(rho)
 
     @property
-    def _network(self) -> Network:
-        return cast(Network, self.backbone)
-
-    @property
     def patch_embed(self) -> PatchEmbed | None:
         """Return timm's module that cuts images into patches; None without one of that name."""
         return cast("PatchEmbed | None", getattr(self.backbone, "patch_embed", None))
@@ -122,59 +127,60 @@ class SparseBackbone(Described, ABC):
             image_size: Height and width, or one number for both; by default those that the network
                 was made for.
         """
-        size = image_size or self.image_size
-        return (size, size) if isinstance(size, int) else tuple(size)
-
-    @property
-    def num_classes(self) -> int:
-        """Count the outputs of the classifier, as timm's networks do; 0 without one."""
-        return int(self._network.num_classes)
+        size = self.image_size if image_size is None else image_size
+        sides = tuple(size) if isinstance(size, Sequence) else (size, size)
+        if len(sides) != 2 or not all(map(SIDE.accepts, sides)):
+            raise InputError(f"image_size={image_size!r} must be {SIDE}, as 224, or two of them.")
+        return sides
 
     @property
     def embedding_dim(self) -> int:
         """Return the length of what `predict` gives for an image: of its logits or embedding."""
         return self.num_classes or int(self._network.head_hidden_size)
 
-    @property
-    def pretrained_cfg(self) -> dict[str, Any]:
-        """Return timm's description of the network and its weights, preprocessing included."""
-        return dict(self._network.pretrained_cfg)
-
-    @property
-    def default_cfg(self) -> dict[str, Any]:
-        """Return `pretrained_cfg`, under its older name."""
-        return self.pretrained_cfg
-
-    def reset_classifier(self, num_classes: int) -> None:
-        """Replace the classifier by a new one for `num_classes`; 0 removes it."""
-        self._network.reset_classifier(num_classes)
-        self.head_is_new = num_classes > 0
-
-    def forward_features(self, images: Tensor) -> Tensor:
-        """Return normed features `(B, N, C)` of the patches that are left of `images`."""
-        output: SparseOutput = self(images)
-        return output.features
+    def _block_runner(self) -> Callable[[Callable[[Tensor], T], Tensor], T]:
+        """Return what calls a function of a block's input, as timm's `grad_checkpointing` asks."""
+        parts = self.backbone.modules()
+        if torch.is_grad_enabled() and any(getattr(p, "grad_checkpointing", False) for p in parts):
+            return partial(checkpoint, use_reentrant=False)
+        return _called
 
     def predict(self, images: Tensor) -> Tensor:
         """Return logits `(B, classes)` of `images (B, 3, H, W)` at inference, without gradients.
 
         A network without a classifier (`num_classes` 0) returns its pooled embedding `(B, D)`.
+
+        Raises:
+            InputError: If `images` is of a kind, shape, type or device that it cannot take.
         """
-        training = self.training
         try:
-            with torch.inference_mode():
-                output: SparseOutput = self.eval()(images)
-            return output.logits
-        finally:
-            self.train(training)
+            with evaluating(self), torch.inference_mode():
+                output: SparseOutput = self(images)
+        except InputError:
+            raise
+        except Exception as error:  # of torch and timm, which meet wrong images in many places
+            if fault := image_fault(images, self.backbone, self.input_sides()):
+                raise InputError(fault) from error
+            raise
+        return output.logits.clone()  # outside inference mode: a loss may take it for a target
 
     def gmacs(self, image_size: int | tuple[int, int] | None = None) -> float:
         """Count multiply-accumulates of one image or clip at inference, divided by 1e9.
 
         Args:
             image_size: Height and width in pixels; by default those that it was made for.
+
+        Raises:
+            InputError: If the network does not take images of this size.
         """
-        return count_gmacs(self, self.input_sides(image_size))
+        sides = self.input_sides(image_size)
+        try:
+            return count_gmacs(self, sides)
+        except AssertionError as error:  # timm's, of sizes
+            raise InputError(
+                f"image_size={image_size} does not suit this {type(self.backbone).__name__}: "
+                f"{one_sentence(str(error))}"
+            ) from error
 
     def __repr__(self) -> str:
         network = self.pretrained_cfg.get("architecture") or type(self.backbone).__name__
@@ -214,6 +220,10 @@ class SparseBackbone(Described, ABC):
     @abstractmethod
     def with_maps(self, images: Tensor) -> SparseOutput:
         """Run `forward` on `images (B, 3, H, W)` and add complete `maps`, like timm's features."""
+
+
+def _called(run: Callable[[Tensor], T], x: Tensor) -> T:
+    return run(x)
 
 
 def timm_names(

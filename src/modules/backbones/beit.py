@@ -59,7 +59,7 @@ class SparseBeit(RelativeBackbone[Block]):
         heads = _query_key_value(attn, layer.norm1(tokens.x)).unflatten(-1, (3, attn.num_heads, -1))
         query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, P+N, D) each
         bias = bias_of(block.bias, tokens)
-        dropout = attn.attn_drop.p if self.training else 0.0
+        dropout = attn.attn_drop.p if attn.training else 0.0
         mixed = attend(query, key, value, tokens.size, dropout, bias=bias)
         out = attn.proj_drop(attn.proj(mixed.transpose(1, 2).flatten(2)))
         if layer.gamma_1 is not None:

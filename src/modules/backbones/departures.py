@@ -62,7 +62,8 @@ class Departures:
 
     def complete(self, tokens: Tokens) -> Tensor:
         """Return features of all patches, `(B, patches, C)`: as they are, or were when dropped."""
-        return tokens.survivors().unsqueeze(-1) * in_place(tokens) + self._left
+        features = tokens.survivors().unsqueeze(-1) * in_place(tokens) + self._left
+        return features.to(tokens.x.dtype)  # sizes, from which survivors come, are in fp32
 
 
 def in_place(tokens: Tokens) -> Tensor:

@@ -97,7 +97,7 @@ class SparseEva(SequenceBackbone[Blocks]):
         key = _rotated(attn, attn.k_norm(key), rope, tokens.prefix).type_as(value)
         if (shared := query.shape[1] // key.shape[1]) > 1:  # several queries read the same key
             key, value = (each.repeat_interleave(shared, dim=1) for each in (key, value))
-        dropout = attn.attn_drop.p if self.training else 0.0
+        dropout = attn.attn_drop.p if attn.training else 0.0
         mixed = attend(query, key, value, tokens.size, dropout)
         out = attn_output(attn, mixed.transpose(1, 2).flatten(2), normed)
         if isinstance(block, EvaBlockPostNorm):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar, Generic, TypeVar, cast
 
 from timm.layers import PatchEmbed
@@ -113,14 +115,16 @@ class SequenceBackbone(SparseBackbone, Generic[BlockT]):
         departures = Departures(self.method)
         tokens, steps = self._walk(images, departures)
         features = self._network.norm(departures.complete(tokens))  # (B, patches, C)
-        assert tokens.grid is not None
-        return self._output(tokens, steps, (features.transpose(1, 2).unflatten(2, tokens.grid),))
+        grid = tokens.known_grid("A complete map")
+        return self._output(tokens, steps, (features.transpose(1, 2).unflatten(2, grid),))
 
     def enter(self, images: Tensor) -> Tokens:
         """Return the tokens of `images (B, 3, H, W)` before the first block, with their grid."""
         height, width = images.shape[-2:]
         grid = self.patch_embed.dynamic_feat_size((height, width))
-        return replace(self.embed(images), grid=grid)
+        tokens = self.embed(images)
+        # Patch dropout leaves some of them, in any order.
+        return replace(tokens, grid=grid if math.prod(grid) == tokens.num_patches else None)
 
     def run_block(
         self, layer: int, block: BlockT, tokens: Tokens, method: Hooks
@@ -133,11 +137,18 @@ class SequenceBackbone(SparseBackbone, Generic[BlockT]):
         moved = self.mlp(block, tokens.x)
         return tokens.with_x(tokens.x + moved), moved
 
+    def _run_on(
+        self, layer: int, block: BlockT, tokens: Tokens, method: Hooks, x: Tensor
+    ) -> tuple[Tokens, Tensor]:
+        return self.run_block(layer, block, tokens.with_x(x), method)
+
     def _walk(self, images: Tensor, method: Hooks) -> tuple[Tokens, tuple[Step, ...]]:
         tokens = method.after_embedding(images, self.enter(images))
         steps: list[Step] = []
+        call = self._block_runner()
         for layer, block in enumerate(self.blocks()):
-            tokens, moved = self.run_block(layer, block, tokens, method)
+            run = partial(self._run_on, layer, block, tokens, method)
+            tokens, moved = call(run, tokens.x)
             number = self.method.number_at(layer)
             if number is not None:
                 ratio = self.method.schedule.ratios[number]

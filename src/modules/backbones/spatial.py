@@ -104,6 +104,7 @@ class SpatialBackbone(SparseBackbone, Generic[BlockT]):
         steps: list[Step] = []
         maps: list[Tensor] = []
         grid: tuple[int, ...] | None = None
+        call = self._block_runner()
         for index, stage in enumerate(self.stages()):
             x = stage.downsample(x)
             if index == self.routed_stage:
@@ -116,9 +117,10 @@ class SpatialBackbone(SparseBackbone, Generic[BlockT]):
                         steps.append(self._step(layer, self._paths(block, x, decision).decision))
                 if index == self.routed_stage and decided:
                     paths = self._paths(block, x, decided[-1])
-                    x = self.routed(block, x, paths, partial(self.method.fast, layer))
+                    fast = partial(self.method.fast, layer)
+                    x = call(partial(self.routed, block, paths=paths, fast=fast), x)
                 else:
-                    x = block(x)
+                    x = call(block, x)
             if collect:
                 maps.append(self.as_map(x))
         logits, features = self.tail(x)

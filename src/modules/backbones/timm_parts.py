@@ -27,6 +27,15 @@ class Network(Protocol):
     pretrained_cfg: dict[str, Any]
     feature_info: Sequence[FeatureInfo]
 
+    def get_classifier(self) -> nn.Module:
+        """Return the classifier."""
+
+    def group_matcher(self, coarse: bool) -> Any:
+        """Return by which names parameters are grouped into layers."""
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Compute blocks anew in the backward pass."""
+
     def reset_classifier(self, num_classes: int) -> None:
         """Replace the classifier."""
 

@@ -67,7 +67,7 @@ class TimmViT(SequenceBackbone[Block]):
         heads = attn.qkv(normed).unflatten(-1, (3, attn.num_heads, attn.head_dim))
         query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, P+N, D) each
         query, key = attn.q_norm(query), attn.k_norm(key)
-        dropout = attn.attn_drop.p if self.training else 0.0
+        dropout = attn.attn_drop.p if attn.training else 0.0
         mixed = attend(query, key, value, tokens.size, dropout)
         out = attn_output(attn, mixed.transpose(1, 2).flatten(2), normed)
         return block.drop_path1(block.ls1(out)), Attended(

@@ -171,7 +171,9 @@ def _weighted_softmax(
     logits: Float[Tensor, "B H Q T"], weight: Float[Tensor, "#B 1 #Q T"]
 ) -> Float[Tensor, "B H Q T"]:
     """Return the softmax of fp32 `logits` over keys that count `weight` times; 0 if none does."""
-    largest = logits.detach().masked_fill(weight == 0, -torch.inf).amax(-1, keepdim=True)
-    largest = largest.clamp(min=torch.finfo(logits.dtype).min)
+    fixed = logits.detach()
+    largest = fixed.masked_fill(weight == 0, -torch.inf).amax(-1, keepdim=True)
+    # Where none counts, the largest of all: else gradients in the weights overflow to NaN.
+    largest = torch.where(largest > -torch.inf, largest, fixed.amax(-1, keepdim=True))
     unnormalized = (logits - largest).clamp(max=_LARGEST_EXPONENT).exp() * weight
     return unnormalized / unnormalized.sum(-1, keepdim=True).clamp(min=_SMALLEST_SUM)

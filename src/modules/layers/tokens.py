@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
+from ...errors import InputError
+
 # The least weight, so that tokens of weight 0 have an average too.
 _SMALLEST_WEIGHT = 1e-30
 
@@ -29,7 +31,7 @@ class Tokens:
             keeps the rows of the kept tokens; a sum or an average has that of its heaviest member.
         tables: Tables that `data` index, by name; removing tokens does not change them.
         grid: Rows and columns of the image's patches, where the network knows them; of a clip's,
-            places in time before them.
+            places in time before them. None where patches have left before the first block.
         summaries: In training, for each location passed, what its selector learns from, `(B, C)`.
     """
 
@@ -56,6 +58,19 @@ class Tokens:
     def num_patches(self) -> int:
         """Count the patches of the image before anything was removed."""
         return self.source.shape[1] if self.source is not None else self.patches.shape[1]
+
+    def known_grid(self, reader: str) -> tuple[int, ...]:
+        """Return the grid for `reader`, a name.
+
+        Raises:
+            InputError: If it is not known.
+        """
+        if self.grid is None:
+            raise InputError(
+                f"{reader} reads the places of patches, of which patch dropout has removed some in "
+                "training: make the network with patch_drop_rate=0, or choose another method."
+            )
+        return self.grid
 
     def with_x(self, x: Float[Tensor, "B T C"]) -> Tokens:
         """Return the same tokens with the contents `x (B, P+N, C)`."""

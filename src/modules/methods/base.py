@@ -92,6 +92,11 @@ class Method(nn.Module, ABC):
 
     @schedule.setter
     def schedule(self, schedule: KeepSchedule) -> None:
+        if not isinstance(schedule, KeepSchedule):
+            raise InputError(
+                f"schedule={schedule!r} is no KeepSchedule: give one, as geometric(0.5, (3, 6, 9)) "
+                "of tokenthrift.modules.schedules, or set rho."
+            )
         heads = len(self._schedule.locations)
         if self.one_head_per_location and len(schedule.locations) != heads:
             raise InputError(

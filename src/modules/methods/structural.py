@@ -27,13 +27,11 @@ class Structural(TokenReduction):
         locations = self.schedule.locations
         if not locations or layer != locations[len(locations) // 2]:
             return tokens
-        assert tokens.grid is not None
-        *frames, height, width = tokens.grid
-        down, across = (height + 1) // 2, (width + 1) // 2  # pooled rows and columns
-        rows, columns, times = (
-            torch.arange(length, device=tokens.x.device)
-            for length in (height, width, math.prod(frames))
-        )
-        places = (times[:, None, None] * down + rows[:, None] // 2) * across + columns // 2
-        group = places.flatten().expand(len(tokens.x), -1)
-        return replace(tokens.merge(group, len(times) * down * across), size=None)
+        *times, rows, columns = tokens.known_grid(self.name)
+        halved = [(length + 1) // 2 for length in (rows, columns)]
+        row, column = (torch.arange(n, device=tokens.x.device) // 2 for n in (rows, columns))
+        group = row[:, None] * halved[1] + column
+        frames, area = math.prod(times), math.prod(halved)
+        starts = area * torch.arange(frames, device=tokens.x.device)
+        group = (starts[:, None, None] + group).flatten().expand(tokens.x.shape[0], -1)
+        return replace(tokens.merge(group, frames * area), size=None)

@@ -25,6 +25,7 @@ class LVStem(PatchEmbed):
     ) -> None:
         """Take `PatchEmbed`'s arguments, and the `width` of the inner convolutions in channels."""
         super().__init__(in_chans=in_chans, embed_dim=embed_dim, **options)
+        self.in_chans = in_chans
         self.conv1 = nn.Conv2d(in_chans, width, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
@@ -53,7 +54,7 @@ class LVStem(PatchEmbed):
 
 def normed_convolution(x: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
     """Apply convolution, batch norm and ReLU; in eval mode the norm is folded into the weights."""
-    if norm.training:
+    if norm.training or type(conv) is not nn.Conv2d:  # an adapter in its place
         return F.relu(norm(conv(x)), inplace=True)
     assert norm.running_mean is not None
     assert norm.running_var is not None

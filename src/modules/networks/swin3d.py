@@ -134,8 +134,13 @@ class VideoSwin(SwinTransformer3d):
             {"num_chs": embed_dim * 2**stage, "reduction": patch_size[1] * 2**stage}
             for stage in range(len(depths))
         ]
+        self.grad_checkpointing = False
         if not num_classes:
             self.reset_classifier(0)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Have students compute blocks anew in the backward pass."""
+        self.grad_checkpointing = enable
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Replace the classifier; 0 classes leave the pooled embedding.

@@ -16,6 +16,7 @@ from torch import nn
 from ... import __version__
 from ...config import CONF, locate, option
 from ...errors import InputError, one_sentence
+from ...measure.complexity import input_channels
 from ..schedules import KeepSchedule
 
 if TYPE_CHECKING:
@@ -68,11 +69,12 @@ def network_of(student: SparseBackbone, options: Mapping[str, object] | None) ->
     network, config = student.backbone, student.pretrained_cfg
     name = ".".join(str(config[k]) for k in ("architecture", "tag") if config.get(k))
     made_with: Mapping[str, object] | None = getattr(network, "made_with", None)
-    if options is None and made_with is not None:
-        options = made_with
+    side, other = student.image_size
+    size = {"img_size": side if side == other else [side, other]}
+    if options is None and made_with is not None:  # the size may have been set since
+        options = {**made_with, **size} if "img_size" in made_with else made_with
     elif config.get("fixed_input_size"):
-        side, other = student.image_size
-        options = {"img_size": side if side == other else [side, other], **(options or {})}
+        options = size | dict(options or {})
     found: Plain = {
         "name": name,
         "options": dict(options or {}),
@@ -106,7 +108,7 @@ def _creates(found: Plain, network: nn.Module, sides: tuple[int, ...]) -> bool:
         dtype = next(p.dtype for p in network.parameters() if p.is_floating_point())
         again.to(dtype).float()  # rounds its computed buffers as those of `network` are
         again.load_state_dict(own.state_dict())
-        images = torch.rand(1, 3, *sides)
+        images = torch.rand(1, input_channels(network), *sides)
         return torch.equal(own(images), again.eval()(images))
 
 

@@ -80,6 +80,18 @@ def read_stored(path: Path) -> Stored:
         raise InputError(f"{path} cannot be loaded: {error}") from error
 
 
+def check_text(path: Path, header: dict[str, str]) -> None:
+    """Check that a file at `path` could be read again whose header is to be `header`.
+
+    Raises:
+        InputError: Naming what of it could not.
+    """
+    try:
+        _checked(path, header)
+    except InputError as error:
+        raise InputError(f"The student cannot be saved: {error}") from error
+
+
 def _no_student(path: Path) -> InputError:
     return InputError(
         f"{path} is not a saved student, for it does not describe one: give a file that "

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ...files import atomic_file
 from .description import as_text, describe
+from .stored import check_text
 
 if TYPE_CHECKING:
     from ..backbones.base import SparseBackbone
@@ -36,6 +37,7 @@ def save(
         OSError: If the file cannot be written.
     """
     text = as_text(describe(student, head, network_options))
+    check_text(Path(path), text)
     with atomic_file(path) as partial:
         save_file(tensors_of(student, head), partial, text)
 
@@ -46,4 +48,17 @@ def tensors_of(student: SparseBackbone, head: Head | None) -> dict[str, Tensor]:
     if head is not None:
         found = {f"student.{key}": value for key, value in found.items()}
         found |= {f"head.{key}": value for key, value in head.state_dict().items()}
-    return {key: value.detach().cpu().contiguous() for key, value in found.items()}
+    return apart({key: value.detach().cpu().contiguous() for key, value in found.items()})
+
+
+def apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return `tensors` with copies of those that share memory, as tied weights, which files cannot.
+
+    Read again they are equal, but tied no longer.
+    """
+    seen: set[int] = set()
+    for key, value in tensors.items():
+        place = value.untyped_storage().data_ptr()
+        tensors[key] = value.clone() if place in seen else value
+        seen.add(place)
+    return tensors

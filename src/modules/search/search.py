@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...measure.complexity import count_gmacs
+from ...measure.evaluating import evaluating
 from ..backbones.base import SparseBackbone
 from ..backbones.sequence import SequenceBackbone
 from .counts import Counts, Plans, Student
@@ -144,19 +145,18 @@ class _Search:
 @contextmanager
 def _searchable(student: Student) -> Iterator[None]:
     """Let the student evaluate and follow schedules inside, and restore its state afterwards."""
-    method, training = student.method, student.training
+    method = student.method
     before = {name: getattr(method, name) for name in method.schedule_options}
     schedule = method.schedule
     try:
-        student.eval()
         for name, value in method.schedule_options.items():
             setattr(method, name, value)
-        yield
+        with evaluating(student):
+            yield
     finally:
         for name, value in before.items():
             setattr(method, name, value)
         method.schedule = schedule
-        student.train(training)
 
 
 def _check(student: SparseBackbone, images: Tensor, trials: int, batch_size: int) -> None:

@@ -40,15 +40,13 @@ class Cells(Disposal):
         kept, dropped = ranking.split()
         cell = self._cells(tokens)
         joined = ranking.count + cell.gather(1, dropped)
-        assert tokens.grid is not None
-        count = ranking.count + self.side ** len(tokens.grid)
+        count = ranking.count + self.side ** len(tokens.known_grid("Cells"))
         return tokens.merge(grouped(kept, dropped, joined), count)
 
     def _cells(self, tokens: Tokens) -> Int[Tensor, "B N"]:
         """Return the cell of each patch token, `(B, N)`; the patches of a mean share a cell."""
-        assert tokens.grid is not None
         cell = torch.zeros((), dtype=torch.long, device=tokens.x.device)
-        for length in tokens.grid:
+        for length in tokens.known_grid("Cells"):
             part = torch.arange(length, device=tokens.x.device) * self.side // length
             cell = cell[..., None] * self.side + part
         of_patches = cell.flatten().expand(tokens.x.shape[0], -1)

@@ -1,0 +1,38 @@
+"""Says what is wrong with images that a student cannot take."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ...measure.complexity import input_channels
+
+
+def image_fault(images: object, network: nn.Module, sides: tuple[int, ...]) -> str:
+    """Return a sentence on what is wrong with `images`; empty if nothing is found.
+
+    Args:
+        images: What was given for `(B, C, H, W)`, or for clips `(B, C, T, H, W)`.
+        network: That should take them.
+        sides: Height and width that it was made for, of clips the number of frames before them.
+    """
+    channels = input_channels(network)
+    shape = f"(B, {channels}, {', '.join(map(str, sides))})"
+    if not isinstance(images, Tensor):
+        return f"images is a {type(images).__name__}: give a tensor {shape}."
+    found = tuple(images.shape)
+    if images.ndim != len(sides) + 2 or images.shape[1] != channels:
+        return f"images has the shape {found}: give {shape}."
+    weight = next((p for p in network.parameters() if p.is_floating_point()), None)
+    if weight is None:
+        return ""
+    if not images.is_floating_point():
+        return f"images is of {images.dtype}: give normalized numbers (student.preprocessing)."
+    for what, own, asked in (
+        ("of", images.dtype, weight.dtype),
+        ("on", images.device, weight.device),
+    ):
+        if own != asked:
+            return f"images is {what} {own}, and the network {what} {asked}: move one of them."
+    if found[2:] != sides:
+        return f"images has the shape {found}, which this network does not take: give {shape}."
+    return ""

@@ -52,6 +52,16 @@ def batches_completed(trainer: L.Trainer) -> int:
     return trainer.fit_loop.epoch_loop.batch_progress.current.completed
 
 
+def resumable_behind(trainer: L.Trainer, batches: int) -> bool:
+    """Return whether a state saved behind the first `batches` of an epoch resumes as if unbroken.
+
+    Lightning saves no gradients, so that those accumulated for the next step would be lost; and a
+    state behind an epoch's last batch, before the validation, would resume with a batch too many.
+    """
+    within = 0 < batches < trainer.num_training_batches
+    return within and batches % trainer.accumulate_grad_batches == 0
+
+
 def end_as_by_sigterm(trainer: L.Trainer) -> None:
     """Have Lightning end the training after this batch, or this epoch, as if by a SIGTERM.
 

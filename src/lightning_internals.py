@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:  # files of the library may import this one without loading Lightning
     import lightning as L
-    from lightning.pytorch.callbacks import ModelCheckpoint
+    from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
     from lightning.pytorch.loggers import CSVLogger
     from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
     from torch import Tensor
@@ -85,6 +85,15 @@ def wrap_again(strategy: DDPStrategy) -> None:
     """
     strategy.model = strategy.lightning_module
     strategy.configure_ddp()
+
+
+def take_average(callback: WeightAveraging, module: L.LightningModule) -> None:
+    """Give the network its averaged weights, outside of a training.
+
+    Lightning does so at the end of a training alone, which one that had ended before never reaches.
+    """
+    if callback._average_model is not None:
+        callback._copy_average_to_current(module)
 
 
 def writer_of(logger: CSVLogger, make: Callable[[], Writer]) -> Writer:

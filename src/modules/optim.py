@@ -83,11 +83,11 @@ class LearningRates(LambdaLR):
         if before != steps:
             self.last_epoch = round(self.last_epoch * steps / before)
         self.base_lrs = [own["lr"] for own in self._own]
-        self._last_lr = self.get_lr()
-        for group, own, rate in zip(
-            self.optimizer.param_groups, self._own, self._last_lr, strict=True
-        ):
+        factors = [factor(self.last_epoch) for factor in self.lr_lambdas]
+        rates = [peak * factor for peak, factor in zip(self.base_lrs, factors, strict=True)]
+        for group, own, rate in zip(self.optimizer.param_groups, self._own, rates, strict=True):
             group.update(own | {"initial_lr": own["lr"], "lr": rate})
+        self._last_lr = rates
 
 
 def build_optimizer(options: Settings, groups: list[ParameterGroup]) -> Optimizer:

@@ -102,3 +102,11 @@ def test_an_ended_training_that_is_resumed_has_its_average(tmp_path):
     assert fitted(1, ckpt_path=tmp_path / "last.ckpt") == average
     further = fitted(2, ckpt_path=tmp_path / "last.ckpt")
     assert further == fitted(2)
+
+
+@pytest.mark.parametrize(("decay", "warned"), [(0.99, True), (0.5, False)])
+def test_a_training_too_short_for_its_average_is_warned_of(decay, warned, tmp_path, caplog):
+    average = AveragedWeights(decay=decay, use_buffers=False)
+    trainer(tmp_path, average, max_epochs=1).fit(Line())
+    sentence = "after the 8 steps of this one, 93% of the average"  # 0.99 ** 7
+    assert any(sentence in message for message in caplog.messages) is warned

@@ -130,3 +130,11 @@ def test_the_state_of_another_optimizer_is_refused(training, tmp_path):
         check_optimizer(checkpoint, {"optimizer": {"_target_": "torch.optim.SGD"}})
     torch.save(changed(training, "run", value=None), tmp_path / "b.ckpt")
     check_optimizer(Checkpoint.read(tmp_path / "b.ckpt"), config)
+
+
+@pytest.mark.parametrize("steps", [0, -1.0, float("nan"), float("inf"), "many", None])
+def test_a_schedule_with_a_wrong_length_of_an_epoch_is_refused(steps, training, student, tmp_path):
+    state = [{"last_epoch": 8, "base_lrs": [1.0], "steps_per_epoch": steps}]
+    torch.save(changed(training, "lr_schedulers", value=state), tmp_path / "a.ckpt")
+    with pytest.raises(InputError, match="steps_per_epoch"):
+        check_resumable(student, Checkpoint.read(tmp_path / "a.ckpt"), 5)

@@ -38,7 +38,7 @@ class AveragedWeights(EMAWeightAveraging):
             log.warning(
                 f"callbacks.ema.decay={self._decay} is for longer trainings: after the {steps} "
                 f"steps of this one, {share:.0%} of the average, which is validated and saved, are "
-                f"the weights of its first step: give {max(0.0, 1 - 10 / steps):.2g} or less."
+                f"the weights of its first step: give {max(0.5, 1 - 10 / steps):.4g} or less."
             )
 
     @override

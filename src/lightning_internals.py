@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:  # files of the library may import this one without loading Lightning
     import lightning as L
-    from lightning.pytorch.callbacks import ModelCheckpoint
+    from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
     from lightning.pytorch.loggers import CSVLogger
     from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
     from torch import Tensor
@@ -52,6 +52,16 @@ def batches_completed(trainer: L.Trainer) -> int:
     return trainer.fit_loop.epoch_loop.batch_progress.current.completed
 
 
+def resumable_behind(trainer: L.Trainer, batches: int) -> bool:
+    """Return whether a state saved behind the first `batches` of an epoch resumes as if unbroken.
+
+    Lightning saves no gradients, so that those accumulated for the next step would be lost; and a
+    state behind an epoch's last batch, before the validation, would resume with a batch too many.
+    """
+    within = 0 < batches < trainer.num_training_batches
+    return within and batches % trainer.accumulate_grad_batches == 0
+
+
 def end_as_by_sigterm(trainer: L.Trainer) -> None:
     """Have Lightning end the training after this batch, or this epoch, as if by a SIGTERM.
 
@@ -75,6 +85,15 @@ def wrap_again(strategy: DDPStrategy) -> None:
     """
     strategy.model = strategy.lightning_module
     strategy.configure_ddp()
+
+
+def take_average(callback: WeightAveraging, module: L.LightningModule) -> None:
+    """Give the network its averaged weights, outside of a training.
+
+    Lightning does so at the end of a training alone, which one that had ended before never reaches.
+    """
+    if callback._average_model is not None:
+        callback._copy_average_to_current(module)
 
 
 def writer_of(logger: CSVLogger, make: Callable[[], Writer]) -> Writer:

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from lightning.pytorch.utilities.types import STEP_OUTPUT
 
-from ..lightning_internals import batches_completed, save_now
+from ..lightning_internals import batches_completed, resumable_behind, save_now
 from ..ranges import Number
 
 
@@ -18,8 +18,8 @@ from ..ranges import Number
 class StepCheckpoint(ModelCheckpoint):
     """Saves a checkpoint every so many steps or minutes, and at a SIGTERM.
 
-    It saves none after an epoch's last batch: a state saved there, before the validation, would
-    resume with a batch too many, and the checkpoint at the epoch's end follows at once.
+    It saves none after an epoch's last batch, since the checkpoint at the epoch's end follows at
+    once, and none between the batches whose gradients one step accumulates.
     """
 
     ranges = {
@@ -48,14 +48,14 @@ class StepCheckpoint(ModelCheckpoint):
         batch: object,
         batch_idx: int,
     ) -> None:
-        """Save if the interval is over, except after an epoch's last batch."""
-        if batch_idx + 1 < trainer.num_training_batches:
+        """Save if the interval is over, except where a resumed training would differ."""
+        if resumable_behind(trainer, batch_idx + 1):
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
-        """Save at a SIGTERM between two batches; within a batch the state is inconsistent."""
-        within = 0 < batches_completed(trainer) < trainer.num_training_batches
-        if isinstance(exception, SIGTERMException) and within:
+        """Save at a SIGTERM between two steps; within a step the state is inconsistent."""
+        between = resumable_behind(trainer, batches_completed(trainer))
+        if isinstance(exception, SIGTERMException) and between:
             save_now(self, trainer)

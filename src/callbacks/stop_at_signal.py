@@ -8,13 +8,13 @@ from typing import final
 import lightning as L
 import torch
 
-from ..lightning_internals import end_as_by_sigterm
+from ..lightning_internals import end_as_by_sigterm, resumable_behind
 from ..shell.stopping import end, name_of, note, remember, say, take_over
 
 
 @final
 class StopAtSignal(L.Callback):
-    """Stops all processes after the same batch when any of them receives a signal.
+    """Stops all processes after the same step when any of them receives a signal.
 
     The signals are those of `src.shell.stopping`. Lightning's own handler, which this one replaces,
     communicates between processes from within the signal, in the middle of other communication. A
@@ -48,11 +48,11 @@ class StopAtSignal(L.Callback):
         batch: object,
         batch_idx: int,
     ) -> None:
-        """Have Lightning end the training after this batch if any process received a signal.
+        """Have Lightning end the training after this step if any process received a signal.
 
         An epoch's last batch is left out: the validation that follows it would be cut short.
         """
-        if batch_idx + 1 < trainer.num_training_batches:
+        if resumable_behind(trainer, batch_idx + 1):
             self._stop_if_asked(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

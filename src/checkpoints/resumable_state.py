@@ -109,6 +109,9 @@ def _check_schedules(states: Iterable[object], path: str | Path) -> None:
         entries = state if isinstance(state, Mapping) else {}
         if "base_lrs" not in entries or _counted(entries.get("last_epoch")) < 0:
             raise _no_state(path, "has a learning-rate schedule without last_epoch or base_lrs")
+        steps = entries.get("steps_per_epoch", 1)
+        if type(steps) not in (int, float) or not 0 < steps < _MOST:
+            raise _no_state(path, "has a learning-rate schedule with a wrong steps_per_epoch")
 
 
 def _check_optimizers(content: Mapping[str, object], path: str | Path) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+from typing_extensions import override
 
 from ..config import Settings, instantiate, locate
 from ..ranges import Number
@@ -40,14 +41,62 @@ class ParameterGroup(TypedDict):
     name: str
 
 
+class LearningRates(LambdaLR):
+    """Sets the groups' learning rates by step, also in a training that is resumed.
+
+    The settings of the resumed training win over those in the checkpoint, which PyTorch restores
+    with an optimizer's state. Where an epoch has another number of steps than it had, as with
+    another batch size, the rates go on at the same epoch.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        factors: Sequence[Callable[[int], float]],
+        settings: Sequence[str],
+        steps_per_epoch: float,
+    ) -> None:
+        """Start at the first step.
+
+        Args:
+            optimizer: With the peak rate of each group.
+            factors: On the peak rate of each group, by step.
+            settings: Names of the groups' settings that a resumed training does not restore.
+            steps_per_epoch: Optimizer steps of an epoch.
+        """
+        groups = optimizer.param_groups
+        self._own = [{name: group[name] for name in settings if name in group} for group in groups]
+        self.steps_per_epoch = steps_per_epoch
+        super().__init__(optimizer, list(factors))
+
+    @override
+    def state_dict(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().state_dict()
+        del state["_own"]
+        return state
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        steps = self.steps_per_epoch
+        super().load_state_dict(state_dict)
+        before, self.steps_per_epoch = self.steps_per_epoch, steps
+        if before != steps:
+            self.last_epoch = round(self.last_epoch * steps / before)
+        self.base_lrs = [own["lr"] for own in self._own]
+        factors = [factor(self.last_epoch) for factor in self.lr_lambdas]
+        rates = [peak * factor for peak, factor in zip(self.base_lrs, factors, strict=True)]
+        for group, own, rate in zip(self.optimizer.param_groups, self._own, rates, strict=True):
+            group.update(own | {"initial_lr": own["lr"], "lr": rate})
+        self._last_lr = rates
+
+
 def build_optimizer(options: Settings, groups: list[ParameterGroup]) -> Optimizer:
     """Build the optimizer that `conf/optimizer` names, for parameter groups.
 
     Raises:
         InputError: If its class refuses the settings.
     """
-    settings = {key: value for key, value in options.items() if key not in _OWN}
-    optimizer: Optimizer = instantiate(settings, params=groups)
+    optimizer: Optimizer = instantiate(_of_class(options), params=groups)
     return optimizer
 
 
@@ -57,7 +106,7 @@ def build_lr_schedule(
     groups: list[ParameterGroup],
     steps: int,
     steps_per_epoch: float,
-) -> LambdaLR:
+) -> LearningRates:
     """Build the learning-rate schedule, by step, that `conf/optimizer` names.
 
     Warns if the warm-up is longer than a third of the training, to which it is then cut.
@@ -78,7 +127,13 @@ def build_lr_schedule(
     warmup = min(asked, longest)
     course = instantiate(options["lr_schedule"])
     factors = [course(group["lr"], options["min_lr"], warmup, steps) for group in groups]
-    return LambdaLR(optimizer, factors)
+    settings = ("lr", "weight_decay", *_of_class(options))
+    return LearningRates(optimizer, factors, settings, steps_per_epoch)
+
+
+def _of_class(options: Settings) -> Settings:
+    """Return the settings of the optimizer's class, `_target_` included."""
+    return {key: value for key, value in options.items() if key not in _OWN}
 
 
 def known_settings(options: Settings) -> set[str]:

@@ -23,7 +23,7 @@ from ..modules.base import SparseModule
 from ..modules.sharding import Sharded
 from ..shell.program import sentences_of
 from .class_names import check_same_classes, warn_of_other_classes
-from .resuming import check_resumable, differing_settings, other_processes
+from .resuming import check_optimizer, check_resumable, differing_settings, other_processes
 from .settings import check_image_size, check_monitor, check_target, config_faults
 from .unused_settings import unused_settings
 
@@ -164,6 +164,7 @@ def _checkpoint(
     if checkpoint is None:
         return None
     check_resumable(module.student, checkpoint, settings["trainer"]["max_epochs"])
+    check_optimizer(checkpoint, record)
     if data and module.outputs_are_classes:
         check_same_classes(data, checkpoint)
     if differing := differing_settings(checkpoint, record):

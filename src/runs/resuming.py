@@ -28,6 +28,7 @@ _FREE = (
     "trainer.max_epochs",
     "trainer.default_root_dir",
 )
+_OPTIMIZER = "optimizer._target_"
 _ABSENT = object()
 
 
@@ -62,6 +63,25 @@ def check_resumable(student: SparseBackbone, checkpoint: Checkpoint, max_epochs:
         )
 
 
+def check_optimizer(checkpoint: Checkpoint, current: Mapping[str, object]) -> None:
+    """Check that an optimizer can take the state in a checkpoint.
+
+    Args:
+        checkpoint: With the record of its run, else nothing is checked.
+        current: The configuration of now.
+
+    Raises:
+        InputError: If it is of another class than the one whose state it is.
+    """
+    before, now = (dict(_settings(of)).get(_OPTIMIZER) for of in (_recorded(checkpoint), current))
+    if before is not None and before != now:
+        raise InputError(
+            f"ckpt_path={checkpoint.path} was trained by {_shown(before)}, whose state "
+            f"{_shown(now)} cannot take: go on with the same optimizer, or start from its weights "
+            "with backbone.weights instead of ckpt_path."
+        )
+
+
 def differing_settings(checkpoint: Checkpoint, current: Mapping[str, object]) -> list[str]:
     """Name each setting in which a training differs from the one that it resumes.
 
@@ -75,11 +95,9 @@ def differing_settings(checkpoint: Checkpoint, current: Mapping[str, object]) ->
     Raises:
         InputError: If the checkpoint lacks what every training writes.
     """
-    content = checkpoint.content
-    check_complete(content, checkpoint.path)
-    record = content.get(RUN)
-    recorded = record.get("config") if isinstance(record, Mapping) else None
-    if not isinstance(recorded, Mapping):
+    check_complete(checkpoint.content, checkpoint.path)
+    recorded = _recorded(checkpoint)
+    if not recorded:
         return []
     before, now = dict(_settings(recorded)), dict(_settings(current))
     return [
@@ -104,6 +122,13 @@ def other_processes(checkpoint: Checkpoint, processes: int) -> str:
         f"{checkpoint.path} goes on with another number of processes: it was {before} and is "
         f"{processes}, and so is the number of batches in a step."
     )
+
+
+def _recorded(checkpoint: Checkpoint) -> Mapping[str, object]:
+    """Return the configuration that a checkpoint records; nothing if there is none."""
+    record = checkpoint.content.get(RUN)
+    recorded = record.get("config") if isinstance(record, Mapping) else None
+    return recorded if isinstance(recorded, Mapping) else {}
 
 
 def _settings(values: Mapping[str, object], parent: str = "") -> Iterator[tuple[str, object]]:

@@ -9,7 +9,7 @@ import torch
 from src.checkpoints.checkpoint import Checkpoint, newest_checkpoint
 from src.errors import InputError
 from src.modules import create_student
-from src.runs.resuming import check_resumable, differing_settings
+from src.runs.resuming import check_optimizer, check_resumable, differing_settings
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +119,22 @@ def test_other_settings_are_named_with_both_values(training, tmp_path):
         "datamodule.batch_size was 32 and is 64",
         "datamodule.hflip was not set and is null",
     ]
+
+
+def test_the_state_of_another_optimizer_is_refused(training, tmp_path):
+    config = {"optimizer": {"_target_": "torch.optim.AdamW", "lr": 0.1}}
+    torch.save(changed(training, "run", value={"config": config}), tmp_path / "a.ckpt")
+    checkpoint = Checkpoint.read(tmp_path / "a.ckpt")
+    check_optimizer(checkpoint, {"optimizer": config["optimizer"] | {"lr": 0.2}})
+    with pytest.raises(InputError, match=r"trained by torch\.optim\.AdamW, whose .*SGD cannot"):
+        check_optimizer(checkpoint, {"optimizer": {"_target_": "torch.optim.SGD"}})
+    torch.save(changed(training, "run", value=None), tmp_path / "b.ckpt")
+    check_optimizer(Checkpoint.read(tmp_path / "b.ckpt"), config)
+
+
+@pytest.mark.parametrize("steps", [0, -1.0, float("nan"), float("inf"), "many", None])
+def test_a_schedule_with_a_wrong_length_of_an_epoch_is_refused(steps, training, student, tmp_path):
+    state = [{"last_epoch": 8, "base_lrs": [1.0], "steps_per_epoch": steps}]
+    torch.save(changed(training, "lr_schedulers", value=state), tmp_path / "a.ckpt")
+    with pytest.raises(InputError, match="steps_per_epoch"):
+        check_resumable(student, Checkpoint.read(tmp_path / "a.ckpt"), 5)

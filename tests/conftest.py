@@ -29,8 +29,6 @@ SLOW = (
     "test_sweep_faults.py",
 )
 
-_tests = 0
-
 settings.register_profile("suite", max_examples=50, deadline=None)
 settings.register_profile("stress", max_examples=2000, deadline=None)
 settings.load_profile("suite")  # another by --hypothesis-profile
@@ -43,18 +41,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Spare the garbage collector what was imported by now, and let it run between tests only."""
+    """Spare the garbage collector what was imported by now, which stays to the end."""
     gc.collect()
     gc.freeze()
-    gc.disable()
-
-
-def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
-    """Collect garbage now and then: an eighth of the time of tests went into it."""
-    global _tests
-    _tests += 1
-    if nextitem is not None and _tests % 40 == 0:
-        gc.collect()
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch._dynamo.exc import UserError
 
 from ..errors import InputError
 from ..files import atomic_file
@@ -97,10 +98,17 @@ def export(
     model.note(kept)
     images = torch.randn(2, 3, *student.input_sides(image_size))
     batch = torch.export.Dim("batch", min=1, max=4096)
-    with torch.no_grad():
-        program = torch.export.export(
-            model, (images,), dynamic_shapes=({0: batch},), strict=False
-        )  # recording the kept sets is a side effect, which strict tracing refuses
+    try:
+        with torch.no_grad():
+            program = torch.export.export(
+                model, (images,), dynamic_shapes=({0: batch},), strict=False
+            )  # recording the kept sets is a side effect, which strict tracing refuses
+    except UserError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{student.method.name} cannot be exported for any batch size: {reason} "
+            "Write x.shape[0] for the batch: len(x) and int(...) fix it to a number."
+        ) from error
     if select == "matmul":
         program = program.run_decompositions({torch.ops.aten.select.int: _slice})
     if path.suffix == ".pt2":

@@ -27,7 +27,7 @@ class FirstOnes(TokenReduction):
     @override
     def decide(self, tokens: Tokens, number: int, count: int) -> Tokens:
         first = torch.arange(count, device=tokens.x.device)
-        return tokens.select(first.expand(len(tokens.x), -1))
+        return tokens.select(first.expand(tokens.x.shape[0], -1))
 
 
 class Gray(Dataset[tuple[Tensor, Tensor]]):

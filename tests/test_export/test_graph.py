@@ -8,7 +8,9 @@ import torch
 from src.errors import InputError
 from src.export.graph import Deployed, export, largest_difference, load
 from src.modules.backbones import SparseBackbone
-from tests.combinations import covering, enough_blocks, make_student, shaken
+from src.modules.methods.base import TokenReduction
+from src.modules.student import sparsify
+from tests.combinations import covering, enough_blocks, make_network, make_student, shaken
 
 pytestmark = pytest.mark.slow
 
@@ -50,3 +52,14 @@ def test_the_file_agrees_with_pytorch(name, method, suffix, tmp_path):
 def test_another_ending_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"must end in \.onnx or \.pt2"):
         export(make("vit", "evit"), tmp_path / "student.trt", 64)
+
+
+class FixesTheBatch(TokenReduction):
+    def decide(self, tokens, number, count):
+        return tokens.select(torch.arange(count).expand(len(tokens.x), -1))
+
+
+def test_a_method_that_fixes_the_batch_is_refused(tmp_path):
+    student = sparsify(make_network("vit", depth=2), method=FixesTheBatch, locations=[1])
+    with pytest.raises(InputError, match=r"for any batch size: .* Write x\.shape\[0\]"):
+        export(student, tmp_path / "student.pt2", 64)

@@ -6,6 +6,7 @@ import copy
 import json
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ..modules.backbones.base import SparseOutput
 from ..modules.heads.base import WholeNetwork
 from ..modules.methods.base import Method
 from ..modules.saving.description import as_text
+from .attention import BiasAsChannel
 from .kept import KeptSets
 from .networks import Network, student_of
 
@@ -98,8 +100,9 @@ def export(
     model.note(kept)
     images = torch.randn(2, 3, *student.input_sides(image_size))
     batch = torch.export.Dim("batch", min=1, max=4096)
+    rewritten = BiasAsChannel() if path.suffix == ".onnx" else nullcontext()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), rewritten:
             program = torch.export.export(
                 model, (images,), dynamic_shapes=({0: batch},), strict=False
             )  # recording the kept sets is a side effect, which strict tracing refuses

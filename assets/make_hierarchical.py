@@ -39,7 +39,8 @@ def train_map(backbone: str) -> Path:
     read = nn.LazyLinear(BACKGROUND + 1)  # from the third stage's map
     data = instantiate(compose_config([f"backbone={backbone}"], ["datamodule"])["datamodule"])
     scenes = data.train_dataset()
-    mean, std = (torch.tensor(data.input_config[k])[:, None, None] for k in ("mean", "std"))
+    prepared = data.input_config
+    mean, std = (torch.tensor(each)[:, None, None] for each in (prepared.mean, prepared.std))
     maps: list[Tensor] = []
     stage = list(student.stages())[ROUTED]
     handle = stage.register_forward_hook(lambda module, arguments, x: maps.append(x))

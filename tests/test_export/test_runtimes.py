@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 @pytest.fixture
 def student() -> SparseBackbone:
     torch.manual_seed(0)
-    return shaken(make_student("vit", "query_absorb", depth=3), by=0.05).eval()
+    return shaken(make_student("vit", "query_absorb", depth=2), by=0.05).eval()
 
 
 def in_openvino(path: Path, images: Tensor) -> NDArray[np.float32]:

@@ -43,10 +43,16 @@ NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def make_network(name: str, depth: int = 4) -> nn.Module:
-    """Return a new one for images of 64 pixels; `depth` is a plain transformer's blocks."""
+    """Return a new one for images of 64 pixels.
+
+    A plain transformer has `depth` blocks, a hierarchical network's third stage at most 3.
+    """
     network, options = NETWORKS[name]
     if "depth" in options:
         options = options | {"depth": depth}
+    else:
+        first, second, _, *rest = options["depths"]
+        options = options | {"depths": (first, second, min(depth, 3), *rest)}
     return timm.create_model(network, **options)
 
 
@@ -106,7 +112,7 @@ def covering(name: str) -> list[str]:
 
 
 def enough_blocks(name: str, method: str) -> int:
-    """Return how many blocks of a plain transformer show all that a method computes.
+    """Return the depth of a network that shows all that a method computes.
 
     Two, with one location between them; three where tokens that stand for several patches meet
     the method again. Each block costs a graph's tracing and translation again.

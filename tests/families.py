@@ -103,9 +103,10 @@ class Family:
 
     def test_methods_run_or_are_refused_at_once(self, case: Case) -> None:
         ran = set()
+        network = make_network(case)
         for name in METHODS:
             try:
-                student = beside(make_network(case), name)
+                student = beside(network, name)
             except InputError:
                 continue
             images = make_images(student)
@@ -113,7 +114,7 @@ class Family:
             with torch.no_grad():
                 assert student.eval()(images).logits.isfinite().all(), name
             ran.add(name)
-        assert {"dense", family_of(make_network(case)).natural_method} <= ran
+        assert {"dense", family_of(network).natural_method} <= ran
 
 
 class SequenceFamily(Family):

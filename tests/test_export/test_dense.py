@@ -22,8 +22,8 @@ from src.predictions.onnx import OnnxStudent
 from tests.combinations import shaken
 
 WORDS = ("head.channels=32", "backbone.weights=null")
-SMALL = ("backbone=vit_micro", "+backbone.options.depth=4", "backbone.locations=[1,2]")
-SWIN = ("backbone=swin_micro", "backbone.options.depths=[1,1,3]", "backbone.locations=[1,2]")
+SMALL = ("backbone=vit_micro", "+backbone.options.depth=2", "backbone.locations=[1]")
+SWIN = ("backbone=swin_micro", "backbone.options.depths=[1,1,2]", "backbone.locations=[1]")
 PARTS = ("task", "backbone", "method", "schedule", "datamodule")
 REST = {
     "survivors": False,

@@ -14,14 +14,38 @@ from src.export.calibrated import Calibrated
 from src.export.graph import export, load
 from src.modules.backbones import SparseBackbone
 from tests.combinations import make_student, shaken
+from tests.test_export.test_select import LOOK_UPS, assert_without_look_ups
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def student() -> SparseBackbone:
     torch.manual_seed(0)
-    return shaken(make_student("vit", "query_absorb", depth=3), by=0.05).eval()
+    return shaken(make_student("vit", "query_absorb", depth=2), by=0.05).eval()
+
+
+@pytest.fixture(scope="module")
+def files(student: SparseBackbone, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Return the student's ONNX files, by how they select."""
+    pytest.importorskip("onnxscript")
+    folder = tmp_path_factory.mktemp("files")
+    paths = {select: folder / f"{select}.onnx" for select in ("topk", "matmul")}
+    for select, path in paths.items():
+        export(student, path, 64, select=select)
+    return paths
+
+
+def test_no_look_ups_in_the_file(student: SparseBackbone, files: dict[str, Path]) -> None:
+    assert_without_look_ups(files["matmul"], student)
+
+
+def test_the_usual_file_has_look_ups(files: dict[str, Path]) -> None:
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(files["topk"])
+    assert [n.op_type for n in model.graph.node if n.op_type.startswith(LOOK_UPS)]
+    kinds = {each.type.tensor_type.elem_type for each in model.graph.value_info}
+    assert onnx.TensorProto.INT64 in kinds
 
 
 def in_openvino(path: Path, images: Tensor) -> NDArray[np.float32]:
@@ -35,13 +59,12 @@ def in_openvino(path: Path, images: Tensor) -> NDArray[np.float32]:
 
 @pytest.mark.parametrize("select", ["topk", "matmul"])
 def test_openvino_in_float_and_in_8_bits(
-    select: str, student: SparseBackbone, tmp_path: Path
+    select: str, files: dict[str, Path], tmp_path: Path
 ) -> None:
     pytest.importorskip("openvino")
     pytest.importorskip("onnxruntime")
     images = torch.randn(24, 3, 64, 64)
-    path, small = tmp_path / "student.onnx", tmp_path / "student_int8.onnx"
-    export(student, path, 64, select=select)
+    path, small = files[select], tmp_path / "student_int8.onnx"
     wanted = load(path)(images)[0].numpy()
     found = in_openvino(path, images)
     assert np.abs(found - wanted).max() < 1e-4

@@ -1,13 +1,10 @@
 """Several processes that share the weights train as one does; on CPUs, over gloo."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 
 from src import load
-from tests.helpers import ROOT
+from tests.forked import Forked
 
 pytestmark = pytest.mark.slow
 
@@ -15,15 +12,9 @@ pytestmark = pytest.mark.slow
 def train(folder, processes, steps, *checkpoint):
     folder.mkdir()
     arguments = ["tests/sharded_agrees.py", str(processes), str(folder), str(steps), *checkpoint]
-    result = subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert result.returncode == 0, result.stderr
+    process = Forked(arguments)
+    _, told = process.communicate(timeout=300)
+    assert process.returncode == 0, told
     seen = torch.load(folder / "seen.pt")
     return seen, torch.load(folder / "step=10.ckpt", weights_only=True)
 

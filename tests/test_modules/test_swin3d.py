@@ -301,11 +301,11 @@ def test_what_does_not_fit_is_refused_by_a_sentence(words: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("method", ["asymmetric", "query_windows"])
-def test_a_graph_agrees_with_the_student(method: str, tmp_path: Path) -> None:
+def test_a_graph_agrees_with_the_student(tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     pytest.importorskip("onnxruntime")
-    student = shaken(beside(small(CASES["divided"]), method), by=0.05)
+    size = CASES["divided"] | {"depths": (1, 1, 2), "num_frames": 4}
+    student = shaken(beside(small(size), "query_windows"), by=0.05)
     export(student, tmp_path / "student.onnx", 64, survivors=True)
     run = load_graph(tmp_path / "student.onnx")
     for batch in (1, 3):

@@ -90,11 +90,13 @@ def middle_and_scale(low: Array, high: Array, matrix: Array, shifts: bool) -> tu
             shifted: their many zeros stay exact.
     """
     one_sided = -low.min() < ONE_SIDED * high.max()
-    center = (low + high) / 2 if shifts and not one_sided else np.zeros_like(low)
+    middle = (low + high) / 2 if shifts and not one_sided else np.zeros_like(low)
+    center: Array = middle.astype(np.float32)
     reach = np.maximum(high - center, center - low).clip(_SMALLEST)
     largest = np.abs(matrix).max(axis=1).clip(_SMALLEST)
-    scale = reach**ALPHA / largest ** (1 - ALPHA)
-    return center, (scale / np.median(scale)).astype(np.float32)
+    ratio = reach**ALPHA / largest ** (1 - ALPHA)
+    scale: Array = (ratio / np.median(ratio)).astype(np.float32)
+    return center, scale
 
 
 def _bias(edit: Editor, node: Any, readers: dict[str, Any]) -> str:

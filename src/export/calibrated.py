@@ -17,22 +17,21 @@ from ..files import atomic_file
 from ..measure.processor import instruction_set, saturates
 from .layers import KINDS, layer_name, linear_layers
 from .noise import Array, noise_share
+from .patches import patches_as_products
+from .smoothing import Ranges, smooth
 
 SCANNED = 4  # images by which layers are ranked
 _RANKING = ("TopK", "ArgMax", "Greater")  # the last with select=matmul
-_SMALLEST = 1e-5
 _BATCH = 8
-
-Ranges = dict[str, tuple[Array, Array]]
 
 
 class Calibrated:
     """Holds an ONNX file and the inputs of its linear layers on calibration images.
 
     Weights get a scale for each output channel, inputs one scale for the tensor, from the least to
-    the largest value seen. Where a layer norm feeds one layer alone, its channels are first scaled
-    to similar ranges, which the layer's weights undo (SmoothQuant, Xiao et al., ICML 2023, Eq. 4
-    with alpha = 1/2), so that the network in float stays the same.
+    the largest value seen. Patches are embedded by a product (`patches_as_products`). Channels are
+    first brought to like ranges where that costs nothing, and in all layers before tokens are first
+    ranked, where small errors flip near ties (`smooth`). In float the network stays the same.
 
     Attributes:
         layers: Names of the nodes that may work in 8 bits.
@@ -51,14 +50,17 @@ class Calibrated:
             import onnx
         model = onnx.load(path)
         model.graph.ClearField("value_info")  # outdated by the exporter's last changes
+        patches = patches_as_products(model, images)
         self._model = onnx.shape_inference.infer_shapes(model)
         self.layers = linear_layers(self._model, floating, KINDS)
         nodes = {node.name: node for node in self._model.graph.node}
         self.names = {layer: layer_name(nodes[layer]) for layer in self.layers}
         inputs = {nodes[layer].input[0] for layer in self.layers}
         self._ranges, self._samples = _watch(self._model, sorted(inputs), images)
+        explicit = set(self.before_selection()).difference(patches)
+        smooth(self._model, self.layers, explicit, self._ranges, self._samples)
+        nodes = {node.name: node for node in self._model.graph.node}
         self._nodes = [nodes[layer] for layer in self.layers]
-        self._smooth()
 
     def write(self, quantized: Path, floating: Collection[str] = ()) -> None:
         """Write the file with all `layers` but `floating` in 8 bits."""
@@ -113,32 +115,6 @@ class Calibrated:
             ends = float(min(low.min(), 0)), float(max(high.max(), 0))
             noise[node.name] = noise_share(node, self._samples[name], weight, *ends)
         return sorted(self.layers, key=lambda layer: -noise[layer])
-
-    def _smooth(self) -> None:
-        from onnx import numpy_helper
-
-        graph = self._model.graph
-        makers = {output: node for node in graph.node for output in node.output}
-        used = [name for node in graph.node for name in node.input]
-        weights = {weight.name: weight for weight in graph.initializer}
-        for node in self._nodes:
-            name, weight = node.input[:2]
-            norm = makers.get(name)
-            if norm is None or norm.op_type != "LayerNormalization" or node.op_type != "MatMul":
-                continue
-            parts = (weight, *norm.input[1:3])
-            if used.count(name) > 1 or any(used.count(part) > 1 for part in parts):
-                continue
-            low, high = self._ranges[name]
-            matrix = numpy_helper.to_array(weights[weight])  # (in, out)
-            seen = np.maximum(-low, high).clip(_SMALLEST)
-            scale = np.sqrt(seen / np.abs(matrix).max(axis=1).clip(_SMALLEST))
-            factors = (scale[:, None], 1 / scale, 1 / scale)
-            for part, factor in zip(parts, factors, strict=False):
-                changed = (numpy_helper.to_array(weights[part]) * factor).astype(np.float32)
-                weights[part].CopyFrom(numpy_helper.from_array(changed, part))
-            self._ranges[name] = (low / scale, high / scale)
-            self._samples[name] = self._samples[name] / scale
 
 
 def _watch(model: Any, names: list[str], images: Tensor) -> tuple[Ranges, dict[str, Array]]:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
 from ..errors import InputError
+from ..reports.tables import print_unfolded
 from ..shell.program import one_sentence_errors
 from .step_cost import Block, Plan, plan
 
@@ -42,9 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "dense": plan(options.settings, dense=True),
         "sparse": plan(options.settings),
     }
-    console = Console()
-    console.print(_one_device(plans))
-    console.print(_devices(plans, options.processes))
+    print_unfolded(_one_device(plans), _devices(plans, options.processes))
     for name, planned in plans.items():
         for line in _block_lines(planned.blocks):
             print(f"{name}: {line}")

@@ -11,11 +11,10 @@ from typing import TypedDict
 
 import torch
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
 from ..config import compose_config
-from ..reports.tables import write_csv
+from ..reports.tables import print_unfolded, write_csv
 
 
 class InferenceRow(TypedDict):
@@ -97,7 +96,7 @@ def show(rows: Sequence[Mapping[str, object]], shown: Sequence[str]) -> None:
         table.add_column(name.replace("_", " "), overflow="fold")
     for row in rows:
         table.add_row(*(_shown(row[name]) for name in shown))
-    Console().print(table)
+    print_unfolded(table)
 
 
 def _shown(value: object) -> str:

@@ -123,7 +123,8 @@ def scored(variants: Sequence[Variant], data: Any) -> tuple[list[Row], int]:
         A row for each, and the number of images. `acc1` is top-1 in percent. An 8-bit file also has
         its agreement with the same network in float: `same_class`, the share of images with the
         same best class; `kl`; and `kept_overlap`, for each location the share of the patches kept
-        in float that it keeps too.
+        in float that it keeps too. Where the data holds only some of the network's classes,
+        `acc1_present` and `same_class_present` are the same among those.
     """
     data.setup("test")
     runs = [load(variant.watched or variant.path) for variant in variants]
@@ -135,14 +136,21 @@ def scored(variants: Sequence[Variant], data: Any) -> tuple[list[Row], int]:
             found.append(run(images))
     right, rows = torch.cat(labels), []
     joined = [[torch.cat(each) for each in zip(*found, strict=True)] for found in outputs]
+    present = None if data.present_classes is None else torch.tensor(data.present_classes)
     for variant, own in zip(variants, joined, strict=True):
         row: Row = {"acc1": 100 * float((own[0].argmax(1) == right).double().mean())}
+        if present is not None:
+            best = present[own[0][:, present].argmax(1)]
+            row["acc1_present"] = 100 * float((best == right).double().mean())
         if variant.bits != "fp32":
             peers = zip(variants, joined, strict=True)
             names = (variant.network, "fp32")
             expected = next(each for v, each in peers if (v.network, v.bits) == names)
             agreed = agreement(expected[0], own[0])
             row |= {"same_class": agreed.same, "kl": agreed.kl}
+            if present is not None:
+                among = agreement(expected[0][:, present], own[0][:, present])
+                row["same_class_present"] = among.same
             if variant.watched is not None:
                 row["kept_overlap"] = overlaps(expected[-1], own[-1])
             row["float_layers"] = list(variant.floating)

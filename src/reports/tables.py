@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO
@@ -15,6 +16,7 @@ from ..files import atomic_file
 from .rows import Row, deviation
 
 _LABELS = {"speedup": "speedup (median of turns)", "whole_speedup": "whole_speedup (same)"}
+_WIDEST = 1000  # characters of a line in a file
 _FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")  # what a spreadsheet computes, wide forms too
 
 
@@ -56,7 +58,14 @@ def print_table(rows: Sequence[Row], columns: Sequence[str]) -> None:
         table.add_column(justify="right")
     for column in columns:
         table.add_row(_LABELS.get(column, column), *(_shown(row.get(column)) for row in rows))
-    Console().print(table)
+    print_unfolded(table)
+
+
+def print_unfolded(*tables: Table) -> None:
+    """Print tables: folded to the width of a terminal, as wide as they are to a file or a pipe."""
+    console = Console() if sys.stdout.isatty() else Console(width=_WIDEST)
+    for table in tables:
+        console.print(table)
 
 
 def _shown(value: object) -> str:

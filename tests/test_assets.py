@@ -19,7 +19,8 @@ ASSETS = Path(__file__).resolve().parents[1] / "assets"
 def script(name: str, **constants: object) -> ModuleType:
     """Return a script of `assets` with other values of its `constants`."""
     found = importlib.util.spec_from_file_location(name, ASSETS / f"{name}.py")
-    assert found is not None and found.loader is not None
+    assert found is not None
+    assert found.loader is not None
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
     for constant, value in constants.items():
@@ -49,5 +50,6 @@ def test_tubelets_learn_what_they_show():
     scenes = made.instantiate(plan).train_dataset()
     grid = student.backbone.patch_embed.grid_size
     clip, label, shown = made.sample(scenes, 0, grid)
-    assert clip.shape == scenes[0][0].shape and len(shown) == grid[0] * grid[1] * grid[2]
+    assert clip.shape == scenes[0][0].shape
+    assert len(shown) == grid[0] * grid[1] * grid[2]
     assert set(shown.tolist()) == {label, made.GROUND}

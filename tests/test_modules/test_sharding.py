@@ -1,10 +1,13 @@
 """Several processes that share the weights train as one does; on CPUs, over gloo."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from src import load
-from tests.forked import Forked
+from tests.helpers import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -12,9 +15,15 @@ pytestmark = pytest.mark.slow
 def train(folder, processes, steps, *checkpoint):
     folder.mkdir()
     arguments = ["tests/sharded_agrees.py", str(processes), str(folder), str(steps), *checkpoint]
-    process = Forked(arguments)
-    _, told = process.communicate(timeout=300)
-    assert process.returncode == 0, told
+    result = subprocess.run(  # not `Forked`: after other tests in the process its start hangs
+        [sys.executable, *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
     seen = torch.load(folder / "seen.pt")
     return seen, torch.load(folder / "step=10.ckpt", weights_only=True)
 

@@ -24,6 +24,8 @@ SETTINGS = {"int8": "both", "calibration_images": 64, "keep_float": "auto", "fil
 class Data:
     """A data module of noise."""
 
+    present_classes = None
+
     def setup(self, stage: str) -> None:
         torch.manual_seed(2)
 

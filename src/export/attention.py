@@ -57,5 +57,8 @@ def _attend(
 
 
 def _by_key(mask: Tensor | None) -> bool:
-    """Is a mask a bias for each key, `(B, 1, 1, T)`?"""
-    return mask is not None and mask.is_floating_point() and mask.shape[1:3] == (1, 1)
+    """Is a mask a bias for each key of each image, `(B, 1, 1, T)`?"""
+    if mask is None or not mask.is_floating_point() or mask.shape[1:3] != (1, 1):
+        return False
+    one_for_all = isinstance(mask.shape[0], int) and mask.shape[0] == 1  # a free batch is no int
+    return not one_for_all

@@ -29,7 +29,7 @@ def test_it_is_the_same_attention(tokens, scale):
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 40, 40), (1, 1, 40, 40), (40, 40)])
+@pytest.mark.parametrize("shape", [(2, 3, 40, 40), (1, 1, 40, 40), (40, 40), (1, 1, 1, 40)])
 @pytest.mark.parametrize("kind", [torch.float32, torch.bool])
 def test_other_masks_are_left_alone(shape, kind):
     mask = torch.randn(shape) if kind.is_floating_point else torch.rand(shape) > 0.3

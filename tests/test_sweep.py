@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
-from joblib.externals.loky import get_reusable_executor
 from PIL import Image
 from wandb.proto import wandb_internal_pb2
 
@@ -30,7 +29,6 @@ from src.reports.workspace import main as workspace_main
 from src.reports.workspace import make_workspace
 from src.runs.cost import LOGGED
 from src.runs.folders import name_sweep, sweep_name
-from tests.helpers import one_process, run
 from tests.short_turns import WORD
 
 ROOT = Path(__file__).parents[1]
@@ -261,9 +259,9 @@ def test_the_workspace_needs_a_project() -> None:
 )
 def test_launchers(launcher: str, ratios: list[float], tmp_path: Path) -> None:
     words = ["method=evit", f"rho={','.join(map(str, ratios))}", f"hydra/launcher={launcher}", WORD]
-    with one_process(ROOT):
-        assert run(["eval.py", "-m", *QUICK, *words, f"hydra.sweep.dir={tmp_path}"]) == 0
-    get_reusable_executor().shutdown()  # joblib's processes stay for a next call
+    command = [sys.executable, "eval.py", "-m", *QUICK, *words, f"hydra.sweep.dir={tmp_path}"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run(command, cwd=ROOT, env=environment, timeout=300, check=True, capture_output=True)
     assert [row["rho"] for row in read_rows(tmp_path)] == ratios
     assert (tmp_path / "report.html").is_file()
 

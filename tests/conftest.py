@@ -34,30 +34,10 @@ settings.register_profile("stress", max_examples=2000, deadline=None)
 settings.load_profile("suite")  # another by --hypothesis-profile
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.option.loadscopereorder = False  # pytest-xdist's, by number: ours is by what is slow
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.name in SLOW:
             item.add_marker(pytest.mark.slow)
-    items[:] = long_first(items)
-
-
-def long_first(items: list[pytest.Item]) -> list[pytest.Item]:
-    """Sort modules and classes so that several workers end together.
-
-    Those with slow tests come first, then those of many tests: what comes last is short.
-    """
-    scopes: dict[str, list[pytest.Item]] = {}
-    for item in items:
-        scopes.setdefault(item.nodeid.rpartition("::")[0], []).append(item)
-
-    def order(scope: list[pytest.Item]) -> tuple[bool, int]:
-        return not any(item.get_closest_marker("slow") for item in scope), -len(scope)
-
-    return [item for scope in sorted(scopes.values(), key=order) for item in scope]
 
 
 def pytest_collection_finish() -> None:

@@ -22,6 +22,7 @@ from ..modules.teacher import PRECISIONS, Teacher
 from ..modules.weighted_loss import WeightedLoss, build_loss
 
 Step = Callable[[], None]
+Network = Callable[[Tensor], Tensor]
 
 
 def steps(
@@ -34,6 +35,7 @@ def steps(
     precision: str | None = None,
     teacher_precision: str | None = None,
     teacher_compiled: bool = False,
+    compile_mode: str | None = None,
 ) -> dict[str, Step]:
     """Return the steps to compare, by name: each runs forward and backward, without an optimizer.
 
@@ -46,6 +48,7 @@ def steps(
       loss.
     - `student explicit` and `whole explicit`, for plain transformers, compute as the released code:
       with a T x T softmax for each head (paper A, Eq. 9-11) and a teacher in full precision.
+      Compiled networks leave them out.
 
     Args:
         backbone: A name in `conf/backbone`.
@@ -56,6 +59,8 @@ def steps(
         precision: Autocast of all networks to `bf16` or `fp16`; None for none.
         teacher_precision: Autocast of the teacher in `whole`; None for that of all networks.
         teacher_compiled: Compile the teacher in `whole`.
+        compile_mode: Run the dense network and the students through `torch.compile` in this mode,
+            as `callbacks=[default,compiled]` does; None runs them as they are.
     """
     place = torch.device(device)
 
@@ -75,10 +80,16 @@ def steps(
     autocast = partial(
         torch.autocast, place.type, PRECISIONS.get(precision or ""), precision is not None
     )
+    dense: Network = masking.backbone
+    if compile_mode is not None:
+        torch.compiler.reset()  # another batch size is another program, not one of any size
+        dense = torch.compile(masking.backbone, mode=compile_mode)
+        for student in (masking, removing):
+            vars(student)["forward"] = torch.compile(student.forward, mode=compile_mode)
     batch = _Batch(images, target, autocast)
     alone = partial(batch.alone, masking, loss(masking, terms=("classification", "keep_ratio")))
     calls: dict[str, Step] = {
-        "dense": partial(batch.dense, masking),
+        "dense": partial(batch.dense, dense, masking.backbone),
         "student": alone,
         "student removing": partial(
             batch.alone,
@@ -92,7 +103,7 @@ def steps(
         "whole": partial(batch.taught, masking, masked_loss, teacher),
         "whole removing": partial(batch.taught, removing, removing_loss, teacher),
     }
-    if plain_sequence:
+    if plain_sequence and compile_mode is None:
         calls["student explicit"] = _explicitly(alone)
         calls["whole explicit"] = _explicitly(partial(batch.taught, masking, masked_loss, plain))
     return calls
@@ -106,10 +117,10 @@ class _Batch:
     target: Tensor
     autocast: Callable[[], torch.autocast]
 
-    def dense(self, student: SparseBackbone) -> None:
+    def dense(self, network: Network, weights: nn.Module) -> None:
         with self.autocast():
-            value = F.cross_entropy(student.backbone(self.images), self.target)
-        _backward(value, student)
+            value = F.cross_entropy(network(self.images), self.target)
+        _backward(value, weights)
 
     def alone(self, student: SparseBackbone, loss: WeightedLoss) -> None:
         with self.autocast():

@@ -30,6 +30,9 @@ SHOWN = (
 )
 
 
+MODES = ("default", "reduce-overhead", "max-autotune")
+
+
 class StepRow(TypedDict):
     """Holds the time and memory of one training step, and its settings.
 
@@ -46,6 +49,7 @@ class StepRow(TypedDict):
     precision: str | None
     teacher_precision: str | None
     teacher_compiled: bool
+    compile_mode: str | None
     step: str
     step_ms: float
     over_dense: float
@@ -66,7 +70,9 @@ def measure(
     precision: str | None = None,
     teacher_precision: str | None = None,
     teacher_compiled: bool = False,
+    compile_mode: str | None = None,
     repeats: int = 5,
+    seconds: float = 0.0,
 ) -> list[StepRow]:
     """Time the training steps in turns, and return a row for each; arguments as for `steps`."""
     calls = steps(
@@ -78,8 +84,9 @@ def measure(
         precision=precision,
         teacher_precision=teacher_precision,
         teacher_compiled=teacher_compiled,
+        compile_mode=compile_mode,
     )
-    times = take_turns(calls, repeats=repeats, seconds=0.0)
+    times = take_turns(calls, repeats=repeats, seconds=seconds)
     place = torch.device(device)
     rows: list[StepRow] = []
     for name, seconds in times.items():
@@ -94,6 +101,7 @@ def measure(
                 "precision": precision,
                 "teacher_precision": teacher_precision,
                 "teacher_compiled": teacher_compiled,
+                "compile_mode": compile_mode,
                 "step": name,
                 "step_ms": 1000 * median(seconds),
                 "over_dense": median(ratios),
@@ -129,7 +137,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 precision=options.precision,
                 teacher_precision=options.teacher_precision,
                 teacher_compiled=options.teacher_compiled,
+                compile_mode=options.compile,
                 repeats=options.repeats,
+                seconds=options.seconds,
             )
     write(rows, options.out, SHOWN, torch.device(options.device))
 
@@ -161,7 +171,17 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="compile that teacher, as task.teacher.compiled=true",
     )
+    parser.add_argument(
+        "--compile",
+        nargs="?",
+        const="default",
+        choices=MODES,
+        help="compile the dense network and the students too; reduce-overhead records CUDA graphs",
+    )
     parser.add_argument("--repeats", type=int, default=5, help="turns")
+    parser.add_argument(
+        "--seconds", type=float, default=0.0, help="duration of a turn; one step where it is 0"
+    )
     parser.add_argument("--out", type=Path, default=Path("reports/bench_training"), help="folder")
     return parser
 

@@ -22,8 +22,17 @@ class CompileStudent(TaskCallback):
     `task.teacher.compiled`.
     """
 
-    def __init__(self, backend: str | Callable[..., object] = "inductor") -> None:
-        """Take a backend of `torch.compile`."""
+    def __init__(
+        self, mode: str | None = None, backend: str | Callable[..., object] = "inductor"
+    ) -> None:
+        """Take the mode and the backend of `torch.compile`.
+
+        Args:
+            mode: `reduce-overhead` also records CUDA graphs, so that a step is launched by a few
+                calls; its memory is then held from step to step. None for the default.
+            backend: A name or a function.
+        """
+        self.mode = mode
         self.backend = backend
 
     @override
@@ -33,12 +42,15 @@ class CompileStudent(TaskCallback):
                 "callbacks=[default,compiled] compiles students without a head on their maps: "
                 "leave `compiled` out for this task."
             )
-        self._compiled = torch.compile(pl_module.student.forward, backend=self.backend)
+        self._compiled = torch.compile(
+            pl_module.student.forward, backend=self.backend, mode=self.mode
+        )
 
     @override
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: SparseModule, batch: Batch, batch_idx: int
     ) -> None:
+        torch.compiler.cudagraph_mark_step_begin()
         vars(pl_module.student)["forward"] = self._compiled
 
     @override

@@ -48,7 +48,7 @@ def test_a_compiled_student_learns_the_same(tmp_path):
 
     torch._dynamo.reset()
     plain, _ = trained([], tmp_path)
-    compiled, module = trained([CompileStudent(backend)], tmp_path)
+    compiled, module = trained([CompileStudent(backend=backend)], tmp_path)
     assert calls
     assert "forward" not in vars(module.student)
     torch.testing.assert_close(compiled, plain, atol=1e-5, rtol=1e-5)

@@ -89,8 +89,8 @@ def measure(
     times = take_turns(calls, repeats=repeats, seconds=seconds)
     place = torch.device(device)
     rows: list[StepRow] = []
-    for name, seconds in times.items():
-        ratios = _ratios(seconds, times["dense"])
+    for name, turns in times.items():
+        ratios = _ratios(turns, times["dense"])
         explicit = times.get(f"{name} explicit")
         rows.append(
             {
@@ -103,11 +103,11 @@ def measure(
                 "teacher_compiled": teacher_compiled,
                 "compile_mode": compile_mode,
                 "step": name,
-                "step_ms": 1000 * median(seconds),
+                "step_ms": 1000 * median(turns),
                 "over_dense": median(ratios),
                 "over_dense_least": min(ratios),
                 "over_dense_most": max(ratios),
-                "explicit_over": median(_ratios(explicit, seconds)) if explicit else None,
+                "explicit_over": median(_ratios(explicit, turns)) if explicit else None,
                 "memory_mb": peak_memory_mb(calls[name], place),
                 "repeats": repeats,
             }

@@ -45,8 +45,13 @@ def assert_near(found: Tensor, expected: Tensor, atol: float = 1e-5) -> None:
     torch.testing.assert_close(found / scale, expected / scale, atol=atol, rtol=0)
 
 
-def without_gradient(network: nn.Module) -> list[str]:
-    return [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
+def without_gradient(network: nn.Module, rounding: float = 0.0) -> set[str]:
+    """Return the parameters whose gradient is at most `rounding` of the network's largest entry."""
+    largest = {
+        name: 0.0 if parameter.grad is None else parameter.grad.abs().max().item()
+        for name, parameter in network.named_parameters()
+    }
+    return {name for name, entry in largest.items() if entry <= rounding * max(largest.values())}
 
 
 class Family:
@@ -90,15 +95,18 @@ class Family:
             assert torch.equal(mask, kept)
 
     def test_every_parameter_gets_a_gradient(self, case: Case) -> None:
-        """But for those that have none in timm's own network."""
+        """But for those that have none in timm's own network, or rounding errors alone.
+
+        A bias that all keys share cancels in the softmax.
+        """
         student = sparsify(make_network(case), rho=0.7).train()
         images = make_images(student)
         student.backbone(images).square().sum().backward()
-        unused = {f"backbone.{name}" for name in without_gradient(student.backbone)}
+        unused = {f"backbone.{name}" for name in without_gradient(student.backbone, 1e-6)}
         student.zero_grad()
         output = student(images)
         (output.logits.square().sum() + sum(d.sum() for d in output.decisions)).backward()
-        assert set(without_gradient(student)) <= unused
+        assert without_gradient(student) <= unused
         assert all(torch.isfinite(p.grad).all() for p in student.parameters() if p.grad is not None)
 
     def test_methods_run_or_are_refused_at_once(self, case: Case) -> None:

@@ -89,7 +89,7 @@ class SparseEva(SequenceBackbone[Blocks]):
         after = isinstance(block, EvaBlockPostNorm)
         normed = tokens.x if after else block.norm1(tokens.x)
         query, key, value = (
-            part.unflatten(-1, (-1, attn.head_dim)).transpose(1, 2)  # (B, H, P+N, D)
+            part.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2)  # (B, H, P+N, D)
             for part in _query_key_value(attn, normed)
         )
         rope = self._rope(block, tokens)

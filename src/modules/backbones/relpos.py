@@ -7,12 +7,12 @@ from typing import cast
 
 import torch
 from timm.layers import RelPosBias
+from timm.models import vision_transformer_relpos as timm_relpos
 from timm.models.vision_transformer_relpos import (
     RelPosAttention,
     RelPosBlock,
     ResPostRelPosBlock,
     VisionTransformerRelPos,
-    checkpoint_filter_fn,
 )
 from torch import Tensor, nn
 from typing_extensions import override
@@ -78,7 +78,7 @@ class SparseRelPos(RelativeBackbone[RelPos]):
     def _attend(
         self, attn: RelPosAttention, x: Tensor, tokens: Tokens, bias: Tensor | None
     ) -> tuple[Tensor, Attended]:
-        heads = attn.qkv(x).unflatten(-1, (3, attn.num_heads, attn.head_dim))
+        heads = attn.qkv(x).unflatten(-1, (3, attn.num_heads, -1))
         query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, P+N, D) each
         query, key = attn.q_norm(query), attn.k_norm(key)
         dropout = attn.attn_drop.p if attn.training else 0.0
@@ -95,4 +95,5 @@ class SparseRelPos(RelativeBackbone[RelPos]):
 
     @override
     def import_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        return timm_names(checkpoint_filter_fn, weights, self.backbone)
+        convert = getattr(timm_relpos, "checkpoint_filter_fn", lambda w, _: w)  # from timm 1.0.31 on
+        return timm_names(convert, weights, self.backbone)

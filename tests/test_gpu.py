@@ -66,6 +66,9 @@ def test_a_replayed_graph_computes_the_same(name, method):
 
 @pytest.mark.parametrize("task", sorted(path.stem for path in (ROOT / "conf" / "task").iterdir()))
 def test_every_task_trains_and_evaluates(task, tmp_path):
+    if task in ("segmentation", "detection"):  # the extra `dense`
+        pytest.importorskip("segmentation_models_pytorch")
+        pytest.importorskip("pycocotools")
     device = "trainer=gpu"
     words = [f"task={task}", "debug=smoke", device, "logger=csv", "throughput_batch=1"]
     with one_process(ROOT):

@@ -17,7 +17,7 @@ from ..measure.memory import peak_memory_mb
 from ..measure.throughput import compare_speed
 from ..modules import compile_for_inference, create_student, graph_for_inference
 from ..shell.program import one_sentence_errors
-from .report import InferenceRow, draw_speedups, native_size, write
+from .report import InferenceRow, draw_speedups, native_size, reporting
 
 SHOWN = (
     "backbone",
@@ -135,34 +135,33 @@ def measure(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Time the networks, print a table and write csv, picture and circumstances."""
+    """Time the networks; print a table and write csv, circumstances and, at the end, a picture."""
     options = _parser().parse_args(arguments)
     _check(options)
-    rows = []
     if options.compile:
         print("Each network is compiled first, for one image and for several: minutes each.")
-    for backbone, method, rho in product(options.backbone, options.method, options.rho):
-        measured = []
-        for row in measure(
-            backbone,
-            rho=rho,
-            batch_sizes=sorted(set(options.batch)),
-            method=method,
-            image_size=options.image_size,
-            precision=options.precision,
-            device=options.device,
-            compiled=options.compile,
-            graphs=options.graphs,
-            channels_last=options.channels_last,
-            repeats=options.repeats,
-            seconds=options.seconds,
-        ):
-            print(_summary(row))
-            measured.append(row)
-        print(_from_which_batch(measured))
-        rows += measured
     shown = [name for name in SHOWN if options.compile or name != "speedup_over_timm"]
-    write(rows, options.out, shown, torch.device(options.device))
+    rows: list[InferenceRow] = []
+    with reporting(rows, options.out, shown, torch.device(options.device)):
+        for backbone, method, rho in product(options.backbone, options.method, options.rho):
+            first = len(rows)
+            for row in measure(
+                backbone,
+                rho=rho,
+                batch_sizes=sorted(set(options.batch)),
+                method=method,
+                image_size=options.image_size,
+                precision=options.precision,
+                device=options.device,
+                compiled=options.compile,
+                graphs=options.graphs,
+                channels_last=options.channels_last,
+                repeats=options.repeats,
+                seconds=options.seconds,
+            ):
+                print(_summary(row))
+                rows.append(row)
+            print(_from_which_batch(rows[first:]))
     draw_speedups(rows, options.out / "speedups.png")
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TypedDict
@@ -76,6 +77,18 @@ def native_size(backbone: str) -> int:
     """Return the image side in pixels that `conf/backbone` gives a network."""
     size: int = compose_config([f"backbone={backbone}"], ["backbone"])["backbone"]["image_size"]
     return size
+
+
+@contextmanager
+def reporting(
+    rows: Sequence[Mapping[str, object]], folder: Path, shown: Sequence[str], device: torch.device
+) -> Iterator[None]:
+    """`write` the rows that are there at the end, also if the benchmark is stopped or fails."""
+    try:
+        yield
+    finally:
+        if rows:
+            write(rows, folder, shown, device)
 
 
 def write(

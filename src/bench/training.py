@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import TypedDict
@@ -15,7 +16,7 @@ from ..measure.memory import peak_memory_mb
 from ..measure.throughput import take_turns
 from ..modules.teacher import PRECISIONS
 from ..shell.program import one_sentence_errors
-from .report import native_size, write
+from .report import native_size, reporting
 from .steps import steps
 
 SHOWN = (
@@ -120,14 +121,15 @@ def _ratios(times: Sequence[float], others: Sequence[float]) -> list[float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Time the steps, print a table and write csv and circumstances into a folder."""
+    """Time the steps, print a table and write csv and circumstances, also when stopped."""
     options = _parser().parse_args(arguments)
     for batch in options.batch:
         if batch < 1:
             raise InputError(f"--batch {batch} is not a batch size: give a whole number from 1.")
+    sizes = options.image_size or [native_size(options.backbone)]
     rows: list[StepRow] = []
-    for image_size in options.image_size or [native_size(options.backbone)]:
-        for batch in options.batch:
+    with reporting(rows, options.out, SHOWN, torch.device(options.device)):
+        for image_size, batch in product(sizes, options.batch):
             rows += measure(
                 options.backbone,
                 rho=options.rho,
@@ -141,7 +143,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 repeats=options.repeats,
                 seconds=options.seconds,
             )
-    write(rows, options.out, SHOWN, torch.device(options.device))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -78,6 +78,38 @@ def test_training_holds_less_than_the_explicit_way(tmp_path):
     assert memory["whole removing"] < memory["whole"]
 
 
+def test_a_stopped_benchmark_keeps_what_it_measured(tmp_path, monkeypatch):
+    measured = training.measure
+
+    def stopped(*arguments, batch_size, **options):
+        if batch_size == 2:
+            raise KeyboardInterrupt
+        return measured(*arguments, batch_size=batch_size, **options)
+
+    monkeypatch.setattr(training, "measure", stopped)
+    arguments = "--backbone vit_micro --batch 1 2 --repeats 1 --out"
+    with pytest.raises(KeyboardInterrupt):
+        training.main([*arguments.split(), str(tmp_path)])
+    assert {row["batch_size"] for row in rows_of(tmp_path)} == {"1"}
+
+
+def test_compiled_networks_train_as_they_are(monkeypatch):
+    """The dense network and both students run compiled, and leave out the released code's way."""
+    compiled = []
+
+    def compile_by_noting(run, mode):
+        compiled.append(mode)
+        return run
+
+    monkeypatch.setattr(torch, "compile", compile_by_noting)
+    place = {"batch_size": 1, "image_size": 64, "device": "cpu"}
+    calls = steps.steps("vit_micro", rho=0.7, compile_mode="reduce-overhead", **place)
+    assert compiled == ["reduce-overhead"] * 3
+    assert set(calls) == {"dense", "student", "student removing", "whole", "whole removing"}
+    for call in calls.values():
+        call()
+
+
 def test_training_of_slow_and_fast_paths_is_measured_too():
     place = {"batch_size": 2, "image_size": 80, "device": "cpu"}
     calls = steps.steps("swin_micro", rho=0.7, **place)

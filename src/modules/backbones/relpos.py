@@ -95,5 +95,6 @@ class SparseRelPos(RelativeBackbone[RelPos]):
 
     @override
     def import_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        convert = getattr(timm_relpos, "checkpoint_filter_fn", lambda w, _: w)  # from timm 1.0.31 on
+        # Before 1.0.31 timm's relative positions keep their names and sizes.
+        convert = getattr(timm_relpos, "checkpoint_filter_fn", lambda given, _: given)
         return timm_names(convert, weights, self.backbone)

@@ -1,9 +1,13 @@
 """Settings of the whole suite."""
 
+# ruff: noqa: E402
+
 import gc
 import os
 import signal
 from collections.abc import Iterator
+
+gc.disable()  # until the tests are collected: while modules are imported it finds next to nothing
 
 # One thread a worker: pytest-xdist runs several side by side.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -42,8 +46,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """Spare the garbage collector what was imported by now, which stays to the end."""
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
+from ..shell.importing import without_collecting
+
 
 def main(config: DictConfig) -> float | None:
     """Evaluate; return the task's metric in percent."""
-    from ..runs.evaluation import run_evaluation
+    with without_collecting():
+        from ..runs.evaluation import run_evaluation
 
     return run_evaluation(config)
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
+from ..shell.importing import without_collecting
+
 
 def main(config: DictConfig) -> None:
     """Export, compare, time."""
-    from ..export.run import run_export
+    with without_collecting():
+        from ..export.run import run_export
 
     run_export(config)
 

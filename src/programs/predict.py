@@ -11,12 +11,15 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
+from ..shell.importing import without_collecting
+
 PATHS = ("images",)  # settings that hold a path, although their name does not say so
 
 
 def main(config: DictConfig) -> None:
     """Predict, write, say where."""
-    from ..runs.prediction import run_prediction
+    with without_collecting():
+        from ..runs.prediction import run_prediction
 
     run_prediction(config)
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
+from ..shell.importing import without_collecting
+
 PATHS = ("images",)  # settings that hold a path, although their name does not say so
 
 
 def main(config: DictConfig) -> None:
     """Search, write, say what was found."""
-    from ..runs.searching import run_search
+    with without_collecting():
+        from ..runs.searching import run_search
 
     run_search(config)
 

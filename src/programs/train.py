@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
+from ..shell.importing import without_collecting
+
 
 def main(config: DictConfig) -> float | None:
     """Train; return the monitored metric for a sweeper."""
@@ -22,7 +24,8 @@ def main(config: DictConfig) -> float | None:
 
     join_submitted_job()
 
-    from ..runs.training import train
+    with without_collecting():
+        from ..runs.training import train
 
     return train(config)
 

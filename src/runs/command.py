@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from ..config import ASSETS, CONF, PACKAGE
 from ..shell.arguments import flags_first, for_hydra, with_path
 from ..shell.help import help_if_asked
+from ..shell.importing import without_collecting
 from ..shell.program import one_sentence_errors
 from ..shell.quiet import quiet_libraries
 from .folders import name_run, name_sweep
@@ -44,7 +45,8 @@ def start(program: str, main: Callable[[DictConfig], float | None], *defaults: s
         if program in ("train", "predict"):
             name_run()
         if program != "train":
-            from .record import add_recorded_choices  # late, for the sake of `--help`
+            with without_collecting():
+                from .record import add_recorded_choices  # late, for the sake of `--help`
 
             arguments = add_recorded_choices(arguments)
         sys.argv[1:] = flags_first(for_hydra(name_sweep(arguments)))

@@ -42,6 +42,12 @@ class CompileStudent(TaskCallback):
                 "callbacks=[default,compiled] compiles students without a head on their maps: "
                 "leave `compiled` out for this task."
             )
+        if self.mode is not None and (batches := trainer.accumulate_grad_batches) > 1:
+            raise InputError(
+                f"callbacks.compile_student.mode={self.mode} may record CUDA graphs, whose gradients "
+                f"the next batch overwrites, and trainer.accumulate_grad_batches={batches} adds them "
+                "up over batches: choose mode=null, or 1 batch."
+            )
         self._compiled = torch.compile(
             pl_module.student.forward, backend=self.backend, mode=self.mode
         )

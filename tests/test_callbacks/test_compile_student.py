@@ -58,3 +58,9 @@ def test_a_head_on_the_maps_is_refused():
     module = SimpleNamespace(head=object(), student=None)
     with pytest.raises(InputError, match="without a head on their maps"):
         CompileStudent().on_train_start(None, module)
+
+
+def test_graphs_are_refused_where_gradients_add_up_over_batches():
+    trainer, module = SimpleNamespace(accumulate_grad_batches=4), SimpleNamespace(head=None)
+    with pytest.raises(InputError, match=r"mode=reduce-overhead .*accumulate_grad_batches=4"):
+        CompileStudent(mode="reduce-overhead").on_train_start(trainer, module)

@@ -44,9 +44,9 @@ class CompileStudent(TaskCallback):
             )
         if self.mode is not None and (batches := trainer.accumulate_grad_batches) > 1:
             raise InputError(
-                f"callbacks.compile_student.mode={self.mode} may record CUDA graphs, whose gradients "
-                f"the next batch overwrites, and trainer.accumulate_grad_batches={batches} adds them "
-                "up over batches: choose mode=null, or 1 batch."
+                f"callbacks.compile_student.mode={self.mode} may record CUDA graphs, whose "
+                "gradients the next batch overwrites, and trainer.accumulate_grad_batches="
+                f"{batches} adds them up over batches: choose mode=null, or 1 batch."
             )
         self._compiled = torch.compile(
             pl_module.student.forward, backend=self.backend, mode=self.mode

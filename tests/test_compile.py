@@ -105,11 +105,11 @@ def test_a_compiled_teacher_teaches_the_same(monkeypatch):
     (0.5 * student.train()(images).logits - compiled.logits).square().sum().backward()
 
 
+@torch._dynamo.config.patch(recompile_limit=1)
 def test_a_compiled_student_takes_many_keep_ratios(monkeypatch):
     """More than torch's limit of programs; through a compiler that writes none."""
     compiler = partial(torch.compile, backend="eager")
     monkeypatch.setattr(torch, "compile", lambda network, **_: compiler(network, fullgraph=True))
-    monkeypatch.setattr("torch._dynamo.config.recompile_limit", 1)
     student = make_student("vit", "evit", depth=2).eval()
     program = compile_for_inference(student)
     images = torch.randn(2, 3, 64, 64)

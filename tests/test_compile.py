@@ -105,6 +105,18 @@ def test_a_compiled_teacher_teaches_the_same(monkeypatch):
     (0.5 * student.train()(images).logits - compiled.logits).square().sum().backward()
 
 
+@torch._dynamo.config.patch(recompile_limit=1)
+def test_a_compiled_student_takes_many_keep_ratios(monkeypatch):
+    """More than torch's limit of programs; through a compiler that writes none."""
+    compiler = partial(torch.compile, backend="eager")
+    monkeypatch.setattr(torch, "compile", lambda network, **_: compiler(network, fullgraph=True))
+    student = make_student("vit", "evit", depth=2).eval()
+    program = compile_for_inference(student)
+    images = torch.randn(2, 3, 64, 64)
+    for student.rho in (0.8, 0.5, 0.2):
+        torch.testing.assert_close(program(images).logits, student(images).logits)
+
+
 @needs_compiler
 def test_a_compiled_student_computes_the_same_by_one_program(monkeypatch):
     monkeypatch.setattr("torch._inductor.config.compile_threads", 1)  # no processes beside this

@@ -215,6 +215,20 @@ def test_other_networks_are_refused(network, fragment):
         sparsify(built)
 
 
+@pytest.mark.parametrize(
+    ("wrap", "name"),
+    [
+        (torch.compile, "_orig_mod"),
+        (nn.DataParallel, "module"),
+        (lambda network: nn.Sequential(network, nn.Linear(5, 2)), "0"),
+    ],
+)
+def test_a_network_inside_another_is_named(wrap, name):
+    network = make_network(CASES["lvvit"])
+    with pytest.raises(InputError, match=f"but its {name} is: give that"):
+        sparsify(wrap(network))
+
+
 def test_lvvit_in_training_gives_the_class_tokens_logits():
     case = CASES["lvvit"]
     network = make_network(case)

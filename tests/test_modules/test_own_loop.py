@@ -283,6 +283,20 @@ def test_own_layers_are_run():
     )
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("name", ["vit", "beit", "lvvit", "swin"])
+def test_attention_has_the_networks_own_temperature(name, fused):
+    """Of timm's two paths the fused one ignores it."""
+    network = shaken(make_network(name)).eval()
+    attentions = [part for part in network.modules() if hasattr(part, "fused_attn")]
+    for attention in attentions:
+        attention.scale, attention.fused_attn = 3 * attention.scale, fused
+    images = make_images()
+    assert attentions
+    torch.testing.assert_close(beside(network, "dense").eval()(images).logits, network(images))
+
+
 def test_hooks_that_will_not_be_called_are_warned_of(caplog):
     network = make_vit()
     network.blocks[1].register_forward_hook(lambda *_: None)

@@ -23,6 +23,32 @@ def make_vit(**options):
     return network
 
 
+# A classifier of one's own ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("head", "outputs"),
+    [
+        (nn.Linear(64, 3), 3),
+        (nn.Sequential(nn.Linear(64, 8), nn.GELU(), nn.Linear(8, 3), nn.Softmax(1)), 3),
+        (nn.Identity(), 0),
+    ],
+)
+def test_outputs_are_those_of_the_head_that_stands_there(head, outputs, tmp_path):
+    """As `network.head = nn.Linear(...)` leaves timm's own count behind."""
+    network, images = make_vit(), torch.randn(2, 3, 64, 64)
+    network.head = head
+    student = sparsify(network)
+    assert student.num_classes == outputs
+    assert f", {outputs} classes" in repr(student)
+    assert student.embedding_dim == student.predict(images).shape[1]
+    if not isinstance(head, nn.Sequential):
+        options = {name: value for name, value in SMALL.items() if name != "img_size"}
+        student.save(tmp_path / "s.safetensors", network_options=options)
+        read = load(tmp_path / "s.safetensors")
+        assert torch.equal(read.predict(images), student.predict(images))
+
+
 # Mode, precision, size ---------------------------------------------------------------------------
 
 

@@ -147,6 +147,26 @@ def test_bad_settings_are_refused(options, message):
         search(make("evit"), **options)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda images: images[..., :40], r"has the shape \(1, 3, 80, 40\)"),
+        (lambda images: images.half(), r"is of torch\.float16"),
+        (lambda images: images.index_fill(0, torch.tensor([9]), torch.nan), "are not finite"),
+    ],
+)
+def test_images_that_tell_no_schedule_from_another_are_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        search_schedule(make("evit"), change(scenes()), budget=0.5, trials=2, progress=False)
+
+
+def test_one_output_tells_no_schedule_from_another():
+    student = make("evit")
+    student.reset_classifier(1)
+    with pytest.raises(InputError, match="has one output"):
+        search(student, trials=2)
+
+
 def test_what_cannot_be_searched_is_refused():
     with pytest.raises(InputError, match="some hundreds"):
         search_schedule(make("evit"), scenes()[:0], budget=0.5)

@@ -310,3 +310,10 @@ def test_a_graph_agrees_with_the_student(tmp_path: Path) -> None:
     run = load_graph(tmp_path / "student.onnx")
     for batch in (1, 3):
         assert largest_difference(Deployed(student, survivors=True), run, 64, batch) < 1e-4
+
+
+def test_its_classifier_may_be_replaced():
+    student = beside(small(CASES["divided"]), "asymmetric")
+    assert student.get_classifier() is student.backbone.head
+    student.backbone.head = nn.Linear(student.get_classifier().in_features, 3)
+    assert student.num_classes == student.predict(clips_for(student)).shape[1] == 3

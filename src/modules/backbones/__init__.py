@@ -30,9 +30,24 @@ def family_of(network: nn.Module) -> type[SparseBackbone]:
             f"This {type(network).__name__} is a student already: set its rho or "
             "method.schedule, or give its backbone for another method."
         )
-    family = family_of_class(type(network))
+    try:
+        family = family_of_class(type(network))
+    except InputError as error:
+        if inside := _first_inside(network):
+            raise InputError(
+                f"{type(network).__name__} is not a network that can be sparsified, but its "
+                f"{inside} is: give that, and put the student in its place."
+            ) from error
+        raise
     family.check(network)
     return family
+
+
+def _first_inside(network: nn.Module) -> str | None:
+    """Return the name of the first part that a family walks, as what compiles or wraps has one."""
+    known = tuple(own for family in _declared() for own in family.networks)
+    parts = network.named_modules()
+    return next((name for name, part in parts if isinstance(part, known)), None)
 
 
 def family_of_class(kind: type[nn.Module]) -> type[SparseBackbone]:

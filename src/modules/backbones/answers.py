@@ -28,8 +28,9 @@ class TimmAnswers(nn.Module):
 
     @property
     def num_classes(self) -> int:
-        """Count the outputs of the classifier, as timm's networks do; 0 without one."""
-        return int(self._network.num_classes)
+        """Count the outputs of the classifier, your own too; 0 without one."""
+        outputs = _outputs_of(self.get_classifier())
+        return int(self._network.num_classes) if outputs is None else outputs
 
     @property
     def pretrained_cfg(self) -> dict[str, Any]:
@@ -82,3 +83,13 @@ class TimmAnswers(nn.Module):
             return (float(layers[own] if part == "backbone" else last),)
 
         return layer_of
+
+
+def _outputs_of(classifier: object) -> int | None:
+    """Return how many outputs a classifier has; None where it does not say."""
+    if isinstance(classifier, nn.Identity):
+        return 0
+    if isinstance(classifier, (tuple, nn.Sequential)):
+        return next(filter(None, map(_outputs_of, reversed(tuple(classifier)))), None)
+    outputs = getattr(classifier, "out_features", None)
+    return outputs if isinstance(outputs, int) else None

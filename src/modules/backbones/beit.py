@@ -16,6 +16,7 @@ from ..layers.tokens import Tokens
 from .base import timm_names
 from .pooling import check_pooling
 from .relative import Biased, RelativeBackbone, bias_of, placed
+from .vit import logit_scale
 
 
 class SparseBeit(RelativeBackbone[Block]):
@@ -60,11 +61,12 @@ class SparseBeit(RelativeBackbone[Block]):
         query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, P+N, D) each
         bias = bias_of(block.bias, tokens)
         dropout = attn.attn_drop.p if attn.training else 0.0
-        mixed = attend(query, key, value, tokens.size, dropout, bias=bias)
+        scale = logit_scale(attn, query)
+        mixed = attend(query, key, value, tokens.size, dropout, scale, bias)
         out = attn.proj_drop(attn.proj(mixed.transpose(1, 2).flatten(2)))
         if layer.gamma_1 is not None:
             out = layer.gamma_1 * out
-        return layer.drop_path1(out), Attended(query, key, value, attn.scale, tokens.size, bias)
+        return layer.drop_path1(out), Attended(query, key, value, scale, tokens.size, bias)
 
     @override
     def mlp(self, block: Biased[Block], x: Tensor) -> Tensor:

@@ -55,6 +55,13 @@ class PlainTransformer(Network, Protocol):
     forward_head: Layer
 
 
+class Scaled(Protocol):
+    """Declares the factor on an attention's logits, and whether fused kernels choose it."""
+
+    scale: float
+    fused_attn: bool
+
+
 class Projection(Protocol):
     """Declares the output projection of an attention."""
 

@@ -16,7 +16,7 @@ from ..layers.tokens import Tokens
 from .base import Geometry
 from .pooling import check_pooling, pool_and_classify
 from .sequence import SequenceBackbone
-from .timm_parts import PlainTransformer, Projection
+from .timm_parts import PlainTransformer, Projection, Scaled
 
 
 class TimmViT(SequenceBackbone[Block]):
@@ -68,11 +68,10 @@ class TimmViT(SequenceBackbone[Block]):
         query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, P+N, D) each
         query, key = attn.q_norm(query), attn.k_norm(key)
         dropout = attn.attn_drop.p if attn.training else 0.0
-        mixed = attend(query, key, value, tokens.size, dropout)
+        scale = logit_scale(attn, query)
+        mixed = attend(query, key, value, tokens.size, dropout, scale)
         out = attn_output(attn, mixed.transpose(1, 2).flatten(2), normed)
-        return block.drop_path1(block.ls1(out)), Attended(
-            query, key, value, attn.scale, tokens.size
-        )
+        return block.drop_path1(block.ls1(out)), Attended(query, key, value, scale, tokens.size)
 
     @override
     def mlp(self, block: Block, x: Tensor) -> Tensor:
@@ -114,6 +113,12 @@ def patch_margin(network: nn.Module) -> tuple[int, int] | None:
         return None
     sides = zip(embed.img_size or (), embed.patch_size, strict=False)
     return next(((side, patch) for side, patch in sides if side % patch), None)
+
+
+def logit_scale(attn: nn.Module, query: Tensor) -> float:
+    """Return timm's factor on the logits of `query (B, H, T, D)`; fused, it ignores `scale`."""
+    own = cast(Scaled, attn)
+    return query.shape[-1] ** -0.5 if own.fused_attn else own.scale
 
 
 def attn_output(attn: nn.Module, mixed: Tensor, normed: Tensor) -> Tensor:

@@ -142,6 +142,10 @@ class VideoSwin(SwinTransformer3d):
         """Have students compute blocks anew in the backward pass."""
         self.grad_checkpointing = enable
 
+    def get_classifier(self) -> nn.Module:
+        """Return the classifier."""
+        return self.head
+
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Replace the classifier; 0 classes leave the pooled embedding.
 

@@ -49,8 +49,9 @@ def search_schedule(
         progress: Show a progress bar.
 
     Raises:
-        InputError: If the budget cannot be met, there are no images, or the student's method or
-            network does not follow a schedule of kept tokens.
+        InputError: If the budget cannot be met, there are no images or not such as the network
+            takes, logits are not finite or of one class alone, or the student's method or network
+            does not follow a schedule of kept tokens.
     """
     began = time.perf_counter()
     _check(student, images, trials, batch_size)
@@ -176,6 +177,12 @@ def _check(student: SparseBackbone, images: Tensor, trials: int, batch_size: int
     for name, value in (("trials", trials), ("batch_size", batch_size)):
         if value < 1:
             raise InputError(f"{name}={value} is not a whole number from 1.")
+    if student.num_classes == 1:
+        raise InputError(
+            "A schedule is judged by the softmax over classes, and this "
+            f"{type(student.backbone).__name__} has one output: give a network for two or more."
+        )
+    student.predict(images[:1])  # says what does not suit the network
 
 
 def _limit(

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ...errors import InputError
 from ..layers.tokens import Tokens
 from ..schedules import KeepSchedule
 from .counts import Student
@@ -38,12 +39,16 @@ class Walker:
     """Compares a student with its own dense network on a fixed set of images."""
 
     def __init__(self, student: Student, batches: Sequence[Tensor]) -> None:
-        """Run the dense network on `batches`, each `(B, 3, H, W)`."""
+        """Run the dense network on `batches`, each `(B, 3, H, W)`.
+
+        Raises:
+            InputError: If its logits are not finite, as under pixels that are not.
+        """
         self._student = student
         self._blocks = list(student.blocks())
         self._start = tuple((student.enter(images),) for images in batches)
         dense = student.dense_copy().eval()
-        self._targets = [dense(images).logits.float().log_softmax(dim=1) for images in batches]
+        self._targets = [_log_softmax(dense(images).logits, "dense network") for images in batches]
 
     def run(
         self,
@@ -73,7 +78,7 @@ class Walker:
                 entered.append(tokens)
                 tokens, moved = self._student.run_block(layer, block, tokens, method)
                 tokens = method.after_mlp(layer, tokens, moved)
-            logits = self._student.classify(tokens)[0].float().log_softmax(dim=1)
+            logits = _log_softmax(self._student.classify(tokens)[0], "student")
             divergences.append((target.exp() * (target - logits)).sum(dim=1))
             agreed += int((logits.argmax(dim=1) == target.argmax(dim=1)).sum())
             entries.append(tuple(entered))
@@ -81,6 +86,15 @@ class Walker:
             if rival and _behind(divergence, rival.divergence[: len(divergence)]):
                 return None
         return Walk(divergence, agreed / len(divergence), tuple(entries))
+
+
+def _log_softmax(logits: Tensor, whose: str) -> Tensor:
+    if not logits.isfinite().all():
+        raise InputError(
+            f"Logits of the {whose} are not finite, so that no schedule is better than another: "
+            "give images whose pixels are finite, or a network in a larger precision."
+        )
+    return logits.float().log_softmax(dim=1)
 
 
 def _behind(divergence: Tensor, rival: Tensor) -> bool:

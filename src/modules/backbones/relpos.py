@@ -95,5 +95,7 @@ class SparseRelPos(RelativeBackbone[RelPos]):
 
     @override
     def import_weights(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-        convert = getattr(timm_relpos, "checkpoint_filter_fn", lambda w, _: w)  # from timm 1.0.31 on
+        convert = getattr(
+            timm_relpos, "checkpoint_filter_fn", lambda w, _: w
+        )  # from timm 1.0.31 on
         return timm_names(convert, weights, self.backbone)

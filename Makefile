@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+OLDEST := .venv-oldest
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo demo-video sweep quick test stress check docs format bench frontier zoo teacher hierarchical wheel clean
+.PHONY: help install demo demo-video sweep quick test oldest stress check docs format bench frontier zoo teacher hierarchical wheel clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -45,6 +46,15 @@ quick: install ## Test all but what starts processes, compiles, exports or compo
 
 test: install ## Run all tests, those marked slow too
 	$(BIN)/python -m pytest -n auto --dist loadscope
+
+$(OLDEST)/.ready: pyproject.toml constraints/oldest.txt
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --upgrade pip
+	$(OLDEST)/bin/python -m pip install -c constraints/oldest.txt -e ".[dev]"
+	touch $@
+
+oldest: $(OLDEST)/.ready ## Run the quick tests with the oldest versions that pyproject.toml names
+	$(OLDEST)/bin/python -m pytest -n auto --dist loadscope -m "not slow"
 
 stress: install ## Kill and resume a training, train long, train under random settings; many examples
 	$(BIN)/python -m tests.stress.kill_loop --kills 6
@@ -87,5 +97,5 @@ wheel: ## Build dist/tokenthrift-*.whl, with no environment but pip
 	$(PYTHON) -m pip wheel --no-deps --wheel-dir dist .
 
 clean: ## Remove what the targets made, but not logs and reports
-	rm -rf $(VENV) dist build site .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) dist build site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

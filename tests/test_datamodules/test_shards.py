@@ -321,6 +321,7 @@ def test_columns_of_a_hubs_data_set_are_found_by_what_they_are(tmp_path: Path) -
     features = {"img": datasets.Image(), "fine": kinds, "coarse": kinds}
     for split in ("train", "validation"):
         one = datasets.Dataset.from_dict(content, features=datasets.Features(features))
+        (tmp_path / "x").mkdir(exist_ok=True)
         one.to_parquet(str(tmp_path / "x" / f"{split}.parquet"))
     options = {"dataset": f"hfds/{tmp_path / 'x'}"}
     said = refusal(make(tmp_path / "cache", **options))

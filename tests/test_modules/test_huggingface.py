@@ -142,6 +142,10 @@ def test_others_are_refused() -> None:
     config = transformers.SiglipVisionConfig(**PLAIN, vision_use_head=False)
     with pytest.raises(InputError, match=r"vision_use_head=False"):
         sparsify(transformers.SiglipVisionModel(config))
+    model = transformers.ViTModel(transformers.ViTConfig(**PLAIN))
+    model.layernorm.register_parameter("scale", nn.Parameter(torch.ones(1)))
+    with pytest.raises(InputError, match=r"\(norm\.scale is missing or left over\): use one from"):
+        sparsify(model)
     assert not is_of_transformers(timm.create_model("vit_tiny_patch16_224", depth=1))
 
 

@@ -285,7 +285,7 @@ def test_own_layers_are_run():
 
 @torch.no_grad()
 @pytest.mark.parametrize("fused", [True, False])
-@pytest.mark.parametrize("name", ["vit", "beit", "lvvit", "swin"])
+@pytest.mark.parametrize("name", ["vit", "beit", "eva", "lvvit", "relpos", "swin"])
 def test_attention_has_the_networks_own_temperature(name, fused):
     """Of timm's two paths the fused one ignores it."""
     network = shaken(make_network(name)).eval()

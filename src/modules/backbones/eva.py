@@ -19,7 +19,7 @@ from ..layers.tokens import Tokens
 from .base import Geometry
 from .pooling import check_pooling, pool_and_classify
 from .sequence import SequenceBackbone
-from .vit import attn_output, patch_margin
+from .vit import attn_output, logit_scale, patch_margin
 
 ROPE, PLACES = "rotary positions", "places"
 
@@ -98,13 +98,14 @@ class SparseEva(SequenceBackbone[Blocks]):
         if (shared := query.shape[1] // key.shape[1]) > 1:  # several queries read the same key
             key, value = (each.repeat_interleave(shared, dim=1) for each in (key, value))
         dropout = attn.attn_drop.p if attn.training else 0.0
-        mixed = attend(query, key, value, tokens.size, dropout)
+        scale = logit_scale(attn, query)
+        mixed = attend(query, key, value, tokens.size, dropout, scale)
         out = attn_output(attn, mixed.transpose(1, 2).flatten(2), normed)
         if isinstance(block, EvaBlockPostNorm):
             out = block.norm1(out)
         elif (scale := getattr(block, "gamma_1", None)) is not None:  # DeepSeek's blocks have none
             out = scale * out
-        return block.drop_path1(out), Attended(query, key, value, attn.scale, tokens.size)
+        return block.drop_path1(out), Attended(query, key, value, scale, tokens.size)
 
     def _rope(self, block: Blocks, tokens: Tokens) -> Tensor | None:
         """Return the patches' rotary embeddings in this block, `(B, H, N, D)`; B, H may be 1."""

@@ -43,8 +43,17 @@ class SparseMaxxVit(UnitBackbone):
 
     @staticmethod
     def check(network: nn.Module) -> None:
-        """Check that the third stage is made of MaxViT's or CoAtNet's transformer blocks."""
+        """Check that the third stage is made of MaxViT's or CoAtNet's transformer blocks.
+
+        Raises:
+            InputError: If it is not, or under a timm whose network does not know its image size.
+        """
         check_third_stage(network, _stages_of(network))
+        if not hasattr(network, "img_size"):
+            raise InputError(
+                f"This {type(network).__name__} does not tell the image size that it was made for: "
+                "sparsify it with timm 1.0.31 or newer."
+            )
         for block in _stages_of(network)[ROUTED].blocks:
             if type(block) not in (MaxxVitBlock, TransformerBlock2d):
                 raise InputError(

@@ -23,6 +23,7 @@ from ..layers.tokens import Tokens
 from .base import timm_names
 from .pooling import check_pooling
 from .relative import Biased, RelativeBackbone, bias_of, placed
+from .vit import logit_scale
 
 RelPos = RelPosBlock | ResPostRelPosBlock
 
@@ -82,9 +83,10 @@ class SparseRelPos(RelativeBackbone[RelPos]):
         query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, P+N, D) each
         query, key = attn.q_norm(query), attn.k_norm(key)
         dropout = attn.attn_drop.p if attn.training else 0.0
-        mixed = attend(query, key, value, tokens.size, dropout, bias=bias)
+        scale = logit_scale(attn, query)
+        mixed = attend(query, key, value, tokens.size, dropout, scale, bias)
         out = attn.proj_drop(attn.proj(mixed.transpose(1, 2).flatten(2)))
-        return out, Attended(query, key, value, attn.scale, tokens.size, bias)
+        return out, Attended(query, key, value, scale, tokens.size, bias)
 
     @override
     def mlp(self, block: Biased[RelPos], x: Tensor) -> Tensor:

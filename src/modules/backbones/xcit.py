@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import cast
 
+import torch
 from timm.models.xcit import XCABlock, Xcit, checkpoint_filter_fn
 from torch import Tensor, nn
 from typing_extensions import override
@@ -58,7 +59,11 @@ class SparseXcit(UnitBackbone):
     @override
     def tail(self, x: Tensor) -> tuple[Tensor, Tensor]:
         net = self.backbone
-        tokens = net.norm(net.forward_cls(self.positions(x)))
+        tokens = torch.cat((net.cls_token.expand(x.shape[0], -1, -1), self.positions(x)), dim=1)
+        run = self._block_runner()
+        for block in net.cls_attn_blocks:
+            tokens = run(block, tokens)
+        tokens = net.norm(tokens)
         return net.forward_head(tokens), tokens[:, 1:]
 
     @override

@@ -16,6 +16,8 @@ Model = Any  # a model of transformers, a part or its configuration: each has it
 Maker = Callable[[Model, int | None], nn.Module]  # from a model and the image's side in pixels
 Names = Sequence[tuple[str, str]]  # regular expressions of names, and what timm calls them
 
+TRANSFORMERS = "5.12"  # the oldest version whose models have twins
+
 _ACTIVATIONS = {
     "gelu": "gelu",
     "gelu_pytorch_tanh": "gelu_tanh",
@@ -41,6 +43,9 @@ def carry(
         weights: All weights, by timm's names.
         image_size: Side in pixels; the configuration's if None.
         **options: Further arguments of the network.
+
+    Raises:
+        InputError: If weights have other names, as those of another version of transformers.
     """
     side, patch = image_size or config.image_size, config.patch_size
     sizes: dict[str, Any] = {
@@ -56,6 +61,12 @@ def carry(
     for module in network.modules():
         if isinstance(module, nn.LayerNorm):
             module.eps = config.layer_norm_eps
+    others = sorted(network.state_dict().keys() ^ weights.keys())
+    if others:
+        raise InputError(
+            "This version of transformers names the weights of the model in an unknown way "
+            f"({others[0]} is missing or left over): use one from {TRANSFORMERS} on."
+        )
     network.load_state_dict(weights)
     network.made_with = {k: v for k, v in made_with.items() if k != "num_classes"}
     return network  # type: ignore[no-any-return]

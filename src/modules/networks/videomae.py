@@ -27,6 +27,7 @@ _TRANSFORMERS = {
     "layernorm.": "fc_norm.",
     "classifier.": "head.",
     "query.bias": "q_bias",
+    "key.bias": "k_bias",  # of transformers 5.12 alone: it cancels in the softmax
     "value.bias": "v_bias",
 }
 _OF_PRETRAINING = ("decoder.", "encoder_to_decoder.", "mask_token")
@@ -145,7 +146,8 @@ def checkpoint_filter_fn(weights: dict[str, Tensor], network: nn.Module) -> dict
         named[f"{place}qkv.weight"] = torch.cat(parts)
     for place in [key.removesuffix("q_bias") for key in named if key.endswith("q_bias")]:
         query, value = named.pop(f"{place}q_bias"), named.pop(f"{place}v_bias")
-        named[f"{place}qkv.bias"] = torch.cat([query, torch.zeros_like(query), value])
+        key = named.pop(f"{place}k_bias", torch.zeros_like(query))
+        named[f"{place}qkv.bias"] = torch.cat([query, key, value])
     return named
 
 

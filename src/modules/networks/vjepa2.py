@@ -156,7 +156,7 @@ class VJEPA2(Eva):
         )
         old = self.patch_embed
         embed = self.patch_embed = TubeletEmbed(  # type: ignore[assignment]
-            *(old.img_size, old.patch_size[0], self.in_chans, self.embed_dim),
+            *(old.img_size, old.patch_size[0], old.proj.in_channels, self.embed_dim),
             num_frames=num_frames,
             tubelet=tubelet,
         )

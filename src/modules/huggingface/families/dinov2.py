@@ -7,6 +7,7 @@ from torch import nn
 
 from ..carrying import Maker, Model, activation, carry, positions, renamed
 
+# Layers have the names of transformers 5.12 or those of 5.24.
 _NAMES = (
     (r"^embeddings\.cls_token$", "cls_token"),
     (r"^embeddings\.position_embeddings$", "pos_embed"),
@@ -15,8 +16,11 @@ _NAMES = (
     (r"^encoder\.layer\.(\d+)\.", r"blocks.\1."),
     (r"\.attention\.([qkv])_proj", r".attn.\1"),
     (r"\.attention\.o_proj", ".attn.proj"),
+    (r"\.attention\.attention\.([qkv])[a-z]+", r".attn.\1"),
+    (r"\.attention\.output\.dense", ".attn.proj"),
     (r"\.layer_scale([12])\.lambda1$", r".ls\1.gamma"),
-    (r"\.mlp\.down_proj", ".mlp.fc2"),
+    (r"\.mlp\.weights_in", ".mlp.fc1"),
+    (r"\.mlp\.(weights_out|down_proj)", ".mlp.fc2"),
     (r"^layernorm", "norm"),
 )
 
@@ -32,13 +36,12 @@ def _tower(model: Model, image_size: int | None) -> nn.Module:
         options = {"reg_tokens": config.num_register_tokens, "no_embed_class": True}
     weights["pos_embed"] = place
     if config.use_swiglu_ffn:
-        name, hidden = "vit_giant_patch14_dinov2", 0
-        for layer in range(config.num_hidden_layers):
-            for kind in ("weight", "bias"):
-                start = f"blocks.{layer}.mlp"
-                gated = [weights.pop(f"{start}.{half}_proj.{kind}") for half in ("gate", "up")]
-                weights[f"{start}.fc1.{kind}"] = torch.cat(gated)
-                hidden = len(weights[f"{start}.fc1.{kind}"])
+        name = "vit_giant_patch14_dinov2"
+        for gate in [key for key in weights if ".gate_proj." in key]:  # else they are joined
+            up = gate.replace(".gate_proj.", ".up_proj.")
+            joined = gate.replace(".gate_proj.", ".fc1.")
+            weights[joined] = torch.cat([weights.pop(gate), weights.pop(up)])
+        hidden = len(weights["blocks.0.mlp.fc1.bias"])
         options["mlp_ratio"] = (hidden + 0.5) / config.hidden_size
     else:
         name = "vit_base_patch14_dinov2"

@@ -24,7 +24,7 @@ def _both_towers(model: Model, image_size: int | None) -> nn.Module:
 
 def _tower(model: Model, image_size: int | None) -> nn.Module:
     config = model.config
-    if not config.vision_use_head:
+    if not getattr(config, "vision_use_head", True):  # older transformers 5 say False alone
         raise InputError(
             "This SiglipVisionModel has vision_use_head=False, so that nothing pools its tokens: "
             "give one with its head."

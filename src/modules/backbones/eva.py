@@ -88,9 +88,11 @@ class SparseEva(SequenceBackbone[Blocks]):
         attn = block.attn
         after = isinstance(block, EvaBlockPostNorm)
         normed = tokens.x if after else block.norm1(tokens.x)
+        parts = _query_key_value(attn, normed)
+        dim = parts[0].shape[-1] // attn.num_heads  # keys and values may have fewer heads
         query, key, value = (
-            part.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2)  # (B, H, P+N, D)
-            for part in _query_key_value(attn, normed)
+            part.unflatten(-1, (-1, dim)).transpose(1, 2)  # (B, H, P+N, D)
+            for part in parts
         )
         rope = self._rope(block, tokens)
         query = _rotated(attn, attn.q_norm(query), rope, tokens.prefix).type_as(value)
@@ -103,8 +105,8 @@ class SparseEva(SequenceBackbone[Blocks]):
         out = attn_output(attn, mixed.transpose(1, 2).flatten(2), normed)
         if isinstance(block, EvaBlockPostNorm):
             out = block.norm1(out)
-        elif (scale := getattr(block, "gamma_1", None)) is not None:  # DeepSeek's blocks have none
-            out = scale * out
+        elif (gamma := getattr(block, "gamma_1", None)) is not None:  # DeepSeek's blocks have none
+            out = gamma * out
         return block.drop_path1(out), Attended(query, key, value, scale, tokens.size)
 
     def _rope(self, block: Blocks, tokens: Tokens) -> Tensor | None:

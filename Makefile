@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-OLDEST := .venv-oldest
+OLDEST ?= .venv-oldest
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo demo-video sweep quick test oldest stress check docs format bench frontier zoo teacher hierarchical wheel clean

@@ -88,9 +88,11 @@ class SparseEva(SequenceBackbone[Blocks]):
         attn = block.attn
         after = isinstance(block, EvaBlockPostNorm)
         normed = tokens.x if after else block.norm1(tokens.x)
+        parts = _query_key_value(attn, normed)
+        head_dim = parts[0].shape[-1] // attn.num_heads  # keys and values may have fewer heads
         query, key, value = (
-            part.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2)  # (B, H, P+N, D)
-            for part in _query_key_value(attn, normed)
+            part.unflatten(-1, (-1, head_dim)).transpose(1, 2)  # (B, H, P+N, D)
+            for part in parts
         )
         rope = self._rope(block, tokens)
         query = _rotated(attn, attn.q_norm(query), rope, tokens.prefix).type_as(value)

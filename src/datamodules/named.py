@@ -89,6 +89,8 @@ class NamedImages(PhotoSource):
         """Return the data set's class names in the order of its labels; None where it has none."""
         reader = self._open(training=False).reader
         listed = getattr(reader, "info", {}).get("class_names")  # as `shards` writes it
+        if self._prefix == "hfds":  # timm before 1.0.31 reads those of a column `label` alone
+            listed = getattr(reader.dataset.features.get(reader.label_key), "names", None)
         if isinstance(listed, list) and self._given_classes in (None, len(listed)):
             return tuple(map(str, listed))
         places = reader.class_to_idx

@@ -89,9 +89,9 @@ class SparseEva(SequenceBackbone[Blocks]):
         after = isinstance(block, EvaBlockPostNorm)
         normed = tokens.x if after else block.norm1(tokens.x)
         parts = _query_key_value(attn, normed)
-        dim = parts[0].shape[-1] // attn.num_heads  # keys and values may have fewer heads
+        head_dim = parts[0].shape[-1] // attn.num_heads  # keys and values may have fewer heads
         query, key, value = (
-            part.unflatten(-1, (-1, dim)).transpose(1, 2)  # (B, H, P+N, D)
+            part.unflatten(-1, (-1, head_dim)).transpose(1, 2)  # (B, H, P+N, D)
             for part in parts
         )
         rope = self._rope(block, tokens)

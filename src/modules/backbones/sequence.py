@@ -134,6 +134,7 @@ class SequenceBackbone(SparseBackbone, Generic[BlockT]):
         branch, attended = self.attention(block, tokens)
         tokens = tokens.with_x(tokens.x + branch)
         tokens = method.after_attention(layer, tokens, attended)
+        del branch, attended  # their memory serves the MLP
         moved = self.mlp(block, tokens.x)
         return tokens.with_x(tokens.x + moved), moved
 

@@ -19,6 +19,7 @@ import torch
 from hypothesis import settings
 
 from src.measure import throughput
+from src.shell import stopping
 from tests.remembered import remember_gmacs, remember_settings
 
 torch.set_num_threads(1)
@@ -66,8 +67,9 @@ def _short_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _interrupt() -> Iterator[None]:
-    """Let Ctrl-C end the tests, after a script was run in this process, too."""
+def _interrupt(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let Ctrl-C end the tests, after a script was run in this process, too; forget its signals."""
+    monkeypatch.setattr(stopping, "_request", stopping._Request())
     before = signal.getsignal(signal.SIGINT)
     yield
     signal.signal(signal.SIGINT, before)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .modules.cuda_graphs import graph_for_inference
     from .modules.huggingface.twin import timm_twin
     from .modules.methods.base import Method
+    from .modules.query_start import start_queries
     from .modules.saving.load import load
     from .modules.schedules import KeepSchedule
     from .modules.search.found import FoundSchedule
@@ -33,6 +34,7 @@ _HOMES = {
     "load_weights": ".modules.weights",
     "search_schedule": ".modules.search.search",
     "sparsify": ".modules.student",
+    "start_queries": ".modules.query_start",
     "timm_twin": ".modules.huggingface.twin",
 }
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "load_weights",
     "search_schedule",
     "sparsify",
+    "start_queries",
     "timm_twin",
 ]
 

@@ -84,6 +84,7 @@ def load_weights(student: SparseBackbone, source: str | Path | Checkpoint) -> Lo
     weights |= new
     check_keys(own, weights, path)
     student.load_state_dict(weights)
+    student.method_is_new = student.method_is_new and not of_method
     student.class_names = checkpoint.class_names
     if stored := checkpoint.content.get(PREPROCESSING):
         student.preprocessing = Preprocessing.checked(stored, f"{path}: {PREPROCESSING}")

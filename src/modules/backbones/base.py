@@ -53,6 +53,7 @@ class SparseBackbone(TimmAnswers, Described, ABC):
             takes one size alone.
         head_is_new: Whether the network is pretrained but its classifier is not, so that a dense
             copy has no classes to teach.
+        method_is_new: Whether no file has given the method its parameters.
     """
 
     networks: ClassVar[tuple[type[nn.Module], ...]]
@@ -63,6 +64,7 @@ class SparseBackbone(TimmAnswers, Described, ABC):
     any_size: ClassVar[dict[str, bool] | None] = {}
     method: Method
     head_is_new: bool = False
+    method_is_new: bool = True
 
     def __init__(self, backbone: nn.Module, method: Method) -> None:
         """Put `method` beside `backbone`; neither is changed."""

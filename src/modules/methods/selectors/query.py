@@ -24,7 +24,8 @@ class LearnedQuery(Selector):
     (`src.modules.auxiliary`), and no saved student carries it.
 
     Source: Bergner, Lippert, Mahendran, "Token Cropr" (CVPR 2025, arXiv:2412.00965), with one query
-    and one head and without projections.
+    and one head and without projections. Queries start at random; `start_queries` starts them from
+    the class token's attention.
     """
 
     one_head_per_location = True
@@ -38,7 +39,7 @@ class LearnedQuery(Selector):
 
     @override
     def score(self, tokens: Tokens, number: int, seen: Seen) -> Float[Tensor, "B N"]:
-        return _normed(tokens) @ self.queries[number]
+        return normed_patches(tokens) @ self.queries[number]
 
     @override
     def summary(self, tokens: Tokens, score: Float[Tensor, "B N"]) -> Float[Tensor, "B C"]:
@@ -46,9 +47,10 @@ class LearnedQuery(Selector):
         if tokens.patch_size is not None:  # a merged token counts as often as it stands for patches
             logits = logits + tokens.patch_size.float().log()
         weight = logits.softmax(dim=1).to(score.dtype)
-        return (weight.unsqueeze(1) @ _normed(tokens)).squeeze(1)
+        return (weight.unsqueeze(1) @ normed_patches(tokens)).squeeze(1)
 
 
-def _normed(tokens: Tokens) -> Float[Tensor, "B N C"]:
+def normed_patches(tokens: Tokens) -> Float[Tensor, "B N C"]:
+    """Return the patch tokens after a layer norm without parameters, cut from the gradient."""
     patches = tokens.patches.detach()
     return F.layer_norm(patches, patches.shape[-1:])

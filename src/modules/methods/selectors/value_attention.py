@@ -24,6 +24,11 @@ class ClassTokenValue(ClassTokenAttention):
 
     @override
     def score(self, tokens: Tokens, number: int, seen: Seen) -> Float[Tensor, "B N"]:
+        return self.of(tokens, seen)
+
+    @staticmethod
+    def of(tokens: Tokens, seen: Seen) -> Float[Tensor, "B N"]:
+        """Return the score of each patch, `(B, N)`, of what the attention has read."""
         assert seen.attended is not None
         attention = seen.attended.weights(queries=1)[:, :, 0, tokens.prefix :]  # (B, H, N)
         value = seen.attended.value[:, :, tokens.prefix :].float().norm(dim=-1)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
+
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch.utils.data import IterableDataset
 
 from ..datamodules.attached import data_of
+from ..datamodules.reading import file_errors_named
 from ..modules.backbones.base import SparseBackbone
 from ..modules.base import SparseModule
 from ..modules.query_start import learned_query, start_queries
@@ -42,15 +45,14 @@ class StartQueries(TaskCallback):
         student = pl_module.student
         if stage != "fit" or self.images == 0 or trainer.ckpt_path or self.no_effect(student):
             return
-        with isolate_rng():
+        with isolate_rng(), file_errors_named():
             dataset = data_of(trainer).plain_train_dataset()
-            if isinstance(dataset, IterableDataset):
+            if isinstance(dataset, IterableDataset) or not isinstance(dataset, Sized):
                 return
-            length = len(dataset)  # type: ignore[arg-type]
-            chosen = [i * length // self.images for i in range(self.images)]
+            chosen = dict.fromkeys(i * len(dataset) // self.images for i in range(self.images))
             device = trainer.strategy.root_device
             student.to(device)
-            images = (dataset[i][0].unsqueeze(0).to(device) for i in dict.fromkeys(chosen))
+            images = (dataset[i][0].unsqueeze(0).to(device) for i in chosen)
             explained = start_queries(student, images)
         shares = ", ".join(f"{share:.2f}" for share in explained)
         rank_zero_info(f"Queries start from the class token's attention (R^2 {shares}).")

@@ -174,12 +174,14 @@ class Tokens:
         Differentiable where the decision was drawn in training.
         """
         alive = self.patch_size
-        if alive is None:
-            alive = self.x.new_ones(self.x.shape[0], self.patches.shape[1])
         if self.source is None:
-            return alive
-        standing = alive.gather(1, self.source.clamp(min=0).long())
-        return torch.where(self.source >= 0, (standing > 0).to(alive.dtype), 0.0)
+            ones = self.x.shape[0], self.patches.shape[1]
+            return self.x.new_ones(ones) if alive is None else alive
+        standing = self.source >= 0
+        if alive is None:
+            return standing.to(self.x.dtype)
+        size = alive.gather(1, self.source.clamp(min=0).long())
+        return (standing & (size > 0)).to(alive.dtype)
 
     def count(self) -> Float[Tensor, " B"]:
         """Count the patch tokens of positive size in each image, `(B,)`."""

@@ -10,6 +10,7 @@ import torch
 from typing_extensions import override
 
 from ..datamodules.attached import data_of
+from ..datamodules.spread import spread_evenly
 from ..datamodules.targets import collate
 from ..files import atomic_file
 from ..loggers.pictures import log_picture
@@ -50,8 +51,8 @@ class DensePictures(TaskCallback):
             return
         data = data_of(trainer)
         dataset: Any = data.val_dataset()  # of images and their truth, with a length
-        count = min(self.images, len(dataset))
-        batch = collate([dataset[i * len(dataset) // count] for i in range(count)])
+        chosen = spread_evenly(len(dataset), self.images)
+        batch = collate([dataset[number] for number in chosen])
         images = batch[0].to(pl_module.device)
         output = pl_module(images)
         picture = draw_dense(images, batch[1], output, data.normalization, data.class_name)

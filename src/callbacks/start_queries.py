@@ -11,6 +11,7 @@ from torch.utils.data import IterableDataset
 
 from ..datamodules.attached import data_of
 from ..datamodules.reading import file_errors_named
+from ..datamodules.spread import spread_evenly
 from ..modules.backbones.base import SparseBackbone
 from ..modules.base import SparseModule
 from ..modules.query_start import learned_query, start_queries
@@ -49,7 +50,7 @@ class StartQueries(TaskCallback):
             dataset = data_of(trainer).plain_train_dataset()
             if isinstance(dataset, IterableDataset) or not isinstance(dataset, Sized):
                 return
-            chosen = dict.fromkeys(i * len(dataset) // self.images for i in range(self.images))
+            chosen = spread_evenly(len(dataset), self.images)
             device = trainer.strategy.root_device
             student.to(device)
             images = (dataset[i][0].unsqueeze(0).to(device) for i in chosen)

@@ -14,6 +14,7 @@ from typing_extensions import NotRequired
 from ..errors import InputError
 from ..shell.stopping import follow_parent_alone
 from .resumable import EpochDraws, EpochSampler, PartSampler, ResumableLoader, ShareSampler
+from .spread import spread_evenly
 from .targets import Sample
 
 
@@ -101,8 +102,7 @@ class Loaders:
                 "Neighbors cannot be looked up in data that comes as a stream: give folders, or "
                 "task.bank_images=0 for the cosine alone."
             )
-        count = min(images, len(dataset))
-        chosen = [number * len(dataset) // count for number in range(count)]
+        chosen = spread_evenly(len(dataset), images)
         return self._loader(dataset, _own_class(dataset), chosen[self.rank :: self.processes])
 
     def _resumable(self, sampler: EpochSampler, start: Mapping[str, int]) -> DataLoader[Sample]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..datamodules.spread import spread_evenly
 from ..errors import InputError
 from ..files import atomic_file
 from .graph import export, load, write_description
@@ -87,8 +88,7 @@ def int8_kinds(settings: Mapping[str, Any]) -> tuple[str, ...]:
 def calibration_images(dataset: Dataset[Any], count: int) -> Tensor:
     """Return images `(count, 3, S, S)` spread evenly over a data set, or all if it has fewer."""
     length = len(dataset)  # type: ignore[arg-type]
-    number = min(count, length)
-    return torch.stack([dataset[i * length // number][0] for i in range(number)])
+    return torch.stack([dataset[number][0] for number in spread_evenly(length, count)])
 
 
 def write_all(

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from ..datamodules.base import ImageDataModule
+from ..datamodules.spread import spread_evenly
 from ..errors import InputError
 from ..measure.evaluating import evaluating
 from ..modules.backbones.base import SparseBackbone, SparseOutput
@@ -29,8 +30,7 @@ def spread_images(dataset: Any, count: int) -> Tensor:
 
     Fewer where a stream leaves unreadable ones out.
     """
-    count = min(count, len(dataset))
-    found = _found(dataset, [i * len(dataset) // count for i in range(count)])
+    found = _found(dataset, spread_evenly(len(dataset), count))
     return torch.stack(list(found.values()))
 
 

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from ..datamodules.loading import cores
+from ..datamodules.spread import spread_evenly
 from ..datamodules.unlabelled import find_photographs
 from ..datamodules.unlabelled_batches import load_photographs
 from ..errors import InputError
@@ -84,8 +85,7 @@ def _images(config: DictConfig, predictor: Predictor) -> Tensor:
     """
     kind = predictor.kind
     photographs = find_photographs(config.images, kind.inputs)
-    step = max(1, len(photographs) // config.most)
-    taken = photographs[::step][: config.most]
+    taken = [photographs[number] for number in spread_evenly(len(photographs), config.most)]
     workers = cores() if config.num_workers is None else config.num_workers
     how = Reading(predictor.preprocessing, predictor.sides, predictor.settings["datamodule"])
     loader = load_photographs(kind.reading(taken, how), config.batch_size, workers)

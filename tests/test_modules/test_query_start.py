@@ -7,6 +7,7 @@ import pytest
 import timm
 import torch
 from torch.nn import functional as F
+from torch.utils.data import Dataset, IterableDataset
 
 import src as tokenthrift
 from src.callbacks.start_queries import StartQueries
@@ -115,13 +116,15 @@ def test_images_that_give_no_features_are_refused(images):
 def begun(tmp_path):
     """Set up a training with the callback; return the queries before and after, and the module."""
 
-    def begin(*words, images=8, resumed=None):
+    def begin(*words, images=8, resumed=None, dataset=None):
         settings = compose_config(["debug=smoke", *SHALLOW, *words], ["task", "datamodule"])
         torch.manual_seed(0)
         module = instantiate(settings["task"], num_classes=10)
         before = module.student.method.selector.queries.detach().clone()
         trainer = L.Trainer(accelerator="cpu", devices=1, logger=False, default_root_dir=tmp_path)
         trainer.datamodule = instantiate(settings["datamodule"])
+        if dataset is not None:
+            trainer.datamodule.plain_train_dataset = lambda: dataset
         trainer.ckpt_path = resumed
         random = torch.get_rng_state()
         StartQueries(images).setup(trainer, module, "fit")
@@ -147,3 +150,25 @@ def test_queries_of_files_and_of_resumed_trainings_stay(begun, tmp_path):
     module.student.save(file)
     before, after, _ = begun("method=query_absorb", f"backbone.weights={file}")
     assert torch.equal(before, after)
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        raise AssertionError("a stream is not read before the training")
+
+
+def test_streams_are_left_for_the_training(begun):
+    before, after, _ = begun("method=query_absorb", dataset=Stream())
+    assert torch.equal(before, after)
+
+
+def test_a_missing_photograph_is_named(begun, tmp_path):
+    class Files(Dataset):
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, number):
+            return torch.randn(3, 80, 80), (tmp_path / f"{number}.png").read_bytes()
+
+    with pytest.raises(InputError, match="cannot be read"):
+        begun("method=query_absorb", dataset=Files())

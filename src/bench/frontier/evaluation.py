@@ -20,6 +20,7 @@ from ...config import Settings
 from ...datamodules.base import ImageDataModule
 from ...datamodules.loading import Loaders
 from ...datamodules.normalization import Normalization
+from ...datamodules.spread import spread_evenly
 from ...errors import InputError, some
 from ...files import atomic_file
 from ...modules.backbones.base import SparseBackbone
@@ -94,8 +95,7 @@ def load_images(data: ImageDataModule, most: int, dtype: torch.dtype) -> Images:
     if isinstance(dataset, IterableDataset):
         batches = islice(loaders.shared(dataset), -(-most // data.batch_size))
     else:
-        count = min(most, len(dataset))
-        numbers = [i * len(dataset) // count for i in range(count)]
+        numbers = spread_evenly(len(dataset), most)
         batches = islice(loaders.shared(Subset(dataset, numbers)), None)
     loaded = [(images.to(dtype), labels) for images, labels in batches]
     if not loaded:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import timm
 from torch import nn
 
 from ..checkpoints.checkpoint import Checkpoint
@@ -117,7 +118,15 @@ def create_student(
     Raises:
         InputError: One sentence on what does not fit.
     """
-    backbone = option("backbone", name)["backbone"]
+    try:
+        backbone = option("backbone", name)["backbone"]
+    except InputError as error:
+        if not timm.is_model(name):
+            raise
+        raise InputError(
+            f"name={name!r} is timm's name of a network: write "
+            f"sparsify(timm.create_model({name!r})), or choose one of conf/backbone, as deit_s."
+        ) from error
     backbone |= {"pretrained": pretrained, "weights": weights}
     sides = image_size if isinstance(image_size, (tuple, list)) else [image_size]
     faults = [replace(SIDE, optional=True).fault("image_size", side) for side in sides]

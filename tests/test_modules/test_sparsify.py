@@ -268,3 +268,10 @@ def test_it_answers_what_timms_networks_do():
     lines = repr(student).splitlines()
     assert len(lines) == 5
     assert "DynamicViT, rho=0.5, keeps [0.5, 0.25, 0.125] at blocks 1, 2, 3" in lines[2]
+
+
+def test_a_name_of_timm_leads_to_sparsify():
+    with pytest.raises(InputError, match=r"sparsify\(timm.create_model\('vit_tiny_patch16_224'\)\)"):
+        create_student("vit_tiny_patch16_224")
+    with pytest.raises(InputError, match="backbone='none' does not exist: choose one of"):
+        create_student("none")

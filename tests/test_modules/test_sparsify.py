@@ -271,7 +271,7 @@ def test_it_answers_what_timms_networks_do():
 
 
 def test_a_name_of_timm_leads_to_sparsify():
-    with pytest.raises(InputError, match=r"sparsify\(timm.create_model\('vit_tiny_patch16_224'\)\)"):
+    with pytest.raises(InputError, match=r"sparsify\(timm.create_model\('vit_tiny_patch16"):
         create_student("vit_tiny_patch16_224")
     with pytest.raises(InputError, match="backbone='none' does not exist: choose one of"):
         create_student("none")

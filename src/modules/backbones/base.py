@@ -140,12 +140,16 @@ class SparseBackbone(TimmAnswers, Described, ABC):
         """Return the length of what `predict` gives for an image: of its logits or embedding."""
         return self.num_classes or int(self._network.head_hidden_size)
 
-    def _block_runner(self) -> Callable[[Callable[[Tensor], T], Tensor], T]:
-        """Return what calls a function of a block's input, as timm's `grad_checkpointing` asks."""
+    def _recomputes_blocks(self) -> bool:
+        """Return whether backward runs blocks again, as timm's `grad_checkpointing` asks."""
         parts = self.backbone.modules()
-        if torch.is_grad_enabled() and any(getattr(p, "grad_checkpointing", False) for p in parts):
-            return partial(checkpoint, use_reentrant=False)
-        return _called
+        return torch.is_grad_enabled() and any(
+            getattr(part, "grad_checkpointing", False) for part in parts
+        )
+
+    def _block_runner(self) -> Callable[[Callable[[Tensor], T], Tensor], T]:
+        """Return what calls a function of a block's input, again in the backward pass if asked."""
+        return recomputed if self._recomputes_blocks() else _called
 
     def predict(self, images: Tensor) -> Tensor:
         """Return logits `(B, classes)` of `images (B, 3, H, W)` at inference, without gradients.
@@ -222,6 +226,9 @@ class SparseBackbone(TimmAnswers, Described, ABC):
     @abstractmethod
     def with_maps(self, images: Tensor) -> SparseOutput:
         """Run `forward` on `images (B, 3, H, W)` and add complete `maps`, like timm's features."""
+
+
+recomputed = partial(checkpoint, use_reentrant=False)
 
 
 def _called(run: Callable[[Tensor], T], x: Tensor) -> T:

@@ -18,7 +18,7 @@ from ..layers.attention import Attended
 from ..layers.tokens import Tokens
 from ..methods.base import Method, TokenReduction
 from ..schedules import evenly_spaced
-from .base import Level, SparseBackbone, SparseOutput, Step
+from .base import Level, SparseBackbone, SparseOutput, Step, recomputed
 from .departures import Departures, Hooks
 from .timm_parts import PlainTransformer
 
@@ -146,10 +146,13 @@ class SequenceBackbone(SparseBackbone, Generic[BlockT]):
     def _walk(self, images: Tensor, method: Hooks) -> tuple[Tokens, tuple[Step, ...]]:
         tokens = method.after_embedding(images, self.enter(images))
         steps: list[Step] = []
-        call = self._block_runner()
+        recompute = self._recomputes_blocks()
         for layer, block in enumerate(self.blocks()):
-            run = partial(self._run_on, layer, block, tokens, method)
-            tokens, moved = call(run, tokens.x)
+            if recompute:
+                run = partial(self._run_on, layer, block, tokens, method)
+                tokens, moved = recomputed(run, tokens.x)
+            else:
+                tokens, moved = self.run_block(layer, block, tokens, method)
             number = self.method.number_at(layer)
             if number is not None:
                 ratio = self.method.schedule.ratios[number]

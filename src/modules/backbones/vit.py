@@ -64,7 +64,7 @@ class TimmViT(SequenceBackbone[Block]):
         """Run timm's `Attention.forward` between its norm and its layer scale, reading sizes."""
         normed = block.norm1(tokens.x)
         attn = cast(Attention, block.attn)
-        heads = attn.qkv(normed).unflatten(-1, (3, attn.num_heads, -1))
+        heads = attn.qkv(normed).reshape(*normed.shape[:2], 3, attn.num_heads, -1)
         query, key, value = heads.permute(2, 0, 3, 1, 4).unbind(0)  # (B, H, P+N, D) each
         query, key = attn.q_norm(query), attn.k_norm(key)
         dropout = attn.attn_drop.p if attn.training else 0.0

@@ -44,7 +44,7 @@ class StartQueries(TaskCallback):
     def setup(self, trainer: L.Trainer, pl_module: SparseModule, stage: str) -> None:
         """Start them before a strategy distributes the weights and before they are averaged."""
         student = pl_module.student
-        if stage != "fit" or self.images == 0 or trainer.ckpt_path or self.no_effect(student):
+        if stage != "fit" or self.images == 0 or self.no_effect(student):
             return
         with isolate_rng(), file_errors_named():
             dataset = data_of(trainer).plain_train_dataset()

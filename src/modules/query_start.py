@@ -11,6 +11,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..measure.evaluating import evaluating
 from .backbones.base import SparseBackbone
+from .backbones.inputs import image_errors_named
 from .backbones.sequence import SequenceBackbone
 from .layers.attention import Attended
 from .layers.tokens import Tokens
@@ -32,7 +33,7 @@ def learned_query(student: SparseBackbone) -> LearnedQuery | None:
     return selector if has_class_token and isinstance(selector, LearnedQuery) else None
 
 
-def start_queries(student: SparseBackbone, images: Iterable[Tensor]) -> tuple[float, ...]:
+def start_queries(student: SparseBackbone, images: Tensor | Iterable[Tensor]) -> tuple[float, ...]:
     """Set each learned query to the best linear prediction of the class token's attention.
 
     With n_j the normed patch tokens that enter location l of the dense network, and A_m(j) the
@@ -46,15 +47,15 @@ def start_queries(student: SparseBackbone, images: Iterable[Tensor]) -> tuple[fl
 
     Args:
         student: One whose method has a `LearnedQuery` for each location, as `query_absorb`.
-        images: Batches `(B, 3, H, W)`, prepared as for evaluation and on the student's device; 64
-            images do.
+        images: One batch `(B, 3, H, W)` or several, prepared as for evaluation and on the student's
+            device; 64 images do.
 
     Returns:
         For each location the share of the targets' variance that its query explains (R^2).
 
     Raises:
-        InputError: If there are no such queries, no class token, no images, or features that are
-            not finite.
+        InputError: If there are no such queries, no class token, no images, images of a kind or
+            shape that the network does not take, or features that are not finite.
     """
     selector = learned_query(student)
     if selector is None:
@@ -66,10 +67,12 @@ def start_queries(student: SparseBackbone, images: Iterable[Tensor]) -> tuple[fl
     assert isinstance(student, SequenceBackbone)
     locations = student.method.schedule.locations
     sums = [_Regression(selector.queries.shape[1]) for _ in locations]
+    batches = [images] if isinstance(images, Tensor) else images
     with evaluating(student), torch.inference_mode():
-        for batch in images:
+        for batch in batches:
             watched = _Watched(locations)
-            student._walk(batch, watched)
+            with image_errors_named(batch, student.backbone, student.input_sides()):
+                student._walk(batch, watched)
             for location, regression in zip(locations, sums, strict=True):
                 regression.add(*watched.pairs(location))
     fitted = [regression.solution() for regression in sums]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from ..errors import InputError
 from ..ranges import Number
 from . import networks  # noqa: F401 - registers them with timm
 from .backbones import SparseBackbone, family_of
-from .backbones.base import SIDE
+from .backbones.base import height_and_width
 from .backbones.own_parts import check_own_parts
 from .choices import (
     RATIOS,
@@ -121,19 +120,17 @@ def create_student(
     try:
         backbone = option("backbone", name)["backbone"]
     except InputError as error:
-        if not timm.is_model(name):
+        if not isinstance(name, str) or not timm.is_model(name):
             raise
         raise InputError(
             f"name={name!r} is timm's name of a network: write "
             f"sparsify(timm.create_model({name!r})), or choose one of conf/backbone, as deit_s."
         ) from error
     backbone |= {"pretrained": pretrained, "weights": weights}
-    sides = image_size if isinstance(image_size, (tuple, list)) else [image_size]
-    faults = [replace(SIDE, optional=True).fault("image_size", side) for side in sides]
-    faults.append(CLASSES.fault("num_classes", num_classes))
-    if any(faults):
-        raise InputError(*filter(None, faults))
+    if fault := CLASSES.fault("num_classes", num_classes):
+        raise InputError(fault)
     if image_size is not None:
+        height_and_width(image_size)
         backbone["image_size"] = image_size
     plan: dict[str, Any] = {"rho": rho, "ratios": ratios, "schedule": schedule}
     plan["locations"] = backbone["locations"] if locations is None else locations

@@ -76,6 +76,8 @@ def _fit(config: DictConfig) -> Run:
             "trainer.devices=1, or start it by torchrun --nproc-per-node="
             f"{trainer.world_size} train.py -m ..."
         )
+    if run.checkpoint:
+        run.module.student.method_is_new = False
     try:
         trainer.fit(run.module, run.data, ckpt_path=run.checkpoint, weights_only=True)
         raise_if_asked()  # too late to stop anything

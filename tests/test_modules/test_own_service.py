@@ -152,8 +152,8 @@ def test_a_budget_may_be_a_number_of_numpy():
     ("options", "fault"),
     [
         ({"image_size": 0}, "image_size=0"),
-        ({"image_size": "64"}, "image_size=64"),
-        ({"image_size": (64, -1)}, "image_size=-1"),
+        ({"image_size": "64"}, "image_size='64'"),
+        ({"image_size": (64, -1)}, r"image_size=\(64, -1\)"),
         ({"num_classes": -1}, "num_classes=-1"),
         ({"num_classes": 2.5}, "num_classes=2.5"),
     ],

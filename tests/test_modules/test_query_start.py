@@ -14,7 +14,7 @@ from src.callbacks.start_queries import StartQueries
 from src.config import compose_config, instantiate
 from src.errors import InputError
 from src.modules.query_start import _Regression
-from tests.helpers import ROOT, SHALLOW
+from tests.helpers import ROOT, SHALLOW, run
 
 TEACHER = ROOT / "assets" / "vit_micro_digits.safetensors"
 
@@ -56,12 +56,15 @@ def test_queries_are_those_of_the_equation():
     images = torch.randn(5, 3, 80, 80, generator=torch.Generator().manual_seed(1))
     before = {name: value.clone() for name, value in sparse.state_dict().items()}
     explained = tokenthrift.start_queries(sparse, [images[:2], images[2:]])
+    at_once = student()
+    tokenthrift.start_queries(at_once, images)
     assert len(explained) == 3
     assert all(0.3 < share < 1 for share in explained)
     for number, location in enumerate(sparse.method.schedule.locations):
         wanted = written_out(sparse.backbone, images, location)
         found = sparse.method.selector.queries[number]
         torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(found, at_once.method.selector.queries[number])
     changed = {k for k, v in sparse.state_dict().items() if not torch.equal(v, before[k])}
     assert changed == {"method.selector.queries"}
     assert not sparse.training
@@ -103,11 +106,23 @@ def test_what_has_no_queries_or_class_token_refuses(method):
         tokenthrift.start_queries(sparse, [torch.randn(1, 3, 32, 32)])
 
 
-@pytest.mark.parametrize("images", [[], [torch.full((1, 3, 80, 80), torch.nan)]])
-def test_images_that_give_no_features_are_refused(images):
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        ([], "there are none, or the network's features"),
+        ([torch.full((1, 3, 80, 80), torch.nan)], "there are none, or the network's features"),
+        ([torch.zeros(0, 3, 80, 80)], "which holds none"),
+        (torch.zeros(3, 80, 80), "has the shape .* give"),
+        ([(torch.zeros(1, 3, 80, 80), torch.zeros(1))], "is a tuple: give a tensor"),
+        ([torch.zeros(1, 3, 80, 80).numpy()], "is a ndarray: give a tensor"),
+        ([torch.zeros(1, 3, 80, 80, dtype=torch.uint8)], "is of torch.uint8: give normalized"),
+        ([torch.zeros(1, 3, 80, 40)], "has the shape .*, which this network does not take"),
+    ],
+)
+def test_images_that_give_no_features_are_refused(images, message):
     sparse = student()
     before = sparse.method.selector.queries.clone()
-    with pytest.raises(InputError, match="there are none, or the network's features"):
+    with pytest.raises(InputError, match=message):
         tokenthrift.start_queries(sparse, images)
     assert torch.equal(sparse.method.selector.queries, before)
 
@@ -116,7 +131,7 @@ def test_images_that_give_no_features_are_refused(images):
 def begun(tmp_path):
     """Set up a training with the callback; return the queries before and after, and the module."""
 
-    def begin(*words, images=8, resumed=None, dataset=None):
+    def begin(*words, images=8, dataset=None):
         settings = compose_config(["debug=smoke", *SHALLOW, *words], ["task", "datamodule"])
         torch.manual_seed(0)
         module = instantiate(settings["task"], num_classes=10)
@@ -125,7 +140,6 @@ def begun(tmp_path):
         trainer.datamodule = instantiate(settings["datamodule"])
         if dataset is not None:
             trainer.datamodule.plain_train_dataset = lambda: dataset
-        trainer.ckpt_path = resumed
         random = torch.get_rng_state()
         StartQueries(images).setup(trainer, module, "fit")
         assert torch.equal(torch.get_rng_state(), random)
@@ -141,15 +155,26 @@ def test_a_training_starts_new_queries(begun):
     assert module.student.training
 
 
-def test_queries_of_files_and_of_resumed_trainings_stay(begun, tmp_path):
-    before, after, _ = begun("method=query_absorb", resumed="last.ckpt")
-    assert torch.equal(before, after)
+def test_queries_of_files_stay(begun, tmp_path):
     before, after, module = begun("method=query_absorb", images=0)
     assert torch.equal(before, after)
     file = tmp_path / "student.safetensors"
     module.student.save(file)
     before, after, _ = begun("method=query_absorb", f"backbone.weights={file}")
     assert torch.equal(before, after)
+    assert not tokenthrift.load(file).method_is_new
+
+
+@pytest.mark.slow
+def test_a_resumed_training_does_not_start_them_again(tmp_path, caplog):
+    command = [ROOT / "train.py", "debug=smoke", *SHALLOW, "method=cropr"]
+    command += ["datamodule.num_workers=0", f"hydra.run.dir={tmp_path}"]
+    caplog.set_level("INFO")
+    assert run(command) == 0
+    assert caplog.text.count("Queries start from") == 1
+    assert run([*command, "ckpt_path=last", "trainer.max_epochs=3"]) == 0
+    assert "max_epochs=3` reached" in caplog.text
+    assert caplog.text.count("Queries start from") == 1
 
 
 class Stream(IterableDataset):

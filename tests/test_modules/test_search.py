@@ -136,10 +136,15 @@ def test_tome_merges_at_its_locations_at_most_half():
     ("options", "message"),
     [
         ({"budget": 1.5}, "budget=1.5 is not a share"),
-        ({"budget": None, "gmacs": 99.0}, "gmacs=99 is not a budget"),
+        ({"budget": None, "gmacs": 99.0}, "gmacs=99.0 is not a budget"),
         ({"budget": 0.001}, "below .* the least that EViT reaches"),
         ({"gmacs": 0.1}, "give one of them"),
-        ({"trials": 0}, "trials=0"),
+        ({"budget": "0.5"}, "budget='0.5' is not a share"),
+        ({"budget": None, "gmacs": "0.1"}, "gmacs='0.1' is not a budget"),
+        ({"trials": 0}, "trials=0 must be a whole number from 1"),
+        ({"trials": 2.5, "seed": "x"}, "trials=2.5 must be a whole number"),
+        ({"batch_size": "8"}, "batch_size=8 must be a whole number"),
+        ({"seed": None}, "seed=null must be a whole number"),
     ],
 )
 def test_bad_settings_are_refused(options, message):
@@ -168,6 +173,8 @@ def test_one_output_tells_no_schedule_from_another():
 
 
 def test_what_cannot_be_searched_is_refused():
+    with pytest.raises(InputError, match="are a list: give a tensor"):
+        search_schedule(make("evit"), list(scenes()), budget=0.5)
     with pytest.raises(InputError, match="some hundreds"):
         search_schedule(make("evit"), scenes()[:0], budget=0.5)
     with pytest.raises(InputError, match="drops nothing"):

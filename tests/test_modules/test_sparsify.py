@@ -275,3 +275,23 @@ def test_a_name_of_timm_leads_to_sparsify():
         create_student("vit_tiny_patch16_224")
     with pytest.raises(InputError, match="backbone='none' does not exist: choose one of"):
         create_student("none")
+
+
+@pytest.mark.parametrize("size", [(80,), (80, 80, 80), (), "80", (80, 0)])
+def test_sizes_of_images_are_one_number_or_two(size):
+    with pytest.raises(InputError, match=r"image_size=.* must be a whole number from 1, as"):
+        create_student("vit_micro", image_size=size)
+
+
+@pytest.mark.parametrize("network", [None, "deit_s"])
+def test_what_is_no_network_is_refused(network):
+    with pytest.raises(InputError, match=r"network is a (NoneType|str): give a network"):
+        sparsify(network)
+    if network is None:
+        with pytest.raises(InputError, match="backbone=None does not exist"):
+            create_student(network)
+
+
+def test_an_empty_batch_is_refused():
+    with pytest.raises(InputError, match=r"shape \(0, 3, 80, 80\), which holds none"):
+        create_student("vit_micro", method="evit").predict(torch.zeros(0, 3, 80, 80))

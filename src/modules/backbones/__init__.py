@@ -25,6 +25,11 @@ def family_of(network: nn.Module) -> type[SparseBackbone]:
     Raises:
         InputError: If no family knows such a network.
     """
+    if not isinstance(network, nn.Module):
+        raise InputError(
+            f"network is a {type(network).__name__}: give a network, as "
+            "timm.create_model('deit_small_patch16_224')."
+        )
     if isinstance(network, SparseBackbone):
         raise InputError(
             f"This {type(network).__name__} is a student already: set its rho or "

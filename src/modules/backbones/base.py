@@ -22,7 +22,7 @@ from ..methods.base import Geometry, Method
 from ..methods.dense import Dense
 from ..saving.described import Described
 from .answers import TimmAnswers
-from .inputs import image_fault
+from .inputs import image_errors_named
 from .output import SparseOutput, Step
 
 __all__ = ["Geometry", "Level", "SparseBackbone", "SparseOutput", "Step", "timm_names"]
@@ -129,11 +129,7 @@ class SparseBackbone(TimmAnswers, Described, ABC):
             image_size: Height and width, or one number for both; by default those that the network
                 was made for.
         """
-        size = self.image_size if image_size is None else image_size
-        sides = tuple(size) if isinstance(size, Sequence) else (size, size)
-        if len(sides) != 2 or not all(map(SIDE.accepts, sides)):
-            raise InputError(f"image_size={image_size!r} must be {SIDE}, as 224, or two of them.")
-        return sides
+        return self.image_size if image_size is None else height_and_width(image_size)
 
     @property
     def embedding_dim(self) -> int:
@@ -159,15 +155,9 @@ class SparseBackbone(TimmAnswers, Described, ABC):
         Raises:
             InputError: If `images` is of a kind, shape, type or device that it cannot take.
         """
-        try:
-            with evaluating(self), torch.inference_mode():
-                output: SparseOutput = self(images)
-        except InputError:
-            raise
-        except Exception as error:  # of torch and timm, which meet wrong images in many places
-            if fault := image_fault(images, self.backbone, self.input_sides()):
-                raise InputError(fault) from error
-            raise
+        named = image_errors_named(images, self.backbone, self.input_sides())
+        with named, evaluating(self), torch.inference_mode():
+            output: SparseOutput = self(images)
         return output.logits.clone()  # outside inference mode: a loss may take it for a target
 
     def gmacs(self, image_size: int | tuple[int, int] | None = None) -> float:
@@ -226,6 +216,18 @@ class SparseBackbone(TimmAnswers, Described, ABC):
     @abstractmethod
     def with_maps(self, images: Tensor) -> SparseOutput:
         """Run `forward` on `images (B, 3, H, W)` and add complete `maps`, like timm's features."""
+
+
+def height_and_width(image_size: int | Sequence[int]) -> tuple[int, int]:
+    """Return height and width of `image_size`, which is both of them or one number for both.
+
+    Raises:
+        InputError: If it is neither.
+    """
+    sides = tuple(image_size) if isinstance(image_size, Sequence) else (image_size, image_size)
+    if len(sides) != 2 or not all(map(SIDE.accepts, sides)):
+        raise InputError(f"image_size={image_size!r} must be {SIDE}, as 224, or two of them.")
+    return sides[0], sides[1]
 
 
 recomputed = partial(checkpoint, use_reentrant=False)

@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from torch import Tensor, nn
 
+from ...errors import InputError
 from ...measure.complexity import input_channels
+
+
+@contextmanager
+def image_errors_named(
+    images: object, network: nn.Module, sides: tuple[int, ...]
+) -> Iterator[None]:
+    """Turn errors inside into an `InputError` where `image_fault` finds fault with `images`."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # of torch and timm, which meet wrong images in many places
+        if fault := image_fault(images, network, sides):
+            raise InputError(fault) from error
+        raise
 
 
 def image_fault(images: object, network: nn.Module, sides: tuple[int, ...]) -> str:
@@ -22,6 +41,8 @@ def image_fault(images: object, network: nn.Module, sides: tuple[int, ...]) -> s
     found = tuple(images.shape)
     if images.ndim != len(sides) + 2 or images.shape[1] != channels:
         return f"images has the shape {found}: give {shape}."
+    if not images.numel():
+        return f"images has the shape {found}, which holds none: give {shape}."
     weight = next((p for p in network.parameters() if p.is_floating_point()), None)
     if weight is None:
         return ""

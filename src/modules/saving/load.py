@@ -63,6 +63,7 @@ def load(path: str | Path) -> SparseBackbone | WholeNetwork:
     student.class_names = stored.class_names
     student.preprocessing = stored.preprocessing
     student.metrics = stored.metrics
+    student.method_is_new = False
     return made.eval()
 
 

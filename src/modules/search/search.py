@@ -13,12 +13,17 @@ from torch import Tensor
 from ...errors import InputError
 from ...measure.complexity import count_gmacs
 from ...measure.evaluating import evaluating
+from ...ranges import Number
 from ..backbones.base import SparseBackbone
 from ..backbones.sequence import SequenceBackbone
 from .counts import Counts, Plans, Student
 from .found import FoundSchedule, SearchStep
 from .walks import Walk, Walker
 
+COUNT = Number(32, least=1, whole=True)
+SEED = Number(0, least=0, whole=True)
+SHARE = Number(0.5, above=0, below=1)
+GMACS = Number(1, above=0)
 PARTS = (8, 16, 32)  # exchanges move an eighth of the tokens, later a sixteenth, then a 32nd
 
 
@@ -54,7 +59,11 @@ def search_schedule(
             does not follow a schedule of kept tokens.
     """
     began = time.perf_counter()
-    _check(student, images, trials, batch_size)
+    counts = {"trials": trials, "batch_size": batch_size}
+    faults = [COUNT.fault(name, value) for name, value in counts.items()]
+    if any(faults := [*faults, SEED.fault("seed", seed)]):
+        raise InputError(*filter(None, faults))
+    _check(student, images)
     assert isinstance(student, SequenceBackbone)
     with _searchable(student), torch.inference_mode():
         search = _Search(student, images.split(batch_size), _limit(student, images, budget, gmacs))
@@ -160,7 +169,7 @@ def _searchable(student: Student) -> Iterator[None]:
         method.schedule = schedule
 
 
-def _check(student: SparseBackbone, images: Tensor, trials: int, batch_size: int) -> None:
+def _check(student: SparseBackbone, images: Tensor) -> None:
     method = student.method
     if not isinstance(student, SequenceBackbone):
         raise InputError(
@@ -169,14 +178,12 @@ def _check(student: SparseBackbone, images: Tensor, trials: int, batch_size: int
         )
     if method.ignores_rho and not student.method.schedule_options:
         raise InputError(f"A schedule would change nothing here: {method.ignores_rho}.")
-    if images.ndim not in (4, 5) or not len(images):
+    if not isinstance(images, Tensor) or images.ndim not in (4, 5) or not len(images):
+        given = f"have the shape {tuple(images.shape)}" if isinstance(images, Tensor) else ""
         raise InputError(
-            f"The images have the shape {tuple(images.shape)}: give some hundreds, (B, 3, H, W), "
-            "or clips (B, 3, T, H, W)."
+            f"The images {given or f'are a {type(images).__name__}'}: give a tensor of some "
+            "hundreds, (B, 3, H, W), or clips (B, 3, T, H, W)."
         )
-    for name, value in (("trials", trials), ("batch_size", batch_size)):
-        if value < 1:
-            raise InputError(f"{name}={value} is not a whole number from 1.")
     if student.num_classes == 1:
         raise InputError(
             "A schedule is judged by the softmax over classes, and this "
@@ -194,13 +201,13 @@ def _limit(
         raise InputError(
             f"budget={budget} (share of the dense MACs) and gmacs={gmacs}: give one of them."
         )
-    if budget is not None and not 0 < budget < 1:
+    if budget is not None and not SHARE.accepts(budget):
         raise InputError(
-            f"budget={budget} is not a share of the dense MACs: give a number in (0, 1), as "
+            f"budget={budget!r} is not a share of the dense MACs: give a number in (0, 1), as "
             "0.5, or gmacs."
         )
-    if gmacs is not None and not 0 < gmacs < dense:
+    if gmacs is not None and not (GMACS.accepts(gmacs) and gmacs < dense):
         raise InputError(
-            f"gmacs={gmacs:g} is not a budget: give less than the dense network's {dense:.4g}."
+            f"gmacs={gmacs!r} is not a budget: give less than the dense network's {dense:.4g}."
         )
     return dense * budget if budget is not None else float(gmacs or 0)

@@ -42,7 +42,7 @@ def test_clips_in_eight_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     pytest.importorskip("onnxruntime")
     words = ["task=video", *SMALL, *DATA, "datamodule.batch_size=16"]
     asked = {**compose_config(words, PARTS), **REST, "file": str(tmp_path / "clips.onnx")}
-    asked |= {"int8": "both", "calibration_images": 32, "throughput_batch": BATCH}
+    asked |= {"int8": "both", "calibration_images": 64, "throughput_batch": BATCH}
     data = instantiate(asked["datamodule"])
     clips = TwoViews(data.val_dataset())
     monkeypatch.setattr(data, "val_dataset", lambda: clips)
@@ -52,6 +52,7 @@ def test_clips_in_eight_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     )
     rows, found = check.export_and_check(asked)
     assert (found["images"], found["batch_size"]) == (10, BATCH)
+    assert found["calibration_images"] == 40  # all that there are
     views = torch.cat([clips[number][0] for number in range(10)])
     labels = torch.tensor([clips[number][1] for number in range(10)])
     files = {row["bits"]: row for row in rows if row["network"] == "sparse"}

@@ -19,6 +19,7 @@ from .clip_files import ClipFiles
 from .clip_labels import CLIP_LABEL, TARGET_WORDS
 from .clip_sampling import ClipSampling, sampling_of
 from .clip_transforms import Crops, augmented
+from .inputs import InputConfig
 from .labelled_clips import LabelledClips, ReadClip
 from .labelled_module import LabelledModule
 from .mixing import MixingDataModule, MixingSettings
@@ -70,6 +71,20 @@ class EvaluationViews:
         frames = self.decode(path, partial(self.sampling.evaluation, clips=self.clips))
         views = self.crops(frames.pixels)[:, :, frames.places]
         return torch.cat(list(views.unflatten(2, (self.clips, -1)).unbind(2)))
+
+
+@dataclass(frozen=True)
+class MiddleClip:
+    """Makes a clip `(3, T, S, S)` as evaluation does, of a video's middle in time and space."""
+
+    decode: Decode
+    sampling: ClipSampling
+    config: InputConfig
+
+    def __call__(self, path: str) -> Tensor:
+        """Return the same clip at every call."""
+        crop = Crops(self.config, 1)
+        return EvaluationViews(self.decode, self.sampling, crop, clips=1)(path)[0]
 
 
 class VideoModule(LabelledModule, MixingDataModule, ABC):
@@ -176,6 +191,11 @@ class VideoModule(LabelledModule, MixingDataModule, ABC):
         crops = Crops(self.input_config, self._crops)
         decode = decoder_of(self._decoder)
         return self._dataset(False, EvaluationViews(decode, self._sampling, crops, self._clips))
+
+    @override
+    def plain_train_dataset(self) -> Dataset[tuple[Tensor, int]]:
+        decode = decoder_of(self._decoder)
+        return self._dataset(True, MiddleClip(decode, self._sampling, self.input_config))
 
     def _dataset(self, training: bool, read: ReadClip) -> Dataset[tuple[Tensor, int]]:
         clips = LabelledClips(self.source.samples(training), read)

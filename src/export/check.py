@@ -10,6 +10,7 @@ from typing import Any
 
 from ..checkpoints.checkpoint import Checkpoint, taken
 from ..config import instantiate, locate
+from ..datamodules.clip_labels import CLIP_LABEL
 from ..errors import InputError
 from ..modules.heads.base import WholeNetwork
 from ..modules.saving.description import describe
@@ -58,7 +59,7 @@ def export_and_check(settings: dict[str, Any]) -> tuple[list[Row], Row]:
         )
         rows, number = timed(variants, (batch, 3, *student.input_sides(size))), 0
         if kinds:
-            scores, number = scored(variants, data)
+            scores, number = scored(variants, data, batch)
             rows = [row | score for row, score in zip(rows, scores, strict=True)]
     model, run = Deployed(network, settings["survivors"]), load(path)
     rows[1] |= {
@@ -68,7 +69,7 @@ def export_and_check(settings: dict[str, Any]) -> tuple[list[Row], Row]:
     for variant, row in zip(variants, rows, strict=True):
         if variant.path.is_file():  # those in the temporary folder are gone
             row["file"] = str(variant.path)
-    return rows, circumstances(batch, number)
+    return rows, circumstances(batch, number, None if images is None else len(images))
 
 
 def _data(settings: dict[str, Any], checkpoint: Checkpoint | None, kinds: Collection[str]) -> Any:
@@ -84,7 +85,7 @@ def _data(settings: dict[str, Any], checkpoint: Checkpoint | None, kinds: Collec
 
 def _check_task(settings: dict[str, Any]) -> None:
     task = locate(settings["task"])
-    if settings["int8"] and task.target != "label":
+    if settings["int8"] and task.target not in ("label", CLIP_LABEL):
         raise InputError(
             f"int8={settings['int8']} measures top-1, and this task learns from "
             f"{task.target_words.get(task.target, task.target)}: write int8=false."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from .layers import keep_outputs
 from .networks import Network, student_of
 from .quantize import Calibrated, quantize_dynamic, quantize_static
 
+log = logging.getLogger(__name__)
+
 LEAST_IMAGES, MOST_IMAGES = 32, 512  # for calibration
 
 
@@ -30,7 +33,8 @@ class Int8:
     Attributes:
         kinds: Which of `dynamic` and `static`.
         keep_float: How many layers a static file leaves in float; `auto` for as many as needed.
-        images: For calibration `(n, 3, S, S)`; None without a static file.
+        images: For calibration `(n, 3, S, S)`, or clips `(n, 3, T, S, S)`; None without a static
+            file.
     """
 
     kinds: tuple[str, ...]
@@ -86,8 +90,24 @@ def int8_kinds(settings: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def calibration_images(dataset: Dataset[Any], count: int) -> Tensor:
-    """Return images `(count, 3, S, S)` spread evenly over a data set, or all if it has fewer."""
+    """Return images `(count, 3, S, S)`, or clips, spread evenly over a data set.
+
+    All are returned, with a warning, if there are fewer than `count`.
+
+    Raises:
+        InputError: If there are fewer than `LEAST_IMAGES`.
+    """
     length = len(dataset)  # type: ignore[arg-type]
+    if length < LEAST_IMAGES:
+        raise InputError(
+            f"calibration_images={count} needs at least {LEAST_IMAGES} training images, and the "
+            f"data has {length}: give more, or take int8=dynamic, which needs none."
+        )
+    if length < count:
+        log.warning(
+            f"calibration_images={count} is more than the {length} training images: all {length} "
+            "are used."
+        )
     return torch.stack([dataset[number][0] for number in spread_evenly(length, count)])
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..measure.processor import instruction_set
 from ..measure.throughput import Speed, take_turns
 from .agreement import agreement, overlaps
+from .calls import outputs_of
 from .files import Variant
 from .graph import load
 
@@ -42,12 +43,13 @@ print(peak() - before)
 Row = dict[str, Any]
 
 
-def circumstances(batch: int, images: int) -> Row:
+def circumstances(batch: int, images: int, calibration: int | None) -> Row:
     """Return what the numbers of a report depend on.
 
     Args:
-        batch: Images of a batch whose speed is measured.
+        batch: Images of a batch whose speed is measured, and of a call that is scored.
         images: Number of images on which accuracy is measured; 0 for none.
+        calibration: Number of images on which static files are calibrated; None without any.
     """
     try:
         import onnxruntime
@@ -55,13 +57,14 @@ def circumstances(batch: int, images: int) -> Row:
         runtime = f"onnxruntime {onnxruntime.__version__}"
     except ImportError:
         runtime = f"torch {torch.__version__}"
-    return {
+    found: Row = {
         "batch_size": batch,
         "threads": torch.get_num_threads(),
         "instructions": instruction_set(),
         "runtime": runtime,
         "images": images,
     }
+    return found if calibration is None else {**found, "calibration_images": calibration}
 
 
 def timed(variants: Sequence[Variant], shape: Sequence[int]) -> list[Row]:
@@ -116,8 +119,10 @@ def peak_megabytes(path: Path, shape: Sequence[int]) -> float | None:
     return float(ended.stdout) if ended.returncode == 0 else None
 
 
-def scored(variants: Sequence[Variant], data: Any) -> tuple[list[Row], int]:
-    """Score all files on the validation images of `data`, a data module.
+def scored(variants: Sequence[Variant], data: Any, batch: int) -> tuple[list[Row], int]:
+    """Score all files on the validation images of `data`, a data module, `batch` in a call.
+
+    Clips are scored as in an evaluation, by the mean of their views (`outputs_of`).
 
     Returns:
         A row for each, and the number of images. `acc1` is top-1 in percent. An 8-bit file also has
@@ -128,14 +133,9 @@ def scored(variants: Sequence[Variant], data: Any) -> tuple[list[Row], int]:
     """
     data.setup("test")
     runs = [load(variant.watched or variant.path) for variant in variants]
-    outputs: list[list[tuple[Tensor, ...]]] = [[] for _ in variants]
-    labels = []
-    for images, label in track(data.test_dataloader(), description="Scoring", transient=True):
-        labels.append(label)
-        for run, found in zip(runs, outputs, strict=True):
-            found.append(run(images))
-    right, rows = torch.cat(labels), []
-    joined = [[torch.cat(each) for each in zip(*found, strict=True)] for found in outputs]
+    batches = track(data.test_dataloader(), description="Scoring", transient=True)
+    joined, right = outputs_of(runs, batches, batch)
+    rows = []
     present = None if data.present_classes is None else torch.tensor(data.present_classes)
     for variant, own in zip(variants, joined, strict=True):
         row: Row = {"acc1": 100 * float((own[0].argmax(1) == right).double().mean())}

@@ -106,6 +106,19 @@ def test_a_layout_is_read(tmp_path, name):
     assert len(list(data.val_filenames())) == len(labels)
 
 
+def test_plain_training_clips_are_one_view_of_an_evaluation(tmp_path):
+    data = ready("kinetics", kinetics(tmp_path), views={"clips": 3, "crops": 3}, stride=2)
+    plain = data.plain_train_dataset()
+    assert len(plain) == len(data.train_dataset())
+    clip, label = plain[5]
+    assert clip.shape == (3, 4, 32, 32)
+    assert torch.equal(clip, plain[5][0])
+    (tmp_path / "val/run 9/0.mp4").write_bytes((tmp_path / "train/run 9/5.mp4").read_bytes())
+    views, same_label = data.val_dataset()[0]
+    assert torch.equal(clip, views[4])  # the middle in time and space of three by three
+    assert label == same_label
+
+
 def test_an_evaluation_has_clips_times_crops(tmp_path):
     data = ready("kinetics", kinetics(tmp_path), views={"clips": 2, "crops": 3}, stride=2)
     views, _ = data.val_dataset()[0]

@@ -48,7 +48,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Varia
         int8=Int8(("dynamic", "static"), 2, torch.randn(32, 3, 64, 64)),
     )
     rows = timed(variants, (2, 3, 64, 64))
-    scores, number = scored(variants, Data())
+    scores, number = scored(variants, Data(), 3)
     assert number == 8
     return folder, variants, [row | score for row, score in zip(rows, scores, strict=True)]
 
@@ -116,6 +116,24 @@ def test_selectors_stay_in_float_and_smoothing_changes_nothing(exported, tmp_pat
     quantized = onnx.load(variants[5].path)
     rounded = [node for node in quantized.graph.node if node.op_type == "QuantizeLinear"]
     assert len(layers) - 4 <= len(rounded) <= len(layers) - 2  # one input each; two in float
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_scores_are_those_at_the_given_batch_size(exported) -> None:
+    _, variants, rows = exported
+    data = Data()
+    data.setup("test")
+    ((images, _),) = data.test_dataloader()
+
+    def kl(number: int, batch: int) -> float:
+        runs = [load(variants[each].path) for each in (1, number)]
+        logits = [torch.cat([run(part)[0] for part in images.split(batch)]) for run in runs]
+        return agreement(*logits).kl
+
+    for number in (3, 5):
+        assert rows[number]["kl"] == pytest.approx(kl(number, 3), rel=1e-6)
+    assert rows[3]["kl"] != pytest.approx(kl(3, 8), rel=1e-3)  # ranges are those of the batch
 
 
 def test_agreement_and_overlap() -> None:

@@ -29,7 +29,7 @@ def score(monkeypatch: pytest.MonkeyPatch, present: tuple[int, ...] | None) -> l
         test_dataloader=lambda: [(torch.zeros(3, 3, 8, 8), LABELS)],
         present_classes=present,
     )
-    rows, number = report.scored(VARIANTS, data)
+    rows, number = report.scored(VARIANTS, data, 3)
     assert number == 3
     return rows
 

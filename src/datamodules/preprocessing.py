@@ -16,7 +16,7 @@ from ..errors import InputError
 FRAME = "frame"  # the longer side fills the input, which is padded at the right and the bottom
 _CROPS = ("center", "squash", "border", FRAME)
 _INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "lanczos", "box", "hamming")
-_LARGEST = 2**14  # most pixels of a side
+LARGEST_SIDE = 2**14  # most pixels of a side
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Preprocessing:
         size, mean, std = (_numbers(values[name]) for name in ("size", "mean", "std"))
         share = _numbers([values["crop_pct"]])
         right = {
-            "size": len(size) == 2 and all(s == int(s) and 0 < s <= _LARGEST for s in size),
+            "size": len(size) == 2 and all(s == int(s) and 0 < s <= LARGEST_SIDE for s in size),
             "interpolation": values["interpolation"] in _INTERPOLATIONS,
             "crop_pct": len(share) == 1 and 0 < share[0] <= 1,
             "crop_mode": values["crop_mode"] in _CROPS,

@@ -95,7 +95,7 @@ def create_student(
     schedule: str | KeepSchedule | None = None,
     method: str | type[Method] | None = None,
     num_classes: int | None = None,
-    image_size: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
     pretrained: bool = False,
     weights: str | Path | None = None,
     **options: Any,
@@ -110,7 +110,8 @@ def create_student(
         schedule: As `sparsify`.
         method: As `sparsify`.
         num_classes: Outputs, 0 for the pooled embedding; the network's own number by default.
-        image_size: Side of the input in pixels; the network's own by default.
+        image_size: Height and width of the input in pixels, or one number for both; the yaml's by
+            default.
         pretrained: Download timm's weights of the dense network.
         weights: A file for `load_weights`.
         **options: The method's own, as `r=13` of ToMe.
@@ -128,9 +129,7 @@ def create_student(
             f"sparsify(timm.create_model({name!r})), or choose one of conf/backbone, as deit_s."
         ) from error
     backbone |= {"pretrained": pretrained, "weights": weights}
-    sides = image_size if isinstance(image_size, (tuple, list)) else [image_size]
-    faults = [replace(SIDE, optional=True).fault("image_size", side) for side in sides]
-    faults.append(CLASSES.fault("num_classes", num_classes))
+    faults = [_size_fault(image_size), CLASSES.fault("num_classes", num_classes)]
     if any(faults):
         raise InputError(*filter(None, faults))
     if image_size is not None:
@@ -145,6 +144,15 @@ def create_student(
     sparsified = partial(sparsify, method=method, **plan, **options)
     outputs = own_classes(backbone["network"]) if num_classes is None else num_classes
     return _with_weights(backbone, sparsified, outputs)
+
+
+def _size_fault(image_size: object) -> str:
+    """Return a sentence that refuses an image size; empty if it is valid, as None is."""
+    if not isinstance(image_size, (tuple, list)):
+        return replace(SIDE, optional=True).fault("image_size", image_size)
+    if len(image_size) != 2:
+        return f"image_size={image_size!r} must be {SIDE}, as 224, or two of them."
+    return next(filter(None, (SIDE.fault("image_size", side) for side in image_size)), "")
 
 
 def build_student(

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from numbers import Real
 
 from PIL import Image
 from timm.data import create_transform
 from torch import Tensor
+from torchvision.transforms import Compose, Grayscale
 
 from ..errors import InputError
 
 FRAME = "frame"  # the longer side fills the input, which is padded at the right and the bottom
 _CROPS = ("center", "squash", "border", FRAME)
 _INTERPOLATIONS = ("bicubic", "bilinear", "nearest", "lanczos", "box", "hamming")
-_LARGEST = 2**14  # most pixels of a side
+LARGEST_SIDE = 2**14  # most pixels of a side
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,12 @@ class Preprocessing:
         size, mean, std = (_numbers(values[name]) for name in ("size", "mean", "std"))
         share = _numbers([values["crop_pct"]])
         right = {
-            "size": len(size) == 2 and all(s == int(s) and 0 < s <= _LARGEST for s in size),
+            "size": len(size) == 2 and all(s == int(s) and 0 < s <= LARGEST_SIDE for s in size),
             "interpolation": values["interpolation"] in _INTERPOLATIONS,
             "crop_pct": len(share) == 1 and 0 < share[0] <= 1,
             "crop_mode": values["crop_mode"] in _CROPS,
-            "mean": len(mean) == 3,
-            "std": len(std) == 3 and min(std) > 0,
+            "mean": len(mean) > 0,
+            "std": len(std) == len(mean) and min(std, default=0) > 0,
         }
         for name, good in right.items():
             if not good:
@@ -102,19 +103,35 @@ class Preprocessing:
         """Return the attributes as plain values."""
         return asdict(self)
 
+    def of_channels(self, count: int) -> Preprocessing:
+        """Return it for images of `count` channels, which each have the average of other ones."""
+        if len(self.mean) == count:
+            return self
+        mean, std = (sum(values) / len(values) for values in (self.mean, self.std))
+        return replace(self, mean=(mean,) * count, std=(std,) * count)
+
     def transform(self) -> Callable[[Image.Image], Tensor]:
         """Return timm's transform from an RGB image to the input `(3, H, W)`.
 
+        For one channel, it takes RGB or gray images and makes them gray: `(1, H, W)`.
+
         Raises:
-            InputError: If images are framed, for which timm has no transform.
+            InputError: If images are framed or of other than 1 or 3 channels, for which timm has no
+                transform.
         """
+        channels = len(self.mean)
+        if channels not in (1, 3):
+            raise InputError(
+                f"The network takes {channels} channels, and photographs have 1 or 3: normalize "
+                "images of your own by preprocessing.mean and preprocessing.std."
+            )
         if self.crop_mode == FRAME:
             raise InputError(
                 "crop_mode=frame has no transform of timm's: resize the longer side to "
                 f"{self.size[1]} pixels, normalize, and pad with 0 at the right and the bottom."
             )
         made: Callable[[Image.Image], Tensor] = create_transform(
-            input_size=(3, *self.size),
+            input_size=(channels, *self.size),
             is_training=False,
             interpolation=self.interpolation,
             crop_pct=self.crop_pct,
@@ -122,7 +139,7 @@ class Preprocessing:
             mean=self.mean,
             std=self.std,
         )
-        return made
+        return Compose([Grayscale(), made]) if channels == 1 else made
 
 
 def _numbers(values: object) -> tuple[float, ...]:

@@ -94,7 +94,7 @@ def create_student(
     schedule: str | KeepSchedule | None = None,
     method: str | type[Method] | None = None,
     num_classes: int | None = None,
-    image_size: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
     pretrained: bool = False,
     weights: str | Path | None = None,
     **options: Any,
@@ -109,7 +109,8 @@ def create_student(
         schedule: As `sparsify`.
         method: As `sparsify`.
         num_classes: Outputs, 0 for the pooled embedding; the network's own number by default.
-        image_size: Side of the input in pixels; the network's own by default.
+        image_size: Height and width of the input in pixels, or one number for both; the yaml's by
+            default.
         pretrained: Download timm's weights of the dense network.
         weights: A file for `load_weights`.
         **options: The method's own, as `r=13` of ToMe.

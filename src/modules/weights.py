@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -53,7 +53,8 @@ def load_weights(student: SparseBackbone, source: str | Path | Checkpoint) -> Lo
     Dense weights (timm's or DeiT's names) fill the backbone and leave the method as it is. Names
     may be wrapped in others (`module.`, `_orig_mod.`, `net.`, ...); averaged weights (EMA) are
     taken before raw ones; position embeddings of another image size are resampled as timm does;
-    a file without a classifier leaves the student's as it is.
+    a file without a classifier leaves the student's as it is. Images are prepared as the file says,
+    in the student's own size.
 
     Args:
         student: What to fill.
@@ -87,7 +88,8 @@ def load_weights(student: SparseBackbone, source: str | Path | Checkpoint) -> Lo
     student.method_is_new = student.method_is_new and not of_method
     student.class_names = checkpoint.class_names
     if stored := checkpoint.content.get(PREPROCESSING):
-        student.preprocessing = Preprocessing.checked(stored, f"{path}: {PREPROCESSING}")
+        ready = Preprocessing.checked(stored, f"{path}: {PREPROCESSING}")
+        student.preprocessing = replace(ready, size=student.image_size)
     return Loaded(path, of_method, tuple(sorted(new)), tuple(notes))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import timm
@@ -58,9 +58,11 @@ def build_network(
             f"backbone.options.{reading[0]} would have timm read weights from elsewhere: give "
             "backbone.weights=FILE instead."
         )
-    # Networks without positions in their weights (ConvNeXt) take any size and no such argument.
-    if backbone.get("image_size") and timm.get_pretrained_cfg_value(name, "fixed_input_size"):
-        options["img_size"] = backbone["image_size"]
+    size, overlay = backbone.get("image_size"), None
+    if size and timm.get_pretrained_cfg_value(name, "fixed_input_size"):
+        options["img_size"] = size
+    elif size:  # ConvNeXt and others without positions take any size and no such argument
+        overlay = {"input_size": _input_size(name, size)}
     if backbone.get("num_frames"):  # of a clip
         options["num_frames"] = backbone["num_frames"]
     try:
@@ -69,7 +71,7 @@ def build_network(
                 kind = type(timm.create_model(name, num_classes=num_classes, **options))
             options |= _any_size(kind)
         network: Any = timm.create_model(
-            name, pretrained=pretrained, num_classes=num_classes, **options
+            name, pretrained, pretrained_cfg_overlay=overlay, num_classes=num_classes, **options
         )
         _check_margin(network, name, options.get("img_size"))
         network.made_with = options
@@ -86,6 +88,12 @@ def build_network(
             f"The pretrained weights of {name} cannot be downloaded ({type(error).__name__}): give "
             "backbone.weights=FILE, or backbone.pretrained=false to start from random weights."
         ) from error
+
+
+def _input_size(name: str, size: int | Sequence[int]) -> tuple[int, ...]:
+    """Return timm's `input_size` of a network for images of `size`: channels, height and width."""
+    channels = (timm.get_pretrained_cfg_value(name, "input_size") or (3,))[0]
+    return (channels, *(size if isinstance(size, Sequence) else (size, size)))
 
 
 def _any_size(kind: type[nn.Module]) -> dict[str, bool]:

@@ -10,6 +10,7 @@ from timm.data import resolve_data_config
 from torch import nn
 
 from ...datamodules.preprocessing import Preprocessing
+from ...measure.complexity import input_channels
 from .hub import push
 from .write import save
 
@@ -31,12 +32,16 @@ class Described(nn.Module):
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """Return how evaluation prepares images: as set, or else as timm's description says."""
-        if self._preprocessing is not None:
-            return self._preprocessing
-        student = cast("SparseBackbone", self)
-        shape = {"input_size": (3, *student.image_size)}
-        return Preprocessing.of(resolve_data_config(shape, pretrained_cfg=student.pretrained_cfg))
+        """Return how evaluation prepares images: as set, or else as timm's description says.
+
+        Mean and standard deviation are those of as many channels as the network takes.
+        """
+        student, ready = cast("SparseBackbone", self), self._preprocessing
+        if ready is None:
+            shape = {"input_size": (3, *student.image_size)}
+            config = resolve_data_config(shape, pretrained_cfg=student.pretrained_cfg)
+            ready = Preprocessing.of(config)
+        return ready.of_channels(input_channels(student.backbone))
 
     @preprocessing.setter
     def preprocessing(self, preprocessing: Preprocessing | None) -> None:

@@ -80,6 +80,8 @@ def network_of(student: SparseBackbone, options: Mapping[str, object] | None) ->
         "options": dict(options or {}),
         "num_classes": student.num_classes,
     }
+    if not config.get("fixed_input_size"):  # timm takes no argument for it
+        found["image_size"] = [side, other]
     try:
         json.dumps(found, allow_nan=False)
         same = _creates(found, network, student.input_sides())

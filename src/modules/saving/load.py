@@ -79,9 +79,12 @@ def _explained(stored: Stored, build: Callable[[Stored], Made]) -> Made:
 
 
 def _built(stored: Stored) -> SparseBackbone | WholeNetwork:
-    network = build_network(
-        {"network": stored.network, "options": stored.options}, stored.num_classes, False
-    )
+    backbone = {
+        "network": stored.network,
+        "options": stored.options,
+        "image_size": stored.image_size,
+    }
+    network = build_network(backbone, stored.num_classes, False)
     settings = _of_package(stored.method, (Method, Selector, Disposal))
     student = attach(network, settings, _schedule(stored))
     if stored.head is None:

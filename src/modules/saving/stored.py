@@ -9,7 +9,7 @@ from pathlib import Path
 
 from safetensors import safe_open
 
-from ...datamodules.preprocessing import Preprocessing
+from ...datamodules.preprocessing import LARGEST_SIDE, Preprocessing
 from ...errors import InputError
 from .description import FORMAT, VERSION, Plain
 
@@ -26,6 +26,7 @@ class Stored:
         path: The file.
         network: timm's name.
         options: Arguments of `timm.create_model`.
+        image_size: Height and width in pixels, where they are no option; None for timm's.
         num_classes: Outputs of the network's classifier.
         method: Settings as in `conf/method`.
         schedule: As `schedule_of` returns it.
@@ -40,6 +41,7 @@ class Stored:
     path: Path
     network: str
     options: Plain
+    image_size: tuple[int, int] | None
     num_classes: int
     method: Plain
     schedule: Plain
@@ -114,6 +116,7 @@ def _checked(path: Path, header: dict[str, str]) -> Stored:
         path,
         text(network.get("name"), "network.name"),
         table(network.get("options"), "network.options"),
+        _size(network.get("image_size"), "network.image_size"),
         count,
         table(method.get("settings"), "method.settings"),
         table(_plain(header, "schedule"), "schedule"),
@@ -181,6 +184,17 @@ def whole(value: object, name: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 0:
         raise _wrong(value, name, "a whole number from 0")
     return value
+
+
+def _size(value: object, name: str) -> tuple[int, int] | None:
+    """Return height and width of images, or None if there are none in the file."""
+    if value is None:
+        return None
+    sides = value if isinstance(value, list) else []
+    found = tuple(side for side in sides if type(side) is int and 0 < side <= LARGEST_SIDE)
+    if len(sides) != 2 or len(found) != 2:
+        raise _wrong(value, name, f"height and width in whole pixels up to {LARGEST_SIDE}")
+    return found
 
 
 def texts(value: object, name: str) -> tuple[str, ...]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset
 
 from ..datamodules.spread import spread_evenly
 from ..errors import InputError
@@ -95,9 +95,14 @@ def calibration_images(dataset: Dataset[Any], count: int) -> Tensor:
     All are returned, with a warning, if there are fewer than `count`.
 
     Raises:
-        InputError: If there are fewer than `LEAST_IMAGES`.
+        InputError: If there are fewer than `LEAST_IMAGES`, or the data comes as a stream.
     """
-    length = len(dataset)  # type: ignore[arg-type]
+    if isinstance(dataset, IterableDataset) or not isinstance(dataset, Sized):
+        raise InputError(
+            f"calibration_images={count} are spread over the training data, and this data comes "
+            "as a stream: give folders, or take int8=dynamic, which needs none."
+        )
+    length = len(dataset)
     if length < LEAST_IMAGES:
         raise InputError(
             f"calibration_images={count} needs at least {LEAST_IMAGES} training images, and the "

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 import torch
-from torch.utils.data import TensorDataset
+from torch.utils.data import IterableDataset, TensorDataset
 
 from src.errors import InputError
 from src.export.files import calibration_images
@@ -35,3 +35,12 @@ def test_too_few_are_refused() -> None:
     said = "calibration_images=128 needs at least 32 training images, and the data has 31:"
     with pytest.raises(InputError, match=said):
         calibration_images(images_of(31), 128)
+
+
+def test_a_stream_is_refused() -> None:
+    class Stream(IterableDataset[torch.Tensor]):
+        def __len__(self) -> int:
+            return 64
+
+    with pytest.raises(InputError, match="comes as a stream: give folders"):
+        calibration_images(Stream(), 32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -41,6 +42,9 @@ def test_a_stream_is_refused() -> None:
     class Stream(IterableDataset[torch.Tensor]):
         def __len__(self) -> int:
             return 64
+
+        def __iter__(self) -> Iterator[torch.Tensor]:
+            return iter(torch.zeros(64))
 
     with pytest.raises(InputError, match="comes as a stream: give folders"):
         calibration_images(Stream(), 32)

@@ -71,7 +71,11 @@ def build_network(
                 kind = type(timm.create_model(name, num_classes=num_classes, **options))
             options |= _any_size(kind)
         network: Any = timm.create_model(
-            name, pretrained, pretrained_cfg_overlay=overlay, num_classes=num_classes, **options
+            name,
+            pretrained=pretrained,
+            pretrained_cfg_overlay=overlay,
+            num_classes=num_classes,
+            **options,
         )
         _check_margin(network, name, options.get("img_size"))
         network.made_with = options

@@ -71,7 +71,7 @@ def start_queries(student: SparseBackbone, images: Tensor | Iterable[Tensor]) ->
     with evaluating(student), torch.inference_mode():
         for batch in batches:
             watched = _Watched(locations)
-            with image_errors_named(batch, student.backbone, student.input_sides()):
+            with image_errors_named(batch, student.backbone, student.input_sides):
                 student._walk(batch, watched)
             for location, regression in zip(locations, sums, strict=True):
                 regression.add(*watched.pairs(location))

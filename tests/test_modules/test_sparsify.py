@@ -5,6 +5,7 @@ import logging
 import pytest
 import timm
 import torch
+from timm.models.convnext import ConvNeXt
 
 from src import create_student, load_weights, sparsify
 from src.errors import InputError
@@ -295,3 +296,8 @@ def test_what_is_no_network_is_refused(network):
 def test_an_empty_batch_is_refused():
     with pytest.raises(InputError, match=r"shape \(0, 3, 80, 80\), which holds none"):
         create_student("vit_micro", method="evit").predict(torch.zeros(0, 3, 80, 80))
+
+
+def test_a_network_that_knows_no_image_size_predicts():
+    network = ConvNeXt(depths=(1, 1, 3, 1), dims=(8, 16, 24, 32), num_classes=5)
+    assert sparsify(network).predict(torch.zeros(2, 3, 64, 64)).shape == (2, 5)

@@ -155,7 +155,7 @@ class SparseBackbone(TimmAnswers, Described, ABC):
         Raises:
             InputError: If `images` is of a kind, shape, type or device that it cannot take.
         """
-        named = image_errors_named(images, self.backbone, self.input_sides())
+        named = image_errors_named(images, self.backbone, self.input_sides)
         with named, evaluating(self), torch.inference_mode():
             output: SparseOutput = self(images)
         return output.logits.clone()  # outside inference mode: a loss may take it for a target

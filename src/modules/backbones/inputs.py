@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from torch import Tensor, nn
@@ -13,15 +13,18 @@ from ...measure.complexity import input_channels
 
 @contextmanager
 def image_errors_named(
-    images: object, network: nn.Module, sides: tuple[int, ...]
+    images: object, network: nn.Module, sides: Callable[[], tuple[int, ...]]
 ) -> Iterator[None]:
-    """Turn errors inside into an `InputError` where `image_fault` finds fault with `images`."""
+    """Turn errors inside into an `InputError` where `image_fault` finds fault with `images`.
+
+    `sides` is asked after an error only: not every network knows for which images it was made.
+    """
     try:
         yield
     except InputError:
         raise
     except Exception as error:  # of torch and timm, which meet wrong images in many places
-        if fault := image_fault(images, network, sides):
+        if fault := image_fault(images, network, sides()):
             raise InputError(fault) from error
         raise
 

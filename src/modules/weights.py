@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -89,7 +90,9 @@ def load_weights(student: SparseBackbone, source: str | Path | Checkpoint) -> Lo
     student.class_names = checkpoint.class_names
     if stored := checkpoint.content.get(PREPROCESSING):
         ready = Preprocessing.checked(stored, f"{path}: {PREPROCESSING}")
-        student.preprocessing = replace(ready, size=student.image_size)
+        student.preprocessing = ready
+        with suppress(AttributeError, KeyError):  # networks that know no size have the file's
+            student.preprocessing = replace(ready, size=student.image_size)
     return Loaded(path, of_method, tuple(sorted(new)), tuple(notes))
 
 
@@ -131,7 +134,7 @@ def present_name(student: SparseBackbone, key: str) -> str:
 
 def _head_keys(student: SparseBackbone) -> set[str]:
     """Return the names of the classifier's tensors."""
-    names = student.pretrained_cfg.get("classifier") or "head"
+    names = getattr(student, "pretrained_cfg", {}).get("classifier") or "head"
     starts = tuple(f"backbone.{n}." for n in ([names] if isinstance(names, str) else names))
     return {key for key in student.state_dict() if key.startswith(starts)}
 

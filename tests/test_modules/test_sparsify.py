@@ -298,6 +298,11 @@ def test_an_empty_batch_is_refused():
         create_student("vit_micro", method="evit").predict(torch.zeros(0, 3, 80, 80))
 
 
-def test_a_network_that_knows_no_image_size_predicts():
-    network = ConvNeXt(depths=(1, 1, 3, 1), dims=(8, 16, 24, 32), num_classes=5)
-    assert sparsify(network).predict(torch.zeros(2, 3, 64, 64)).shape == (2, 5)
+def test_a_network_that_knows_no_image_size_predicts_and_loads(tmp_path):
+    saved = create_student("convnext_micro", num_classes=5)
+    saved.save(tmp_path / "student.safetensors")
+    student = sparsify(ConvNeXt(num_classes=5, **saved.backbone.made_with)).eval()
+    load_weights(student, tmp_path / "student.safetensors")
+    assert student.preprocessing == saved.preprocessing
+    images = torch.randn(2, 3, 96, 96)
+    torch.testing.assert_close(student.predict(images), saved.predict(images))

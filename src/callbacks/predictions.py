@@ -18,9 +18,9 @@ from .output import SingleProcessOutput
 class PredictionWriter(SingleProcessOutput):
     """Writes what the task predicts of every image of a test, in its order.
 
-    For images with one label each that is a csv file, `image,label,prediction,confidence`. It
-    appears when the test has ended without an error; `TableWriter` says how the names of images are
-    written.
+    For images with one label each that is a csv file, `image,label,prediction,confidence`, and
+    `prediction_present` where the data holds only some of the network's classes. It appears when
+    the test has ended without an error; `TableWriter` says how the names of images are written.
     """
 
     setting = "predictions"
@@ -40,7 +40,7 @@ class PredictionWriter(SingleProcessOutput):
         names = data.val_filenames()
         self.names = iter(names) if names else None
         self._kind = predictions_of(module).of_evaluation()
-        self._options = Options(data.class_names)
+        self._options = Options(data.class_names, data.present_classes)
         self._size = data.val_size
 
     @override

@@ -86,6 +86,7 @@ class Options:
 
     Attributes:
         class_names: The name of each output's class; None where they are not known.
+        present_classes: Outputs that occur in the data of an evaluation; None for all.
         top_k: Classes of an image with one label, the likeliest first.
         threshold: Least probability of a label where an image has several.
         colored: Masks are written with a palette.
@@ -93,6 +94,7 @@ class Options:
     """
 
     class_names: tuple[str, ...] | None = None
+    present_classes: tuple[int, ...] | None = None
     top_k: int = 1
     threshold: float = 0.5
     colored: bool = False

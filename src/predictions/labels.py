@@ -11,6 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from ..files import atomic_file, naming
+from ..modules.classification import restrict
 from ..modules.heads.base import Output, of_student
 from ..pictures.overlays import captioned
 from ..pictures.tokens import draw_token_maps
@@ -90,17 +91,26 @@ class LabelTable(Table):
 
 
 class EvaluatedLabels(LabelTable):
-    """Writes `image,label,prediction,confidence`, with classes by their numbers."""
+    """Writes `image,label,prediction,confidence`, with classes by their numbers.
+
+    Where the data holds only some of the network's classes, `prediction_present` is the likeliest
+    of those.
+    """
 
     @override
     def write(
         self, images: Sequence[Predicted], output: Output, target: object | None = None
     ) -> None:
         assert isinstance(target, Tensor)
-        confidence, prediction = of_student(output).logits.float().softmax(-1).max(-1)
-        columns = (target.tolist(), prediction.tolist(), confidence.tolist())
-        rows = [
-            [image.name, label, predicted, f"{sure:.4f}"]
-            for image, label, predicted, sure in zip(images, *columns, strict=True)
-        ]
-        self.write_rows(["image", "label", "prediction", "confidence"], rows)
+        logits = of_student(output).logits
+        confidence, prediction = logits.float().softmax(-1).max(-1)
+        columns: dict[str, Sequence[object]] = {
+            "image": [image.name for image in images],
+            "label": target.tolist(),
+            "prediction": prediction.tolist(),
+            "confidence": [f"{sure:.4f}" for sure in confidence.tolist()],
+        }
+        if self.options.present_classes is not None:
+            among = restrict(logits, self.options.present_classes)
+            columns["prediction_present"] = among.argmax(-1).tolist()
+        self.write_rows([*columns], [*zip(*columns.values(), strict=True)])

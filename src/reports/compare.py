@@ -23,7 +23,7 @@ from ..shell.program import one_sentence_errors
 from .tables import print_table
 
 PREDICTIONS = "predictions.csv"
-_NEEDED = ("image", "label", "prediction")
+_AMONG_PRESENT = "prediction_present"
 _Z = 1.959963984540054  # of a 95 % interval
 _REMEDY = "write them by eval.py predictions=FILE.csv"
 
@@ -104,19 +104,21 @@ def _wilson(share: float, n: int) -> tuple[float, float]:
     return (middle - reach) / (1 + _Z**2 / n), (middle + reach) / (1 + _Z**2 / n)
 
 
-def compare(a: Path, b: Path) -> Comparison:
+def compare(a: Path, b: Path, present: bool = False) -> Comparison:
     """Compare the predictions of two evaluations image by image.
 
     Args:
         a: A csv that `eval.py predictions=FILE` has written, or the folder of one that is called
             `predictions.csv`.
         b: The other one; its images may stand in another order.
+        present: Predictions are among the classes that the data holds, as `acc1_present` is.
 
     Raises:
         InputError: If a file is missing or holds no predictions, or images or labels differ.
     """
     a, b = _file(a), _file(b)
-    first, second = _read(a), _read(b)
+    column = _AMONG_PRESENT if present else "prediction"
+    first, second = _read(a, column), _read(b, column)
     if len(first) != len(second):
         raise InputError(
             f"{a} has {len(first)} images and {b} {len(second)}: compare two evaluations of the "
@@ -143,17 +145,23 @@ def _file(path: Path) -> Path:
     return path / PREDICTIONS if path.is_dir() else path
 
 
-def _read(path: Path) -> list[tuple[str, str, str]]:
-    """Return image, label and prediction of each line, by image."""
+def _read(path: Path, prediction: str) -> list[tuple[str, str, str]]:
+    """Return image, label and the column `prediction` of each line, by image."""
+    needed = ("image", "label", prediction)
     if not path.is_file():
         raise InputError(f"There are no predictions at {path}: {_REMEDY}.")
     try:
         with path.open(newline="", encoding="utf-8") as file:
             table = csv.DictReader(file)
-            missing = [name for name in _NEEDED if name not in (table.fieldnames or ())]
-            lines = [] if missing else [tuple(line[name] for name in _NEEDED) for line in table]
+            missing = [name for name in needed if name not in (table.fieldnames or ())]
+            lines = [] if missing else [tuple(line[name] for name in needed) for line in table]
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} is no csv of predictions ({error}): {_REMEDY}.") from None
+    if missing == [_AMONG_PRESENT]:
+        raise InputError(
+            f"{path} has no column {_AMONG_PRESENT}, which is written where the data holds only "
+            "some of the network's classes: compare without --present, or evaluate again."
+        )
     if missing:
         raise InputError(
             f"{path} has no column {' and no column '.join(missing)}, so it is no csv of "
@@ -175,9 +183,14 @@ def _read(path: Path) -> list[tuple[str, str, str]]:
     return complete
 
 
-def compare_pairs(pairs: Sequence[tuple[Path, Path]]) -> list[Comparison]:
-    """Compare each of several pairs, as of several seeds; the sum of all comes last."""
-    each = [compare(a, b) for a, b in pairs]
+def compare_pairs(pairs: Sequence[tuple[Path, Path]], present: bool = False) -> list[Comparison]:
+    """Compare each of several pairs, as of several seeds; the sum of all comes last.
+
+    Args:
+        pairs: As `compare` takes them.
+        present: As `compare` takes it.
+    """
+    each = [compare(a, b, present) for a, b in pairs]
     return [*each, reduce(Comparison.__add__, each)] if len(each) > 1 else each
 
 
@@ -198,13 +211,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help=f"csv files of predictions, or folders of cells with a {PREDICTIONS}; several pairs, "
         "as of several seeds, are shown each and pooled",
     )
-    files: list[Path] = parser.parse_args(arguments).files
+    parser.add_argument(
+        "--present",
+        action="store_true",
+        help="compare the likeliest of the classes that the data holds, where the network has more",
+    )
+    chosen = parser.parse_args(arguments)
+    files: list[Path] = chosen.files
     if len(files) % 2:
         raise InputError(
             f"{len(files)} files are no pairs: give A B, or A1 B1 A2 B2 for several seeds."
         )
     pairs = list(zip(files[::2], files[1::2], strict=True))
-    results = compare_pairs(pairs)
+    results = compare_pairs(pairs, chosen.present)
     names = [*(str(number) for number in range(1, len(pairs) + 1)), "pooled"]
     for number, (a, b) in enumerate(pairs, 1):
         print(f"{f'{number}: ' if len(pairs) > 1 else ''}A = {a}, B = {b}")

@@ -67,7 +67,7 @@ def predict(predictor: Predictor, photographs: Sequence[Photograph]) -> Path | N
     kind, run = predictor.kind, Path(settings["paths"]["run"])
     path = Path(settings["predictions"] or run / kind.default)
     chosen = {key: settings[key] for key in ("top_k", "threshold", "colored", "min_score")}
-    predictions = kind(path, Options(predictor.class_names, **chosen))
+    predictions = kind(path, Options(class_names=predictor.class_names, **chosen))
     predictions.reserve([photograph.name for photograph in photographs])
     how = Reading(predictor.preprocessing, predictor.sides, settings["datamodule"])
     job = PredictionJob(predictor, photographs, kind.reading(photographs, how), predictions)

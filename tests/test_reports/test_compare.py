@@ -81,6 +81,25 @@ def test_seeds_are_pooled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "0.625" in shown  # 2 (1 + 4) / 16
 
 
+def test_predictions_among_the_present_classes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = tmp_path / "a.csv", tmp_path / "b.csv"
+    head = "image,label,prediction,confidence,prediction_present\n"
+    a.write_text(head + "0,7,1,0.9,7\n1,7,7,0.9,7\n2,8,8,0.9,8\n")
+    b.write_text(head + "0,7,7,0.9,8\n1,7,7,0.9,7\n2,8,8,0.9,7\n")
+    assert compare(a, b) == Comparison(2, 0, 1, 0)
+    assert compare(a, b, present=True) == Comparison(1, 2, 0, 0)
+    main([str(a), str(b), "--present"])
+    assert "+66.67" in capsys.readouterr().out
+
+
+def test_without_predictions_among_the_present_classes(tmp_path: Path) -> None:
+    a = predictions(tmp_path / "a.csv", "++")
+    with pytest.raises(InputError, match=r"^\S*a\.csv has no column prediction_present, which"):
+        compare(a, a, present=True)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

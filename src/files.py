@@ -13,9 +13,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .errors import InputError
+
 # How C++ libraries say that a file cannot grow, without the system's reason.
 _NO_ROOM = r"inline_container\.cc|iostream error|[Uu]nexpected pos|I/O error: .*os error"
 _ABANDONED = 86400.0  # seconds, after which a process has not been killed but is gone
+
+
+def file_path(path: object) -> Path:
+    """Return a path that was given, with the home folder for `~`.
+
+    Raises:
+        InputError: If it is none.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise InputError(f"{repr(path)[:60]} names no file: give a path, as 'student.ckpt'.")
+    return Path(path).expanduser()
 
 
 @contextmanager
@@ -29,9 +42,10 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
         path: Of the file; a link is followed.
 
     Raises:
+        InputError: If `path` is none.
         OSError: With `path` as its file's name, if there is no room, or no right to write.
     """
-    place = Path(os.path.realpath(path))
+    place = Path(os.path.realpath(file_path(path)))
     with naming(path):
         if place.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))

@@ -102,12 +102,12 @@ def look(subject: Subject, image: Image.Image, rho: float, method: str) -> Findi
     with torch.inference_mode():
         output: SparseOutput = student(images)
         dense = student.backbone(images)
-    normalization = Normalization(ready.mean, ready.std)
+    normalization, images = Normalization(ready.mean, ready.std), seen(images, output)
     pictures = survivors(images, output, normalization)
     speed = compare_speed({"sparse": student, "dense": student.backbone}, [images], _TURNS, _TURN_S)
     sparse_ms, dense_ms = (1000 / speed[name].images_per_s for name in ("sparse", "dense"))
     return Finding(
-        image=normalization.undo(seen(images, output))[0],
+        image=normalization.undo(images)[0],
         left=tuple(
             Left(step.location, int(step.count[0]), step.keep.shape[1], picture[0])
             for step, picture in zip(output.steps, pictures, strict=True)

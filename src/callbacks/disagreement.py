@@ -19,6 +19,7 @@ from ..modules.heads.base import of_student
 from ..modules.step_results import Batch, EvaluationStep
 from ..modules.student import attach
 from ..pictures import draw_disagreement
+from ..pictures.patch_grid import PatchGrid
 from ..pictures.tokens import overlaps, seen
 from ..reports.tables import TableWriter
 from .output import LabelOutput
@@ -100,6 +101,7 @@ class Disagreement(LabelOutput):
         common = [overlaps(shares[:, 0, i], shares[:, 1, i]) for i in numbers]
         self._overlaps.append(torch.stack(common, dim=1).cpu())
         self._images.append(seen(images, first).cpu())
+        self._patches = PatchGrid.of(first, self._images[-1])
         self._shares.append(shares.cpu())
         self._keep_most_disputed()
 
@@ -112,7 +114,9 @@ class Disagreement(LabelOutput):
         images, shares = self._images[0], self._shares[0]
         first, second = (list(shares[:, i].unbind(dim=1)) for i in (0, 1))
         names = (pl_module.student.method.name, self.other.method.name)
-        picture = draw_disagreement(images, first, second, names, locations, data.normalization)
+        picture = draw_disagreement(
+            images, first, second, names, locations, data.normalization, self._patches
+        )
         with atomic_file(self.path) as partial:
             picture.save(partial)
         common = torch.cat(self._overlaps)

@@ -16,6 +16,7 @@ from ..modules.base import SparseModule
 from ..modules.heads.base import of_student
 from ..modules.step_results import Batch, EvaluationStep
 from ..pictures import draw_class_maps, draw_position_map
+from ..pictures.patch_grid import PatchGrid
 from ..reports.tables import TableWriter
 from .output import LabelOutput
 
@@ -51,7 +52,8 @@ class PositionMap(LabelOutput):
         if not output.steps:
             return
         shares = torch.stack([step.shares() for step in output.steps]).double().cpu()
-        labels = batch[1].cpu()
+        labels, patches = batch[1].cpu(), PatchGrid.of(output, batch[0])
+        self._sides = patches.rows, patches.columns
         for label in labels.unique().tolist():
             chosen = labels == label
             self._sums[label] = self._sums.get(label, 0) + shares[:, chosen].sum(dim=1)
@@ -72,8 +74,7 @@ class PositionMap(LabelOutput):
         """Return mean shares `(locations, rows, columns)`, of all images or of one class."""
         labels = list(self._sums) if label is None else [label]
         total = torch.stack([self._sums[i] for i in labels]).sum(dim=0)
-        side = int(total.shape[1] ** 0.5)  # images are square
-        return (total / sum(self._images[i] for i in labels)).unflatten(1, (side, side))
+        return (total / sum(self._images[i] for i in labels)).unflatten(1, self._sides)
 
     def write_numbers(self, maps: dict[str, Tensor], locations: tuple[int, ...]) -> None:
         """Write the maps `(locations, rows, columns)` by name to the csv beside the picture."""

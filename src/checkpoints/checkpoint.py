@@ -14,6 +14,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from ..errors import InputError
+from ..files import file_path
 from .found_weights import FoundWeights, find_weights, read_tensors
 from .reading import read_file
 from .resumable_state import progress_of
@@ -47,7 +48,7 @@ class Checkpoint:
         Raises:
             InputError: See `read_file`.
         """
-        place = Path(path).expanduser()
+        place = file_path(path)
         return cls(place, read_file(place) | _said_in_header(place))
 
     def weights(self, own: frozenset[str] = frozenset()) -> FoundWeights:
@@ -147,7 +148,7 @@ def taken(path: str | Path) -> Checkpoint:
     Raises:
         InputError: See `read_file`.
     """
-    place = Path(path).expanduser()
+    place = file_path(path)
     kept = _handed_over.pop(place.resolve(), None)
     if kept and place.is_file() and kept[0] == _state(place):
         return kept[1]

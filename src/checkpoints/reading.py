@@ -21,6 +21,7 @@ import torch
 from safetensors.torch import load_file
 
 from ..errors import InputError
+from ..files import file_path
 from .archives import check_archive
 from .plain_pickle import MAGIC, PlainUnpickler
 from .plain_values import Refusal, StorageKind
@@ -43,7 +44,7 @@ def read_file(path: str | Path) -> dict[str, object]:
         InputError: If the file is missing, damaged, larger inside than outside, or would have to
             run code to be read.
     """
-    path = Path(path).expanduser()
+    path = file_path(path)
     if not path.is_file():
         raise InputError(f"There is no weights file {path}: give a .safetensors, .pth or .ckpt.")
     content: object

@@ -47,8 +47,11 @@ def mean_of_processes(value: Tensor) -> Tensor:
 
 def kl_divergence(teacher: Tensor, student: Tensor) -> Tensor:
     """Return KL(teacher || student) over the last dimension of logits `(..., classes)`, in fp32."""
-    log_p = teacher.float().log_softmax(-1)
-    distance = log_p - student.float().log_softmax(-1)
+    log_p, log_q = teacher.float().log_softmax(-1), student.float().log_softmax(-1)
+    p, distance = log_p.exp(), log_p - log_q
     # sum(p * distance) loses precision where the two nearly agree; sum(q - p) = 0 added to it
-    # makes every summand small and positive.
-    return (log_p.exp() * (distance + torch.expm1(-distance))).sum(-1)
+    # makes every summand small and positive. Far apart, exp(-distance) = q / p may overflow.
+    is_near = distance.abs() < 1
+    near = torch.where(is_near, distance, 0.0)
+    summands = torch.where(is_near, p * (near + torch.expm1(-near)), p * distance + log_q.exp() - p)
+    return summands.sum(-1)

@@ -68,6 +68,10 @@ def start_queries(student: SparseBackbone, images: Tensor | Iterable[Tensor]) ->
     locations = student.method.schedule.locations
     sums = [_Regression(selector.queries.shape[1]) for _ in locations]
     batches = [images] if isinstance(images, Tensor) else images
+    if not isinstance(batches, Iterable):
+        raise InputError(
+            f"images is a {type(images).__name__}: give a tensor (B, 3, H, W), or several."
+        )
     with evaluating(student), torch.inference_mode():
         for batch in batches:
             watched = _Watched(locations)

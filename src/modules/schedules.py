@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from numbers import Integral, Real
@@ -13,8 +13,9 @@ from ..errors import InputError
 from ..ranges import Listing, Number
 
 RHO = Number(0.7, above=0, most=1)  # the base keep ratio
-Locations = Annotated[Sequence[int], Listing("[3,6,9]")]
-Ratios = Annotated[Sequence[float], Listing("[0.7,0.5,0.3]")]
+_EXAMPLES = {"locations": "[3,6,9]", "ratios": "[0.7,0.5,0.3]"}
+Locations = Annotated[Sequence[int], Listing(_EXAMPLES["locations"])]
+Ratios = Annotated[Sequence[float], Listing(_EXAMPLES["ratios"])]
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,12 @@ class KeepSchedule:
 
     def __post_init__(self) -> None:
         for name in ("locations", "ratios"):
+            if not isinstance(values := getattr(self, name), Iterable) or isinstance(values, str):
+                raise InputError(f"schedule.{name}={values!r} is no list, as {_EXAMPLES[name]}.")
             object.__setattr__(self, name, tuple(map(_plain, getattr(self, name))))
         object.__setattr__(self, "rho", _plain(self.rho))
         for location in self.locations:
-            if not isinstance(location, int) or location < 0:
+            if not isinstance(location, int) or isinstance(location, bool) or location < 0:
                 raise InputError(
                     f"schedule.locations={list(self.locations)} has {location!r}: "
                     "block indices are whole numbers from 0."
@@ -53,7 +56,12 @@ class KeepSchedule:
                 f"{len(self.locations)} locations {list(self.locations)}: give one for each."
             )
         for ratio, location in zip(self.ratios, self.locations, strict=True):
-            if not _is_number(ratio) or not 0 < ratio <= 1:
+            if not _is_number(ratio):
+                raise InputError(
+                    f"The keep ratio {ratio!r} at location {location} is not a number: give "
+                    f"schedule.ratios as {_EXAMPLES['ratios']}."
+                )
+            if not 0 < ratio <= 1:
                 raise InputError(
                     f"The keep ratio {_shown(ratio)} at location {location} is not in (0, 1]: "
                     "choose a larger rho or list schedule.ratios yourself (schedule=explicit)."

@@ -51,6 +51,7 @@ def sparsify(
     """Put a method beside a given timm network, whose weights are used as they are.
 
     Device, precision and mode (training or evaluation) are the network's, which is not changed.
+    Warns of a keep ratio that the method ignores.
 
     Args:
         network: A timm network of a known family (see docs/coverage.md), or an LVViT. A model of
@@ -82,7 +83,12 @@ def sparsify(
         raise InputError(
             f"schedule={schedule} has ratios and locations: leave out rho, ratios and locations."
         )
-    return attach(network, choose_method(method or family.natural_method, options), schedule)
+    student = attach(network, choose_method(method or family.natural_method, options), schedule)
+    if reason := student.method.ignores_rho:
+        for name, value in (("rho", rho), ("ratios", ratios)):
+            if value is not None:
+                log.warning(f"{name}={value!r} changes nothing here: {reason}.")
+    return student
 
 
 def create_student(

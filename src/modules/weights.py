@@ -67,6 +67,15 @@ def load_weights(student: SparseBackbone, source: str | Path | Checkpoint) -> Lo
     Raises:
         InputError: Naming keys that are missing, unexpected or of another shape.
     """
+    if not isinstance(student, SparseBackbone):
+        raise InputError(
+            f"student is a {type(student).__name__}: give what sparsify or create_student returned."
+        )
+    if isinstance(source, Mapping):
+        raise InputError(
+            "source holds tensors instead of naming a file: load them by student.load_state_dict, "
+            "a dense network's by student.backbone.load_state_dict."
+        )
     checkpoint = source if isinstance(source, Checkpoint) else Checkpoint.read(source)
     path, own = checkpoint.path, student.state_dict()
     found = checkpoint.weights(
@@ -91,7 +100,7 @@ def load_weights(student: SparseBackbone, source: str | Path | Checkpoint) -> Lo
     if stored := checkpoint.content.get(PREPROCESSING):
         ready = Preprocessing.checked(stored, f"{path}: {PREPROCESSING}")
         student.preprocessing = ready
-        with suppress(AttributeError, KeyError):  # networks that know no size have the file's
+        with suppress(InputError):  # networks that know no size have the file's
             student.preprocessing = replace(ready, size=student.image_size)
     return Loaded(path, of_method, tuple(sorted(new)), tuple(notes))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import torch
 from PIL import Image
@@ -52,8 +51,7 @@ def draw_dense(
         labels = [masks[masks != IGNORED], classes.flatten()]
         columns = [pixels, _tinted(pixels, masks), _tinted(pixels, classes)]
     titles = ["input", "truth", "prediction"]
-    framed = replace(output.backbone, covered=None)  # columns are of one size
-    columns += survivors(images.cpu(), framed, normalization)
+    columns += survivors(images.cpu(), output.backbone, normalization)
     titles += survivors_titles(output.backbone)
     present = torch.cat([one.cpu() for one in labels]).unique().tolist()
     return with_legend([grid(columns, titles)], {label: name(label) for label in present})

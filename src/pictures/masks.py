@@ -8,7 +8,8 @@ from torch import Tensor
 
 from ..datamodules.normalization import Normalization
 from ..modules.backbones.base import SparseOutput
-from .tokens import enlarged, in_a_row, seen
+from .patch_grid import PatchGrid
+from .tokens import in_a_row, seen
 
 LABELS = {0: "dropped", 1: "kept", 2: "merged"}
 
@@ -27,12 +28,12 @@ def masked_images(
     """
     import wandb
 
-    images, output = in_a_row(images, output)
-    images = seen(images, output)
+    images, output = in_a_row(seen(images, output), output)
+    patches = PatchGrid.of(output, images)
     pixels = normalization.undo(images).permute(0, 2, 3, 1).float().cpu().numpy()
     labels = []
     for step in output.steps:
-        share = enlarged(step.shares().to(images), images)[:, 0]
+        share = patches.enlarged(step.shares().to(images), images)[:, 0]
         labels.append(((share > 0).int() + ((share > 0) & (share < 0.99)).int()).cpu().numpy())
     return [
         wandb.Image(

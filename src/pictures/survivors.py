@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..datamodules.normalization import Normalization
 from ..modules.backbones.base import SparseBackbone, SparseOutput
+from .patch_grid import PatchGrid
 from .tokens import in_a_row, seen
 
 _SIDE = 160  # pixels of a shown image
@@ -28,17 +29,23 @@ def survivor_maps(
         normalization: Of the images.
 
     Returns:
-        `images` as data addresses; `locations`; `decisions` for each location and image, a string
+        `images` as data addresses; `columns` of patches; width and height of a `patch` as shares of
+        the image's; `locations`; `decisions` for each location and image, a string
         of 0 and 1 for each patch; `sources` for each location and image, the group that each patch
         is in, or null where each patch stands for itself; null for all where none merge.
     """
     with torch.inference_mode():
         output: SparseOutput = student.eval()(images)
-    images, output = in_a_row(images, output, middle=True)
-    pixels = normalization.undo(seen(images, output))
+    images, output = in_a_row(seen(images, output), output, middle=True)
+    pixels, patches = normalization.undo(images), PatchGrid.of(output, images)
     merging = bool((output.size > 1).any())
     return {
         "images": [_address(image) for image in pixels.cpu()],
+        "columns": patches.columns,
+        "patch": [
+            patches.width / patches.columns / images.shape[-1],
+            patches.height / patches.rows / images.shape[-2],
+        ],
         "locations": [step.location for step in output.steps],
         "decisions": [
             ["".join(str(int(keep > 0.5)) for keep in image) for image in decision.tolist()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,11 +9,12 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..datamodules.normalization import Normalization
+from ..errors import InputError
 from ..modules.backbones.base import SparseOutput
 from .legends import wrapped
+from .patch_grid import PatchGrid
 
 _GAP = 4
 _HEADER = 16
@@ -39,9 +39,21 @@ def draw_token_maps(
         images: `(B, 3, S, S)`, or clips `(B, 3, T, S, S)`, normalized.
         output: The student's, at inference.
         normalization: Of the images.
+
+    Raises:
+        InputError: If `output` is none of a student, or of another number of images.
     """
-    images, output = in_a_row(images, output)
-    columns = [normalization.undo(seen(images, output)), *survivors(images, output, normalization)]
+    if not isinstance(output, SparseOutput):
+        raise InputError(
+            f"output is a {type(output).__name__}: give what the student returns, student(images)."
+        )
+    if len(output.logits) != len(images):
+        raise InputError(
+            f"output is of {len(output.logits)} images, and {len(images)} are given: give those "
+            "that the student was given."
+        )
+    images, output = in_a_row(seen(images, output), output)
+    columns = [normalization.undo(images), *survivors(images, output, normalization)]
     return grid(columns, ["input", *survivors_titles(output)])
 
 
@@ -59,13 +71,15 @@ def survivors(
         output: The student's, at inference.
         normalization: Of the images.
     """
-    pixels, left = normalization.undo(seen(images, output)), []
+    pixels, left = normalization.undo(images), []
+    patches = PatchGrid.of(output, pixels)
     for step in output.steps:
         shown = pixels
         if step.source is not None:
             share = step.shares().to(pixels)
-            shown = _merged(pixels, step.source.to(pixels.device), share)
-        left.append(faded(shown, step.keep.to(pixels)))
+            shown = _merged(pixels, step.source.to(pixels.device), share, patches)
+        kept = patches.enlarged(step.keep.to(pixels), pixels) > 0.5
+        left.append(torch.where(kept, shown, _FADE * shown + (1 - _FADE)))
     return left
 
 
@@ -84,6 +98,7 @@ def draw_disagreement(
     names: tuple[str, str],
     locations: Sequence[int],
     normalization: Normalization,
+    patches: PatchGrid | None = None,
 ) -> Image.Image:
     """Draw one row an image: what both methods keep is plain, what neither keeps is faded.
 
@@ -96,11 +111,13 @@ def draw_disagreement(
         names: Of both methods.
         locations: Written above the columns.
         normalization: Of the images.
+        patches: Where patches lie in the images; by default they are square.
     """
     pixels = normalization.undo(images)
+    patches = patches or PatchGrid.of_squares(first[0].shape[1], images)
     columns, titles = [pixels], [f"blue {names[0]}, orange {names[1]}"]
     for one, other, location in zip(first, second, locations, strict=True):
-        blue, orange = (enlarged(share, pixels) for share in (one, other))
+        blue, orange = (patches.enlarged(share, pixels) for share in (one, other))
         shown = pixels.lerp(torch.ones_like(pixels), (1 - blue.maximum(orange)) * (1 - _FADE))
         for color, more in ((_FIRST, blue - orange), (_SECOND, orange - blue)):
             tint = pixels.new_tensor(color)[:, None, None].expand_as(pixels)
@@ -123,7 +140,7 @@ def overlaps(first: Tensor, second: Tensor) -> Tensor:
 
 
 def seen(images: Tensor, output: SparseOutput) -> Tensor:
-    """Crop `images (B, 3, S, S)` to what the patches of `output` cover."""
+    """Crop `images (B, 3, S, S)`, or clips, to what the patches of `output` cover."""
     if output.covered is None:
         return images
     height, width = output.covered
@@ -136,7 +153,7 @@ def in_a_row(
     """Lay the frames of clips side by side, and what is said of their patches likewise.
 
     Args:
-        images: `(B, 3, T, H, W)`; what is no clip stays as it is.
+        images: `(B, 3, T, H, W)` as `seen` returns them; what is no clip stays as it is.
         output: Of them.
         middle: Take the tubelets in the middle of the clip alone.
 
@@ -161,7 +178,8 @@ def in_a_row(
         for step in output.steps
     )
     strips = frames.transpose(2, 3).flatten(3)  # (B, 3, H, t W)
-    return strips, replace(output, steps=steps, grid=(shape[1], frames.shape[2] * shape[2]))
+    grid = shape[1], frames.shape[2] * shape[2]
+    return strips, replace(output, steps=steps, grid=grid, covered=None)
 
 
 def grid(columns: Sequence[Tensor], titles: Sequence[str]) -> Image.Image:
@@ -207,31 +225,11 @@ def _strips(rows: Sequence[Tensor], titles: Sequence[str]) -> Image.Image:
     return canvas
 
 
-def faded(pixels: Tensor, decision: Tensor) -> Tensor:
-    """Return `pixels (B, 3, S, S)`, nearly white where `decision (B, patches)` is 0."""
-    kept = enlarged(decision, pixels)
-    return torch.where(kept > 0.5, pixels, _FADE * pixels + (1 - _FADE))
-
-
-def _merged(pixels: Tensor, source: Tensor, share: Tensor) -> Tensor:
+def _merged(pixels: Tensor, source: Tensor, share: Tensor, patches: PatchGrid) -> Tensor:
     """Fill patches that share a token with their mean color; keep the others as they are."""
-    sides = _sides(source.shape[1], pixels)
-    colors = F.adaptive_avg_pool2d(pixels, sides).flatten(2)  # (B, 3, patches)
+    colors = patches.means(pixels)  # (B, 3, patches)
     index = source.clamp(min=0).unsqueeze(1).expand_as(colors)
     sums = torch.zeros_like(colors).scatter_add(2, index, colors * share.unsqueeze(1))
-    mean = enlarged(sums.gather(2, index).unflatten(2, sides), pixels)
-    shares = enlarged(share, pixels)
+    mean = patches.enlarged(sums.gather(2, index), pixels)
+    shares = patches.enlarged(share, pixels)
     return torch.where((shares > 0) & (shares < 0.99), mean, pixels)
-
-
-def enlarged(values: Tensor, pixels: Tensor) -> Tensor:
-    """Enlarge values `(B, patches)` or `(B, C, rows, columns)` to the pixels' size."""
-    if values.dim() == 2:
-        values = values.unflatten(1, (1, *_sides(values.shape[1], pixels)))
-    return F.interpolate(values.to(pixels.dtype), size=pixels.shape[-2:], mode="nearest")
-
-
-def _sides(patches: int, pixels: Tensor) -> tuple[int, int]:
-    """Return rows and columns of square patches that cover `pixels (..., H, W)`."""
-    rows = round(math.sqrt(patches * pixels.shape[-2] / pixels.shape[-1]))
-    return rows, patches // rows

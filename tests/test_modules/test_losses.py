@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from src.errors import InputError
 from src.modules.backbones import SparseOutput
 from src.modules.backbones.base import Step
+from src.modules.distances import kl_divergence
 from src.modules.losses import (
     Classification,
     KeepRatio,
@@ -65,6 +66,26 @@ def test_logit_distillation_is_the_textbook_divergence():
     p, q = teacher.logits.softmax(-1), output.logits.softmax(-1)
     expected = (p * (p / q).log()).sum() / 2
     torch.testing.assert_close(LogitDistillation()(output, teacher, TARGET), expected)
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student"),
+    [
+        ([50.0, 0.0, -60.0], [0.0, 0.0, 0.0]),
+        ([200.0, 0.0, -200.0], [-200.0, 0.0, 200.0]),
+        ([1.0, 2.0, 3.0], [1.01, 2.0, 3.0]),
+    ],
+)
+def test_divergence_near_and_far(teacher, student):
+    values = [torch.tensor(teacher).double(), torch.tensor(student).double()]
+    log_p, log_q = (each.log_softmax(-1) for each in values)
+    far = torch.tensor(student, requires_grad=True)
+    divergence = kl_divergence(torch.tensor(teacher), far)
+    divergence.backward()
+    expected = F.kl_div(log_q, log_p, log_target=True, reduction="sum").float()
+    torch.testing.assert_close(divergence, expected, rtol=1e-4, atol=1e-8)
+    gradient = (log_q.exp() - log_p.exp()).float()
+    torch.testing.assert_close(far.grad, gradient, rtol=1e-4, atol=1e-6)
 
 
 def test_token_distillation_counts_kept_patches_only():

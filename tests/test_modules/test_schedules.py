@@ -58,3 +58,17 @@ def test_no_ratio_below_zero():
 def test_frozen():
     with pytest.raises(AttributeError):
         KeepSchedule((1,), (0.5,)).ratios = (1.0,)
+
+
+@pytest.mark.parametrize(
+    ("locations", "ratios", "words"),
+    [
+        (3, (0.5,), r"^schedule\.locations=3 is no list, as \[3,6,9\]"),
+        ((3,), 0.5, r"^schedule\.ratios=0\.5 is no list, as \[0\.7,0\.5,0\.3\]"),
+        ((True,), (0.5,), r"^schedule\.locations=\[True\] has True: block indices are whole"),
+        ((3,), ("0.5",), r"^The keep ratio '0\.5' at location 3 is not a number"),
+    ],
+)
+def test_what_is_no_schedule_is_refused(locations, ratios, words):
+    with pytest.raises(InputError, match=words):
+        KeepSchedule(locations, ratios)

@@ -165,10 +165,11 @@ def test_images_that_tell_no_schedule_from_another_are_refused(change, message):
         search_schedule(make("evit"), change(scenes()), budget=0.5, trials=2, progress=False)
 
 
-def test_one_output_tells_no_schedule_from_another():
+@pytest.mark.parametrize(("outputs", "words"), [(1, "has one output"), (0, "has no classifier")])
+def test_fewer_than_two_outputs_tell_no_schedule_from_another(outputs, words):
     student = make("evit")
-    student.reset_classifier(1)
-    with pytest.raises(InputError, match="has one output"):
+    student.reset_classifier(outputs)
+    with pytest.raises(InputError, match=words):
         search(student, trials=2)
 
 

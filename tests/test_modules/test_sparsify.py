@@ -1,14 +1,19 @@
 """What `sparsify` and `create_student` make of a network that somebody already has."""
 
 import logging
+import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import timm
 import torch
 from timm.models.convnext import ConvNeXt
+from timm.models.vision_transformer import VisionTransformer
+from timm.optim import create_optimizer_v2
 
-from src import create_student, load_weights, sparsify
+from src import create_student, load, load_weights, sparsify
 from src.errors import InputError
+from src.measure.evaluating import evaluating
 from src.modules.backbones import family_of
 from src.modules.backbones.vit import SparseViT
 from src.modules.methods.base import TokenReduction
@@ -306,3 +311,121 @@ def test_a_network_that_knows_no_image_size_predicts_and_loads(tmp_path):
     assert student.preprocessing == saved.preprocessing
     images = torch.randn(2, 3, 96, 96)
     torch.testing.assert_close(student.predict(images), saved.predict(images))
+
+
+# What a student says of itself --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "words"),
+    [
+        ("tome", {"r": 3}, "ToMe, merges 3 tokens in each block"),
+        ("tome", {}, "rho=0.7, merges in each block for the cost of keeping [0.7, 0.49, 0.343] at"),
+        ("tome", {"at_locations": True}, "ToMe, rho=0.7, keeps [0.7, 0.49, 0.343] at blocks 1, 2,"),
+        ("structural", {}, "Structural, method=structural leaves a quarter of the tokens"),
+        ("dense", {}, "Dense, method=dense drops nothing"),
+    ],
+)
+def test_a_student_says_what_its_method_does(method, options, words):
+    assert words in repr(sparsify(make_vit(), method=method, **options))
+
+
+@pytest.mark.parametrize("given", [{"rho": 0.5}, {"ratios": (0.5, 0.4, 0.3)}])
+@pytest.mark.parametrize("method", ["dense", "structural"])
+def test_a_ratio_that_is_ignored_is_said(given, method, caplog):
+    sparsify(make_vit(), method=method, **given)
+    (name,) = given
+    assert f"{name}={given[name]!r} changes nothing here: method={method}" in caplog.text
+
+
+def test_a_network_without_timms_description_has_a_name():
+    network = VisionTransformer(img_size=32, depth=4, embed_dim=64, num_heads=4)
+    assert "network: VisionTransformer, 1000 classes" in repr(sparsify(network))
+    student = sparsify(ConvNeXt(depths=(1, 1, 3, 1), dims=(8, 16, 32, 64)))
+    assert "network: ConvNeXt" in repr(student)
+    assert student.gmacs(64) > 0
+    for call in (student.gmacs, lambda: student.preprocessing):
+        with pytest.raises(InputError, match=r"^This ConvNeXt does not know for which images"):
+            call()
+    with pytest.raises(InputError, match=r"^images has the shape \(1, 1, 64, 64\): give \(B, 3, H"):
+        student.predict(torch.zeros(1, 1, 64, 64))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "size"),
+    [
+        ("convnext_atto", {}, 8),
+        ("poolformer_s12", {}, 1),
+        ("naflexvit_base_patch16_gap", {"depth": 4, "embed_dim": 64, "num_heads": 4}, (97, 131)),
+    ],
+)
+def test_sizes_that_a_network_does_not_take_are_named(name, options, size):
+    student = sparsify(timm.create_model(name, **options))
+    with pytest.raises(InputError, match=re.escape(f"image_size={size} does not suit this")):
+        student.gmacs(size)
+
+
+@pytest.mark.parametrize("name", ["poolformer_s12", "deit_tiny_patch16_224"])
+def test_layers_decay_as_in_the_dense_network(name):
+    network = timm.create_model(name)
+    options = {"opt": "adamw", "lr": 1e-3, "layer_decay": 0.5}
+    rates = [
+        {
+            id(parameter): group["lr_scale"]
+            for group in create_optimizer_v2(model, **options).param_groups
+            for parameter in group["params"]
+        }
+        for model in (network, sparsify(network))
+    ]
+    assert rates[0].items() <= rates[1].items()
+
+
+def test_what_is_no_file_is_named(tmp_path):
+    student = sparsify(make_vit(), method="norm")
+    with pytest.raises(InputError, match=r"^source holds tensors instead of naming a file"):
+        load_weights(student, make_vit().state_dict())
+    with pytest.raises(InputError, match=r"^student is a VisionTransformer: give what sparsify"):
+        load_weights(make_vit(), tmp_path / "a.pth")
+    for call in (lambda: load_weights(student, None), lambda: load(None)):
+        with pytest.raises(InputError, match=r"^None names no file: give a path"):
+            call()
+
+
+def test_a_second_classifier_that_trains_apart_is_refused():
+    network = make_vit("deit_tiny_distilled_patch16_224")
+    network.set_distilled_training(True)
+    student = sparsify(network, method="evit")
+    images = make_images(network)
+    assert student.eval()(images).logits.shape == (2, 5)
+    with pytest.raises(InputError, match=r"^set_distilled_training\(True\) makes two sets of"):
+        student.train()(images)
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "convnext_atto", "beit_base_patch16_224"])
+def test_an_encoder_pools(name):
+    options = {"depth": 4} if name != "convnext_atto" else {}
+    with pytest.raises(InputError, match=r"^global_pool='' does not pool an image to one vector"):
+        sparsify(timm.create_model(name, num_classes=0, global_pool="", **options))
+
+
+def test_threads_predict_in_evaluation_mode():
+    student = sparsify(make_vit(drop_path_rate=0.5), rho=0.5).train()
+    images = make_images(student.backbone)
+    expected = student.predict(images)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: student.predict(images), range(60)))
+    assert all(torch.allclose(logits, expected, atol=1e-5) for logits in found)
+    assert all(part.training for part in student.modules())
+
+
+def test_the_last_to_evaluate_restores_the_modes():
+    network = torch.nn.Sequential(torch.nn.Dropout(), torch.nn.Identity()).train()
+    network[1].eval()
+    outer, inner = evaluating(network), evaluating(network[0])
+    outer.__enter__()
+    inner.__enter__()
+    outer.__exit__(None, None, None)
+    assert not network[0].training
+    assert network.training
+    inner.__exit__(None, None, None)
+    assert [part.training for part in network.modules()] == [True, True, False]

@@ -22,6 +22,7 @@ from src.export.graph import load as load_graph
 from src.measure.complexity import count_gmacs
 from src.modules.backbones import SparseBackbone
 from src.modules.methods.rlt import changes
+from src.modules.schedules import KeepSchedule
 from src.modules.video import SparseVideoClassifier
 from src.modules.weights import load_weights
 from src.pictures import draw_token_maps
@@ -237,6 +238,30 @@ def test_a_fixed_share_keeps_what_changes_most() -> None:
     assert (change[starts].view(2, 32).amin(1) >= change[~starts].view(2, 32).amax(1)).all()
     student.rho = 0.75
     assert student(clips).size.shape[1] == 48
+    student.method.schedule = KeepSchedule((1, 3), (0.25, 0.1))
+    output = student(clips)
+    assert output.size.shape[1] == 16
+    assert [(step.ratio, step.count.tolist()) for step in output.steps] == [(0.25, [16, 16])] * 2
+    assert "RLT, keeps 0.25 of the tubelets from the first block on" in repr(student)
+
+
+@pytest.mark.parametrize("name", ["videomae_micro_patch8_32", "vjepa2_large_patch16_256"])
+@torch.no_grad()
+def test_a_margin_around_clips_changes_nothing(name: str) -> None:
+    patch = 8 if "micro" in name else 16
+    small = {} if patch == 8 else {"embed_dim": 96, "depth": 4, "num_heads": 3, "num_frames": 8}
+    torch.manual_seed(0)
+    options = {"num_classes": 5, "img_size": 4 * patch + 6, **small}
+    network = timm.create_model(name, **options).eval()
+    student = sparsify(network, method="rlt", rho=0.5).eval()
+    clips = torch.randn(2, 3, network.patch_embed.num_frames, 4 * patch + 6, 4 * patch + 6)
+    output = student(clips)
+    assert output.covered == (4 * patch, 4 * patch)
+    clips[..., 4 * patch :] = 9.0
+    clips[..., 4 * patch :, :] = 9.0
+    assert torch.equal(student(clips).logits, output.logits)
+    halves = Normalization((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    assert draw_token_maps(clips, output, halves).width > 4 * 4 * patch
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from timm.models import group_parameters
+from timm.optim._param_groups import _layer_map
 from torch import Tensor, nn
 
 from .output import SparseOutput
@@ -34,8 +35,11 @@ class TimmAnswers(nn.Module):
 
     @property
     def pretrained_cfg(self) -> dict[str, Any]:
-        """Return what timm says of the network and its weights, preprocessing included."""
-        return dict(self._network.pretrained_cfg)
+        """Return what timm says of the network and its weights, preprocessing included.
+
+        It is empty for a network that was not made by `timm.create_model`.
+        """
+        return dict(getattr(self._network, "pretrained_cfg", None) or {})
 
     @property
     def default_cfg(self) -> dict[str, Any]:
@@ -69,13 +73,17 @@ class TimmAnswers(nn.Module):
     def group_matcher(self, coarse: bool = False) -> Callable[[str], tuple[float, ...]]:
         """Return what gives the layer of a parameter by its name, as timm's layer decay asks.
 
-        A method's parameters, which are new, are in the classifier's.
+        A method's parameters, which are new, are in the classifier's. Where the network does not
+        group its parameters, timm's twelve at a time are a layer.
 
         Args:
             coarse: Whether the network groups stages instead of blocks.
         """
-        matcher = self._network.group_matcher(coarse=coarse)
-        layers = group_parameters(self.backbone, matcher, reverse=True)
+        if hasattr(self.backbone, "group_matcher"):
+            matcher = self._network.group_matcher(coarse=coarse)
+            layers = group_parameters(self.backbone, matcher, reverse=True)
+        else:
+            layers = _layer_map(self.backbone)
         last = max(layers.values())
 
         def layer_of(name: str) -> tuple[float, ...]:

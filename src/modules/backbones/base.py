@@ -117,9 +117,18 @@ class SparseBackbone(TimmAnswers, Described, ABC):
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """Return the height and width in pixels of the images that the network was made for."""
+        """Return the height and width in pixels of the images that the network was made for.
+
+        Raises:
+            InputError: If the network knows none, as one of any size that timm did not create.
+        """
         size = getattr(self.patch_embed, "img_size", None)
-        made_for = size or self.pretrained_cfg["input_size"][1:]
+        made_for = size or self.pretrained_cfg.get("input_size", ())[1:]
+        if not made_for:
+            raise InputError(
+                f"This {type(self.backbone).__name__} does not know for which images it was made: "
+                "give image_size, or create it by timm.create_model."
+            )
         return int(made_for[0]), int(made_for[1])
 
     def input_sides(self, image_size: int | tuple[int, int] | None = None) -> tuple[int, ...]:
@@ -172,7 +181,7 @@ class SparseBackbone(TimmAnswers, Described, ABC):
         sides = self.input_sides(image_size)
         try:
             return count_gmacs(self, sides)
-        except AssertionError as error:  # timm's, of sizes
+        except (AssertionError, RuntimeError, ValueError) as error:  # of timm and torch, for sizes
             raise InputError(
                 f"image_size={image_size} does not suit this {type(self.backbone).__name__}: "
                 f"{one_sentence(str(error))}"
@@ -180,13 +189,9 @@ class SparseBackbone(TimmAnswers, Described, ABC):
 
     def __repr__(self) -> str:
         network = self.pretrained_cfg.get("architecture") or type(self.backbone).__name__
-        schedule = self.method.schedule
-        kept = ", ".join(f"{ratio:.3g}" for ratio in schedule.ratios)
-        where = f"blocks {', '.join(map(str, schedule.locations))}" if kept else "no block"
-        rho = "" if self.rho is None else f"rho={self.rho:g}, "
         lines = [
             f"network: {network}, {self.num_classes} classes",
-            f"method: {self.method.name}, {rho}keeps [{kept}] at {where}",
+            f"method: {self.method.name}, {self.method.outline}",
         ]
         with suppress(Exception):  # networks that cannot be counted still have a name
             dense = count_gmacs(self.backbone, self.input_sides())

@@ -68,7 +68,7 @@ class SparseEncoder(SparseEva):
                 f"encoder_pool={net.encoder_pool!r} joins squares of neighboring patches, which "
                 "must all be there: make the network with encoder_pool='', as qwen3_vit_88m."
             )
-        if net.num_classes and net.global_pool != "avg":
+        if net.global_pool != "avg":
             raise InputError(
                 f"global_pool={net.global_pool!r} does not pool an image to one vector: make the "
                 "network with global_pool='avg'."

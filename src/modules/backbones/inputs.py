@@ -17,32 +17,38 @@ def image_errors_named(
 ) -> Iterator[None]:
     """Turn errors inside into an `InputError` where `image_fault` finds fault with `images`.
 
-    `sides` is asked after an error only: not every network knows for which images it was made.
+    `sides` is asked after an error only, and may raise an `InputError`: not every network knows
+    for which images it was made.
     """
     try:
         yield
     except InputError:
         raise
     except Exception as error:  # of torch and timm, which meet wrong images in many places
-        if fault := image_fault(images, network, sides()):
+        try:
+            known = sides()
+        except InputError:
+            known = None
+        if fault := image_fault(images, network, known):
             raise InputError(fault) from error
         raise
 
 
-def image_fault(images: object, network: nn.Module, sides: tuple[int, ...]) -> str:
+def image_fault(images: object, network: nn.Module, sides: tuple[int, ...] | None) -> str:
     """Return a sentence on what is wrong with `images`; empty if nothing is found.
 
     Args:
         images: What was given for `(B, C, H, W)`, or for clips `(B, C, T, H, W)`.
         network: That should take them.
-        sides: Height and width that it was made for, of clips the number of frames before them.
+        sides: Height and width that it was made for, of clips the number of frames before them;
+            None for a network of images that does not know.
     """
-    channels = input_channels(network)
-    shape = f"(B, {channels}, {', '.join(map(str, sides))})"
+    channels, dimensions = input_channels(network), 4 if sides is None else len(sides) + 2
+    shape = f"(B, {channels}, {'H, W' if sides is None else ', '.join(map(str, sides))})"
     if not isinstance(images, Tensor):
         return f"images is a {type(images).__name__}: give a tensor {shape}."
     found = tuple(images.shape)
-    if images.ndim != len(sides) + 2 or images.shape[1] != channels:
+    if images.ndim != dimensions or images.shape[1] != channels:
         return f"images has the shape {found}: give {shape}."
     if not images.numel():
         return f"images has the shape {found}, which holds none: give {shape}."
@@ -57,6 +63,6 @@ def image_fault(images: object, network: nn.Module, sides: tuple[int, ...]) -> s
     ):
         if own != asked:
             return f"images is {what} {own}, and the network {what} {asked}: move one of them."
-    if found[2:] != sides:
+    if sides is not None and found[2:] != sides:
         return f"images has the shape {found}, which this network does not take: give {shape}."
     return ""

@@ -52,7 +52,8 @@ class SparseOutput:
         source: `(B, patches)`, for each patch the feature that stands for it, -1 where none does;
             None where each stands for itself.
         token_logits: `(B, N, classes)` of networks that classify each token too (LV-ViT).
-        covered: Height and width in pixels that patches cover, where they leave a margin; or None.
+        covered: Height and width in pixels that patches cover, where they leave a margin of the
+            image or reach beyond it; or None.
         maps: Complete maps `(B, C, H, W)`, one for each stage, if asked for (`with_maps`).
         grid: Rows and columns of the patches, of clips places in time before them; None where the
             network does not know them.

@@ -28,7 +28,7 @@ def check_pooling(network: nn.Module) -> None:
                 "network must use timm's AttentionPoolLatent without positions of its own, or "
                 "global_pool='token' or 'avg'."
             )
-    elif net.num_classes and net.global_pool not in _POOLINGS:
+    elif net.global_pool not in _POOLINGS:
         raise InputError(
             f"global_pool={net.global_pool!r} does not pool an image to one vector: make the "
             f"network with global_pool={', '.join(map(repr, _POOLINGS[:-1]))} or "
@@ -37,8 +37,17 @@ def check_pooling(network: nn.Module) -> None:
 
 
 def pool_and_classify(network: nn.Module, x: Tensor, tokens: Tokens) -> Tensor:
-    """Run the network's own head on `x (B, P+N, C)`; pooling over tokens weighs them by size."""
+    """Run the network's own head on `x (B, P+N, C)`; pooling over tokens weighs them by size.
+
+    Raises:
+        InputError: If the head has a second classifier, which timm trains apart (DeiT, distilled).
+    """
     net = cast(PlainTransformer, network)
+    if network.training and getattr(net, "distilled_training", False):
+        raise InputError(
+            "set_distilled_training(True) makes two sets of logits in training, of which a student "
+            "has one: call set_distilled_training(False), which averages them."
+        )
     pool = _latent_pool(network)
     if tokens.size is None or (pool is None and net.global_pool in ("token", "")):
         return net.forward_head(x)

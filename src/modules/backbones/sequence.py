@@ -144,7 +144,10 @@ class SequenceBackbone(SparseBackbone, Generic[BlockT]):
         return self.run_block(layer, block, tokens.with_x(x), method)
 
     def _walk(self, images: Tensor, method: Hooks) -> tuple[Tokens, tuple[Step, ...]]:
-        tokens = method.after_embedding(images, self.enter(images))
+        tokens = self.enter(images)
+        if (covered := self._covered(tokens.grid)) is not None:
+            images = images[..., : covered[0], : covered[1]]
+        tokens = method.after_embedding(images, tokens)
         steps: list[Step] = []
         recompute = self._recomputes_blocks()
         for layer, block in enumerate(self.blocks()):
@@ -174,7 +177,7 @@ class SequenceBackbone(SparseBackbone, Generic[BlockT]):
             source=tokens.source,
             token_logits=token_logits,
             maps=maps,
-            covered=self._covered(),
+            covered=self._covered(tokens.grid),
             grid=tokens.grid,
             summaries=tokens.summaries,
         )
@@ -188,9 +191,10 @@ class SequenceBackbone(SparseBackbone, Generic[BlockT]):
     def _network(self) -> PlainTransformer:
         return cast(PlainTransformer, self.backbone)
 
-    def _covered(self) -> tuple[int, int] | None:
-        if self.margin(self.backbone) is None:
-            return None
+    def _covered(self, grid: tuple[int, ...] | None) -> tuple[int, int] | None:
         embed = self.patch_embed
-        (rows, columns), (height, width) = embed.grid_size, embed.patch_size
+        pads = getattr(embed, "dynamic_img_pad", False)
+        if grid is None or not (pads or self.margin(self.backbone)):
+            return None
+        (rows, columns), (height, width) = grid[-2:], embed.patch_size
         return rows * height, columns * width

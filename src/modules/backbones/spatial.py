@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar, Generic, cast
 
+from timm.layers import SelectAdaptivePool2d
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -38,7 +39,7 @@ class SpatialBackbone(SparseBackbone, Generic[BlockT]):
 
         Raises:
             InputError: If the method does not work on feature maps, or needs windows of attention
-                that the network does not have.
+                that the network does not have, or if the network does not pool its last map.
         """
         if not isinstance(method, SpatialRouting):
             raise InputError(
@@ -49,6 +50,12 @@ class SpatialBackbone(SparseBackbone, Generic[BlockT]):
             raise InputError(
                 f"{method.name} skips windows of attention, which {type(backbone).__name__} does "
                 "not have: choose a method that routes positions, as method=asymmetric."
+            )
+        pools = [part for part in backbone.modules() if isinstance(part, SelectAdaptivePool2d)]
+        if any(not pool.pool_type for pool in pools):
+            raise InputError(
+                "global_pool='' does not pool an image to one vector: make the network with "
+                "global_pool='avg'."
             )
         super().__init__(backbone, method)
 
@@ -130,9 +137,17 @@ class SpatialBackbone(SparseBackbone, Generic[BlockT]):
             size=features.new_ones(features.shape[:2]),
             steps=tuple(steps),
             maps=tuple(maps),
+            covered=self._covered(grid, images),
             grid=grid,
             summaries=tuple(p.summary for p in decided if p.summary is not None),
         )
+
+    def _covered(self, grid: tuple[int, ...] | None, images: Tensor) -> tuple[int, int] | None:
+        if grid is None:
+            return None
+        pixels = self.levels()[self.routed_stage].stride
+        covered = pixels * grid[-2], pixels * grid[-1]
+        return None if covered == tuple(images.shape[-2:]) else covered
 
     def _paths(self, block: BlockT, x: Tensor, decided: TwoPaths | WindowScores) -> TwoPaths:
         if isinstance(decided, TwoPaths):

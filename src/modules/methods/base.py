@@ -72,13 +72,22 @@ class Method(nn.Module, ABC):
         """Check that the schedule fits a network of this depth."""
         super().__init__()
         self.depth = geometry.depth
-        self._check(schedule)
-        self._schedule = schedule
+        self._schedule = self._followed(schedule)
 
     @property
     def name(self) -> str:
         """Return the name in messages and pictures: the class name by default."""
         return type(self).__name__
+
+    @property
+    def outline(self) -> str:
+        """Return in words what stays where, for people who print a student."""
+        if self.ignores_rho:
+            return self.ignores_rho
+        rho = "" if self.schedule.rho is None else f"rho={self.schedule.rho:g}, "
+        kept = ", ".join(f"{ratio:.3g}" for ratio in self.schedule.ratios)
+        where = ", ".join(map(str, self.schedule.locations))
+        return f"{rho}keeps [{kept}] at {f'blocks {where}' if where else 'no block'}"
 
     @property
     def needs_training(self) -> bool:
@@ -103,8 +112,7 @@ class Method(nn.Module, ABC):
                 f"schedule.locations={list(schedule.locations)} has {len(schedule.locations)} "
                 f"entries, but this student has {heads} predictors: give {heads}."
             )
-        self._check(schedule)
-        self._schedule = schedule
+        self._schedule = self._followed(schedule)
 
     @classmethod
     def present_name(cls, name: str) -> str:
@@ -122,6 +130,11 @@ class Method(nn.Module, ABC):
             present = prefix + self.present_name(key.removeprefix(prefix))
             state_dict[present] = state_dict.pop(key)
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+
+    def _followed(self, schedule: KeepSchedule) -> KeepSchedule:
+        """Return `schedule` as this method follows it, or raise an `InputError` if it cannot."""
+        self._check(schedule)
+        return schedule
 
     def _check(self, schedule: KeepSchedule) -> None:
         for location in schedule.locations:

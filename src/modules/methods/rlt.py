@@ -49,11 +49,22 @@ class RLT(TokenReduction):
                 f"method.threshold={threshold!r} is not a change of pixels: give a number from 0, "
                 "as 0.1, or null to keep a fixed share."
             )
+        super().__init__(schedule, geometry)
+        self.threshold = threshold
+
+    @override
+    def _followed(self, schedule: KeepSchedule) -> KeepSchedule:
         if schedule.locations:
             kept = schedule.ratios[0] if schedule.rho is None else schedule.rho
             schedule = constant(kept, schedule.locations)
-        super().__init__(schedule, geometry)
-        self.threshold = threshold
+        return super()._followed(schedule)
+
+    @property
+    @override
+    def outline(self) -> str:
+        if self.threshold is not None or not self.schedule.locations:
+            return super().outline
+        return f"keeps {self.schedule.ratios[0]:.3g} of the tubelets from the first block on"
 
     @property
     @override

@@ -45,10 +45,13 @@ class ToMe(TokenReduction):
                 at most half of the tokens at a time.
 
         Raises:
-            InputError: If `r` is not a whole number from 0, or is given with `at_locations`.
+            InputError: If `r` is not a whole number from 0, or is given with `at_locations`, or
+                that is neither true nor false.
         """
         if r is not None and (not isinstance(r, int) or isinstance(r, bool) or r < 0):
             raise InputError(f"method.r={r!r} is not a whole number from 0, as 13, or null.")
+        if not isinstance(at_locations, bool):
+            raise InputError(f"method.at_locations={at_locations!r} is neither true nor false.")
         if r is not None and at_locations:
             raise InputError(
                 f"method.r={r} merges in every block, method.at_locations=true at "
@@ -63,6 +66,15 @@ class ToMe(TokenReduction):
     @override
     def ignores_rho(self) -> str:  # type: ignore[override]
         return "" if self.r is None else "method.r says how many tokens merge"
+
+    @property
+    @override
+    def outline(self) -> str:
+        if self.r is not None:
+            return f"merges {self.r} tokens in each block"
+        if self.at_locations:
+            return super().outline
+        return super().outline.replace("keeps", "merges in each block for the cost of keeping")
 
     @override
     def use_products(self) -> None:

@@ -14,6 +14,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from ...checkpoints.reading import read_file
 from ...config import instantiate, locate
 from ...errors import InputError, one_sentence
+from ...files import file_path
 from ..backbones.base import SparseBackbone
 from ..heads.base import Head, WholeNetwork
 from ..methods.base import Method
@@ -49,7 +50,7 @@ def load(path: str | Path) -> SparseBackbone | WholeNetwork:
     Raises:
         InputError: One sentence on what the file lacks, or what in it does not fit.
     """
-    file = download(str(path)) if is_address(path) else Path(path).expanduser()
+    file = download(str(path)) if is_address(path) else file_path(path)
     tensors = {k: v for k, v in read_file(file).items() if isinstance(v, Tensor)}
     stored = read_stored(file)
     with torch.random.fork_rng(devices=[]):

@@ -184,10 +184,11 @@ def _check(student: SparseBackbone, images: Tensor) -> None:
             f"The images {given or f'are a {type(images).__name__}'}: give a tensor of some "
             "hundreds, (B, 3, H, W), or clips (B, 3, T, H, W)."
         )
-    if student.num_classes == 1:
+    if student.num_classes < 2:
+        outputs = "one output" if student.num_classes else "no classifier"
         raise InputError(
             "A schedule is judged by the softmax over classes, and this "
-            f"{type(student.backbone).__name__} has one output: give a network for two or more."
+            f"{type(student.backbone).__name__} has {outputs}: give a network for two or more."
         )
     student.predict(images[:1])  # says what does not suit the network
 

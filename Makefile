@@ -38,7 +38,7 @@ sweep: install ## Eight methods at four ratios on embedded data; table, picture 
 	$(BIN)/python eval.py -m $(DIGITS) $(RATIOS) method=random,attention,evit,attention_absorb,tome,ats,mctf
 	$(BIN)/python eval.py -m $(DIGITS) method=dense,structural
 	test -f $(SWEEP)/trained/checkpoints/last.ckpt || \
-		$(BIN)/python train.py experiment=demo callbacks.progress=null hydra.run.dir=$(SWEEP)/trained
+		$(BIN)/python train.py experiment=demo callbacks.progress=null hydra.run.dir=$(SWEEP)/trained ckpt_path=last
 	$(BIN)/python eval.py -m $(DIGITS) $(RATIOS) ckpt_path=$(SWEEP)/trained/checkpoints/last.ckpt
 
 quick: install ## Test all but what starts processes, compiles, exports or composes every setting

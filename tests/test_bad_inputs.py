@@ -253,7 +253,7 @@ CASES = [
     case(
         "mixup by words",
         "train.py '+datamodule.mixup={{mixup_alpha: much}}'",
-        "mixup={{'mixup_alpha': 'much'}} is not what",
+        "datamodule.mixup.mixup_alpha=much must be a number from 0",
     ),
     case("images a word", "train.py datamodule.train_images=abc", "train_images=abc must be"),
     case("no named data", "train.py datamodule=imagenet datamodule.dataset=x/y", "dataset=x/y"),

@@ -126,6 +126,22 @@ class Kind(Allowed):
 
 
 @dataclass(frozen=True)
+class Text(Allowed):
+    """Accepts any text, as `example`; `optional` ones may be null.
+
+    What is typed for it arrives as text if `shell.arguments.is_name` knows it by its name.
+    """
+
+    example: str
+    optional: bool = False
+
+    @override
+    def fault(self, key: str, value: object) -> str:
+        valid = isinstance(value, str) or (self.optional and value is None)
+        return "" if valid else f"{shown(key, value)} must be text, as '{self.example}'."
+
+
+@dataclass(frozen=True)
 class Choice(Allowed):
     """Accepts one of a few words."""
 

@@ -232,6 +232,7 @@ CASES = [
         "mixes images of one label each",
         "datamodule.mixup=null",
     ),
+    case("seed negative", "train.py datamodule=imagenet seed=-1", "seed=-1 must be a whole number"),
     case("batch zero", "train.py datamodule.batch_size=0", "batch_size=0 must be"),
     case(
         "odd batch and mixup",

@@ -8,6 +8,7 @@ from types import NoneType
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from ..config import plain_settings
 from ..datamodules.base import ImageDataModule
 from ..datamodules.targets import IMAGE
 from ..errors import InputError
@@ -145,7 +146,7 @@ def _followed(config: DictConfig, key: str) -> set[str]:
     node = OmegaConf.select(config, parent) if parent else config
     if not isinstance(node, DictConfig) or not OmegaConf.is_interpolation(node, leaf):
         return set()
-    return set(re.findall(r"[\w.]+", str(node._get_node(leaf)._value())))
+    return set(re.findall(r"[\w.]+", str(plain_settings(node, resolve=False)[leaf])))
 
 
 def _plain(config: DictConfig, key: str) -> object:

@@ -116,6 +116,7 @@ def test_values_that_mean_nothing_are_refused(
     for value in refused:
         (sentence,) = faults(f"++{setting}={value}")
         assert sentence.startswith(f"{setting}=")
-        assert " must be " in sentence and said in sentence
+        assert " must be " in sentence
+        assert said in sentence
     for value in valid:
         assert not faults(f"++{setting}={value}")

@@ -88,7 +88,8 @@ def test_a_name_that_reads_as_a_number_is_text() -> None:
     for name in ("2024", "1e3", "true", "nan", "007"):
         assert values(f"datamodule.val_split={name}") == [name]
         override = parsed(for_hydra([f"datamodule.train_csv={name}"])[0])
-        assert override is not None and override.value() == name
+        assert override is not None
+        assert override.value() == name
     assert values("datamodule.val_split=2023,2024,new", "-m") == ["2023", "2024", "new"]
     for left in (
         "datamodule.val_csv=null",

@@ -41,14 +41,17 @@ def method_words(method: Plain) -> str | None:
     Returns:
         None where no option differs from it in single values alone.
     """
-    found = []
+    found: list[list[str]] = []
     for name, settings in _options("method"):
         differing = {key: value for key, value in method.items() if settings.get(key) != value}
         typed = [f"method.{key}={_word(value)}" for key, value in differing.items()]
         plain = not any(isinstance(value, (list, dict)) for value in differing.values())
         if settings.keys() == method.keys() and "_target_" not in differing and plain:
             found.append([f"method={name}", *typed])
-    return " ".join(min(found, key=len)) if found else None
+    if not found:
+        return None
+    shortest = min(found, key=len)
+    return " ".join(shortest)
 
 
 def _word(value: object) -> str:

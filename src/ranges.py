@@ -83,31 +83,75 @@ class Listing(Allowed):
 
 @dataclass(frozen=True)
 class Pair(Allowed):
-    """Accepts two numbers that suit `each`; `example` is valid as typed on the command line."""
+    """Accepts two numbers that suit `each`; `example` is valid as typed on the command line.
+
+    With `ascending` the second may not be smaller. `optional` ones may be null.
+    """
 
     example: str
     each: Number
+    ascending: bool = False
+    optional: bool = False
+
+    def accepts(self, value: object) -> bool:
+        """Return whether `value` is such a pair, or null where that is valid too."""
+        if value is None:
+            return self.optional
+        if not isinstance(value, list) or list(map(self.each.accepts, value)) != [True, True]:
+            return False
+        return not self.ascending or value[0] <= value[1]
 
     @override
     def fault(self, key: str, value: object) -> str:
-        if isinstance(value, list) and list(map(self.each.accepts, value)) == [True, True]:
+        if self.accepts(value):
             return ""
-        words = f"two numbers {self.each.bounds()}, as {self.example}"
+        order = ", the smaller first" * self.ascending
+        words = f"two numbers {self.each.bounds()}{order}, as {self.example}"
         return f"{shown(key, value)} must be {words}."
 
 
 @dataclass(frozen=True)
 class Kind(Allowed):
-    """Accepts any value of one type, which must be given; `words` describe it."""
+    """Accepts any value of one type; `words` describe it. `optional` ones may be null."""
 
     type: type
     words: str
     needed: bool = True
+    optional: bool = False
 
     @override
     def fault(self, key: str, value: object) -> str:
-        valid = isinstance(value, self.type)
+        valid = isinstance(value, self.type) or (self.optional and value is None)
         return "" if valid else f"{shown(key, value)} must be {self.words}."
+
+
+@dataclass(frozen=True)
+class Text(Allowed):
+    """Accepts any text, as `example`; `optional` ones may be null.
+
+    What is typed for it arrives as text if `shell.arguments.is_name` knows it by its name.
+    """
+
+    example: str
+    optional: bool = False
+
+    @override
+    def fault(self, key: str, value: object) -> str:
+        valid = isinstance(value, str) or (self.optional and value is None)
+        return "" if valid else f"{shown(key, value)} must be text, as '{self.example}'."
+
+
+@dataclass(frozen=True)
+class Choice(Allowed):
+    """Accepts one of a few words."""
+
+    words: tuple[str, ...]
+
+    @override
+    def fault(self, key: str, value: object) -> str:
+        *others, last = self.words
+        listed = f"{', '.join(others)} or {last}"
+        return "" if value in self.words else f"{shown(key, value)} must be {listed}."
 
 
 @dataclass(frozen=True)

@@ -232,6 +232,7 @@ CASES = [
         "mixes images of one label each",
         "datamodule.mixup=null",
     ),
+    case("seed negative", "train.py datamodule=imagenet seed=-1", "seed=-1 must be a whole number"),
     case("batch zero", "train.py datamodule.batch_size=0", "batch_size=0 must be"),
     case(
         "odd batch and mixup",
@@ -253,7 +254,7 @@ CASES = [
     case(
         "mixup by words",
         "train.py '+datamodule.mixup={{mixup_alpha: much}}'",
-        "mixup={{'mixup_alpha': 'much'}} is not what",
+        "datamodule.mixup.mixup_alpha=much must be a number from 0",
     ),
     case("images a word", "train.py datamodule.train_images=abc", "train_images=abc must be"),
     case("no named data", "train.py datamodule=imagenet datamodule.dataset=x/y", "dataset=x/y"),

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..errors import InputError, some
 from ..lightning_internals import batches_started
-from ..ranges import Number
+from ..ranges import Number, Text
 from .inputs import InputConfig
 from .loading import Loaders, cores
 from .normalization import Normalization
@@ -37,6 +37,9 @@ class ImageDataModule(L.LightningDataModule, ABC):
     """
 
     ranges = {
+        "network": Text("deit_small_patch16_224"),
+        "image_size": Number(224, least=1, whole=True),
+        "seed": Number(42, least=0, most=2**32 - 1, whole=True),
         "batch_size": Number(32, least=1, whole=True),
         "num_workers": Number(4, least=0, whole=True, optional=True),
         "repeats": Number(3, least=1, whole=True),

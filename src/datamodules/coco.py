@@ -13,6 +13,7 @@ from torchvision import tv_tensors
 from typing_extensions import Unpack, override
 
 from ..errors import InputError
+from ..ranges import Kind, Text
 from .annotations import Annotated, Annotations
 from .frames import FramedImages, Frames, open_rgb
 from .inputs import InputConfig
@@ -81,6 +82,13 @@ class Coco(FramedImages):
     Categories are labelled from 1 in the order of their ids in the validation file; those of the
     training file get the label of the same name.
     """
+
+    ranges = {
+        "train_split": Text("train2017"),
+        "val_split": Text("val2017"),
+        "drop_empty_boxes": Kind(bool, "true or false", needed=False),
+        "clip_boxes": Kind(bool, "true or false", needed=False),
+    }
 
     targets = ("boxes",)
 

@@ -22,7 +22,8 @@ def read_names(given: Sequence[str] | str | None, count: int | None) -> tuple[st
     """
     if given is None:
         return None
-    names = _lines(given) if isinstance(given, str) else list(given)
+    listed = list(given) if isinstance(given, (list, tuple)) else []
+    names = _lines(given) if isinstance(given, str) else listed
     if not names or not all(isinstance(name, str) and name.strip() for name in names):
         raise InputError(
             f"datamodule.class_names={shown(given)} must name each class by a text, as "

@@ -6,6 +6,7 @@ from functools import cached_property
 
 from typing_extensions import Unpack, override
 
+from ..ranges import Number, Text
 from .folders import ImageFolders
 from .named import NamedImages
 from .photo_source import PhotoSource
@@ -18,6 +19,15 @@ class ImageNet(PhotoModule):
     Class folders named by WNIDs are scored on ImageNet's 1000 outputs, also if they are a subset;
     other folders have as many outputs as there are folders.
     """
+
+    ranges = {
+        "dataset": Text("wds/photographs", optional=True),
+        "train_split": Text("train"),
+        "val_split": Text("val"),
+        "num_classes": Number(10, least=1, whole=True, optional=True),
+        "image_key": Text("image", optional=True),
+        "label_key": Text("label", optional=True),
+    }
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing_extensions import Unpack, override
 
 from ..errors import InputError, some
+from ..ranges import Text
 from .clip_files import ClipFiles
 from .video_frames import SUFFIXES
 from .videos import VideoModule, VideoSettings
@@ -73,6 +74,8 @@ def _videos_below(folder: Path) -> Iterator[str]:
 
 class Kinetics(VideoModule):
     """Loads Kinetics, or any videos in class folders."""
+
+    ranges = {"train_split": Text("train"), "val_split": Text("val")}
 
     def __init__(
         self,

@@ -13,6 +13,7 @@ from torch import Tensor
 from typing_extensions import Unpack, override
 
 from ..errors import InputError, some, spelled
+from ..ranges import Text
 from .label_lists import HEADERS, Listing, read_listing
 from .label_sets import LABELS, TARGET_WORDS
 from .labelled import LabelledImages, PhotoFiles, check_headers
@@ -160,6 +161,8 @@ class CsvPhotos(PhotoSource):
 
 class LabelsCsv(PhotoModule):
     """Loads photographs that `root/<train_csv>` and `root/<val_csv>` list with their classes."""
+
+    ranges = {"train_csv": Text("train.csv"), "val_csv": Text("val.csv")}
 
     targets = (LABELS,)
     target_words = TARGET_WORDS

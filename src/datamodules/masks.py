@@ -14,6 +14,7 @@ from torchvision import tv_tensors
 from typing_extensions import Unpack, override
 
 from ..errors import InputError
+from ..ranges import Kind, Text
 from .frames import FramedImages, Frames, open_image, open_rgb
 from .given_names import read_names
 from .inputs import InputConfig
@@ -71,6 +72,12 @@ class MaskedFrames(Frames):
 
 class Masks(FramedImages):
     """Loads `root/images/<split>/*` and, under the same names, `root/annotations/<split>/*.png`."""
+
+    ranges = {
+        "reduce_zero_label": Kind(bool, "true or false", needed=False),
+        "train_split": Text("training"),
+        "val_split": Text("validation"),
+    }
 
     targets = ("mask",)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from typing_extensions import NotRequired, Unpack, override
 
 from ..errors import InputError, one_sentence
+from ..ranges import Choice, Kind, Number, Pair
 from .base import ImageDataModule
 from .clip_labels import CLIP_LABEL
 from .loading import LoadingSettings
@@ -33,6 +34,22 @@ class MixingDataModule(ImageDataModule, ABC):
     same place.
     """
 
+    ranges = {
+        "mixup": Kind(
+            dict, "arguments of timm.data.Mixup, as {mixup_alpha:0.8}, or null", False, True
+        ),
+        "mixup.mixup_alpha": Number(0.8, least=0),
+        "mixup.cutmix_alpha": Number(1.0, least=0),
+        "mixup.cutmix_minmax": Pair(
+            "[0.2,0.8]", Number(0.5, least=0, most=1), ascending=True, optional=True
+        ),
+        "mixup.prob": Number(1.0, least=0, most=1),
+        "mixup.switch_prob": Number(0.5, least=0, most=1),
+        "mixup.mode": Choice(("batch", "pair", "elem")),
+        "mixup.correct_lam": Kind(bool, "true or false", needed=False),
+        "mixup.label_smoothing": Number(0.1, least=0, below=1),
+    }
+
     def __init__(
         self, *, mixup: MixupOptions | None = None, **loading: Unpack[LoadingSettings]
     ) -> None:
@@ -49,8 +66,27 @@ class MixingDataModule(ImageDataModule, ABC):
         super().__init__(**loading)
         if mixup:
             refuse_mixup(mixup, self.targets)
-            _check_options(mixup, self.batch_size, self.seed)
+            self._check_options(mixup)
         self.mixup = mixup
+
+    def _check_options(self, mixup: MixupOptions) -> None:
+        """Check the batch size, and try mixup as well as cutmix on images of the network's size."""
+        if self.batch_size % 2:
+            raise InputError(
+                f"datamodule.batch_size={self.batch_size} is odd, but mixup pairs images: "
+                "use an even batch size or datamodule.mixup=null."
+            )
+        images = torch.zeros(2, 1, self.image_size, self.image_size)
+        try:
+            with drawn_from(self.seed):
+                for cutmix in (0.0, 1.0):
+                    always = {**mixup, "prob": 1.0, "switch_prob": cutmix}
+                    Mixup(num_classes=2, **always)(images, torch.zeros(2, dtype=torch.long))
+        except (TypeError, ValueError, AssertionError) as error:
+            raise InputError(
+                f"datamodule.mixup={mixup} is not what timm.data.Mixup takes: "
+                f"{one_sentence(str(error))}"
+            ) from error
 
     @override
     def setup(self, stage: str) -> None:
@@ -86,19 +122,3 @@ def refuse_mixup(mixup: MixupOptions | None, targets: tuple[str, ...]) -> None:
             f"datamodule.mixup={mixup} mixes images of one label each, and this data has "
             f"{' and '.join(targets)}: leave it out or write datamodule.mixup=null."
         )
-
-
-def _check_options(mixup: MixupOptions, batch_size: int, seed: int) -> None:
-    if batch_size % 2:
-        raise InputError(
-            f"datamodule.batch_size={batch_size} is odd, but mixup pairs images: "
-            "use an even batch size or datamodule.mixup=null."
-        )
-    try:
-        with drawn_from(seed):
-            Mixup(**mixup)(torch.zeros(2, 3, 8, 8), torch.zeros(2, dtype=torch.long))
-    except (TypeError, ValueError, AssertionError) as error:
-        raise InputError(
-            f"datamodule.mixup={mixup} is not what timm.data.Mixup takes: "
-            f"{one_sentence(str(error))}"
-        ) from error

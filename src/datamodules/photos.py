@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from typing_extensions import Unpack, override
 
 from ..errors import InputError
-from ..ranges import Number, Replaced
+from ..ranges import Number, Pair, Replaced
 from .labelled import LabelledImages
 from .labelled_module import LabelledModule
 from .mixing import MixingDataModule, MixingSettings
@@ -42,6 +42,9 @@ class PhotoModule(LabelledModule, MixingDataModule, ABC):
     """
 
     ranges = {
+        "crop_pct": Number(0.9, above=0, most=1, optional=True),
+        "scale": Pair("[0.08,1.0]", Number(0.5, above=0, most=1), ascending=True),
+        "color_jitter": Number(0.4, least=0, optional=True),
         "hflip": Number(0.5, least=0, most=1),
         "reprob": Number(0.25, least=0, most=1),
     }
@@ -77,16 +80,7 @@ class PhotoModule(LabelledModule, MixingDataModule, ABC):
             common: Arguments of `MixingDataModule`.
         """
         super().__init__(on_bad_image=on_bad_image, **common)
-        if len(scale) != 2 or not 0 < scale[0] <= scale[1] <= 1:
-            raise InputError(
-                f"datamodule.scale={list(scale)} is not a range of areas: "
-                "write two numbers as [0.08,1.0]."
-            )
         if crop_pct is not None:
-            if not 0 < crop_pct <= 1:
-                raise InputError(
-                    f"datamodule.crop_pct={crop_pct} is not a share: give one in (0, 1] or null."
-                )
             self.input_config = replace(self.input_config, crop_pct=crop_pct)
         self._augmentation: dict[str, Any] = {
             "scale": tuple(scale),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing_extensions import Unpack, override
 
 from ..errors import InputError
+from ..ranges import Text
 from .clip_files import ClipFiles
 from .fields import TEXT, check_fields, read_json, shown
 from .listing import find_listed
@@ -59,6 +60,13 @@ class NumberedVideos(ClipFiles):
 
 class Something(VideoModule):
     """Loads Something-Something v2 (Goyal et al., arXiv:1706.04261)."""
+
+    ranges = {
+        "folder": Text("20bn-something-something-v2"),
+        "train_json": Text("labels/train.json"),
+        "val_json": Text("labels/validation.json"),
+        "labels_json": Text("labels/labels.json"),
+    }
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing_extensions import Unpack, override
 
 from ..errors import InputError
-from ..ranges import Number
+from ..ranges import Number, Text
 from .clip_files import ClipFiles, lines_of
 from .listing import find_listed
 from .videos import VideoModule, VideoSettings
@@ -46,7 +46,11 @@ class SplitLists(ClipFiles):
 class Ucf101(VideoModule):
     """Loads one split of UCF101 (Soomro et al., arXiv:1212.0402); its test part is validation."""
 
-    ranges = {"split": Number(1, least=1, most=3, whole=True)}
+    ranges = {
+        "folder": Text("UCF-101"),
+        "lists": Text("ucfTrainTestlist"),
+        "split": Number(1, least=1, most=3, whole=True),
+    }
 
     def __init__(
         self,

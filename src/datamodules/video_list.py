@@ -12,6 +12,7 @@ from pathlib import Path
 from typing_extensions import Unpack, override
 
 from ..errors import InputError
+from ..ranges import Text
 from .clip_files import ClipFiles, lines_of
 from .listing import find_listed
 from .videos import VideoModule, VideoSettings
@@ -94,6 +95,8 @@ class ListedVideos(ClipFiles):
 
 class VideoList(VideoModule):
     """Loads the videos of two lists."""
+
+    ranges = {"train_list": Text("train.txt"), "val_list": Text("val.txt")}
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ from torchvision.transforms import v2
 from typing_extensions import NotRequired, Unpack, override
 
 from ..errors import InputError
-from ..ranges import Number
+from ..ranges import Kind, Number, Pair
 from .clip_files import ClipFiles
 from .clip_labels import CLIP_LABEL, TARGET_WORDS
 from .clip_sampling import ClipSampling, sampling_of
@@ -98,8 +98,11 @@ class VideoModule(LabelledModule, MixingDataModule, ABC):
         "num_frames": Number(16, least=1, whole=True),
         "stride": Number(4, least=1, whole=True),
         "rate": Number(30, above=0, optional=True),
+        "views": Kind(dict, "of the form {clips: 1, crops: 1}", needed=False),
         "views.clips": Number(5, least=1, whole=True),
         "views.crops": Number(3, least=1, whole=True),
+        "scale": Pair("[0.08,1.0]", Number(0.5, above=0, most=1), ascending=True),
+        "ratio": Pair("[0.75,1.33]", Number(0.75, above=0), ascending=True),
         "hflip": Number(0.5, least=0, most=1),
     }
 
@@ -143,15 +146,6 @@ class VideoModule(LabelledModule, MixingDataModule, ABC):
                 f"datamodule.views={dict(views)} must have clips and crops: write "
                 "{clips: 1, crops: 1}."
             )
-        for name, pair, most, example in (
-            ("scale", scale, 1.0, "[0.08,1.0]"),
-            ("ratio", ratio, float("inf"), "[0.75,1.33]"),
-        ):
-            if len(pair) != 2 or not 0 < pair[0] <= pair[1] <= most:
-                raise InputError(
-                    f"datamodule.{name}={list(pair)} is not a range: write two numbers as "
-                    f"{example}."
-                )
         self.num_frames = num_frames
         self._sampling = sampling_of(sampling, frames=num_frames, stride=stride, rate=rate)
         self._clips, self._crops = views["clips"], views["crops"]

@@ -76,7 +76,7 @@ class Classification(LossTerm):
     """Takes the cross-entropy with labels `(B,)` or, after mixup, soft labels `(B, classes)`."""
 
     ranges = {
-        "smoothing": Number(0.1, least=0, most=1),
+        "smoothing": Number(0.1, least=0, below=1),
     }
     replaced = {
         "smoothing": Replaced("datamodule.mixup", "mixup makes the labels soft by itself"),

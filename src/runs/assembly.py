@@ -90,7 +90,7 @@ def assemble(config: DictConfig, choices: dict[str, str], typed: list[str]) -> R
     with faults.of("trainer", "callbacks", "logger"):
         trainer = _trainer(settings, plain_settings(config, resolve=False), choices)
         processes = trainer.world_size
-    with faults.of("datamodule", "backbone"):
+    with faults.of("datamodule", "backbone", "seed"):
         data = instantiate(settings["datamodule"])
         data.check(processes=processes)
         classes = data.num_classes, data.present_classes

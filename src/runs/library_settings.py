@@ -36,11 +36,29 @@ class Accelerator(Allowed):
         )
 
 
+class ValidationInterval(Allowed):
+    """Accepts what Lightning takes but 0, by which it would divide."""
+
+    @override
+    def fault(self, key: str, value: object) -> str:
+        if value != 0:
+            return ""
+        return f"{key}={value} must be a share of an epoch up to 1.0, or a number of steps from 1."
+
+
 # By library and class; subclasses have the settings too.
 SETTINGS: dict[str, dict[str, Allowed]] = {
     "lightning.Trainer": {
         "max_epochs": Number(30, least=1, whole=True),
+        "min_epochs": Number(1, least=0, whole=True, optional=True),
+        "max_steps": Number(1000, least=-1, whole=True),
+        "min_steps": Number(1, least=0, whole=True, optional=True),
+        "gradient_clip_val": Number(1.0, least=0, optional=True),
         "accumulate_grad_batches": Number(1, least=1, whole=True),
+        "val_check_interval": ValidationInterval(),
+        "check_val_every_n_epoch": Number(1, least=1, whole=True, optional=True),
+        "log_every_n_steps": Number(20, least=0, whole=True, optional=True),
+        "num_sanity_val_steps": Number(0, least=-1, whole=True, optional=True),
         "accelerator": Accelerator(),
         "precision": Precision(),
     },

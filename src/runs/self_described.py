@@ -8,6 +8,7 @@ from pathlib import Path
 from ..config import Settings, instantiate
 from ..errors import InputError
 from ..modules.saving.hub import is_address
+from .option_words import backbone_words, method_words, same_network
 
 ONNX = ".onnx"
 _OF_RATIOS = {"rho", "schedule", "schedule.rho", "schedule.ratios"}
@@ -42,32 +43,48 @@ def check_described(path: str, settings: Settings, typed: Sequence[str]) -> None
         typed: The command line's overrides.
 
     Raises:
-        InputError: If the method or the ratios are others, and nobody has chosen them.
+        InputError: If the network is another, or the method or the ratios are and nobody has
+            chosen them.
     """
     if Path(path).suffix != ".safetensors" or not describes_itself(path):
         return
     from ..modules.saving.stored import read_stored  # late, for the sake of `--help`
 
     stored = read_stored(Path(path).expanduser())
+    network = settings["backbone"]["network"]
+    if not same_network(stored.network, network):
+        raise InputError(
+            f"ckpt_path={path} holds the network {stored.network}, and this command line chooses "
+            f"{network}: give {backbone_words(stored.network, stored.options)}."
+        )
     keys = {override.lstrip("+~").partition("=")[0] for override in typed}
     methods = stored.method, settings["method"]
     ratios = stored.schedule.get("ratios"), list(instantiate(settings["schedule"]).ratios)
-    differing = []
+    differing, missing = [], []
     options = any(key.startswith("method.") for key in keys)
     if "method" not in keys and _facts(methods[0], options) != _facts(methods[1], options):
-        names = (str(method.get("_target_")).rpartition(".")[2] for method in methods)
-        differing.append("the method {} instead of {}".format(*names))
+        differing.append(" instead of ".join(map(_shown, methods)))
+        missing.append(method_words(_facts(methods[0])) or "method=NAME")
     if not keys & _OF_RATIOS and ratios[0] != ratios[1]:
-        differing.append("the ratios {} instead of {}".format(*ratios))
+        differing.append("the ratios {} instead of {}".format(*map(_rounded, ratios)))
+        missing.append("rho=NUMBER")
     if differing:
         raise InputError(
             f"ckpt_path={path} was saved with {' and with '.join(differing)}, which this command "
-            "line has by default: add method=NAME and rho=NUMBER, or give the .ckpt of its "
-            "training, which brings them."
+            f"line has by default: add {' and '.join(missing)}, or give the .ckpt of its "
+            "training, which brings its settings."
         )
 
 
-def _facts(method: Mapping[str, object], chosen: bool) -> dict[str, object]:
+def _shown(method: Mapping[str, object]) -> str:
+    return method_words(_facts(method)) or f"the method {method.get('_target_')}"
+
+
+def _rounded(ratios: object) -> object:
+    return [round(ratio, 4) for ratio in ratios] if isinstance(ratios, list) else ratios
+
+
+def _facts(method: Mapping[str, object], chosen: bool = False) -> dict[str, object]:
     """Return what makes a method; not its options, where these are chosen."""
     if chosen:
         return {"_target_": method.get("_target_")}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from types import NoneType
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from ..config import plain_settings
 from ..datamodules.base import ImageDataModule
 from ..datamodules.targets import IMAGE
 from ..errors import InputError
@@ -64,10 +66,13 @@ def _unknown(config: DictConfig) -> Faults:
 
 
 def _values(config: DictConfig) -> Faults:
+    refused: set[str] = set()
     for key, allowed in allowed_values(config).items():
         given = allowed.needed or _has(config, key)
         if given and (sentence := allowed.fault(key, _plain(config, key))):
-            yield key, sentence
+            if not refused & _followed(config, key):
+                yield key, sentence
+            refused.add(key)
 
 
 def _parts(config: DictConfig) -> Faults:
@@ -133,6 +138,15 @@ def _has(config: DictConfig, key: str) -> bool:
     parent, _, leaf = key.rpartition(".")
     node = OmegaConf.select(config, parent) if parent else config
     return isinstance(node, DictConfig) and leaf in node
+
+
+def _followed(config: DictConfig, key: str) -> set[str]:
+    """Return the keys whose values make up that of a setting, as `seed` in `seed: ${seed}`."""
+    parent, _, leaf = key.rpartition(".")
+    node = OmegaConf.select(config, parent) if parent else config
+    if not isinstance(node, DictConfig) or not OmegaConf.is_interpolation(node, leaf):
+        return set()
+    return set(re.findall(r"[\w.]+", str(plain_settings(node, resolve=False)[leaf])))
 
 
 def _plain(config: DictConfig, key: str) -> object:

@@ -34,6 +34,7 @@ _WRITTEN_WHOLE = {
     "token_maps",
 }
 _HEADING = "title"  # text, whose commas are no sweep
+_NAME = re.compile(r"(.*\.)?(dataset|lists|\w+_(split|csv|json|list|key))")
 # Hydra's flags that take the next word as their value.
 _WITH_VALUE = {
     *("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"),
@@ -101,6 +102,11 @@ def is_path(key: str) -> bool:
     return is_written(key) or key.rpartition(".")[2] in _READ or key == "hydra.sweep.subdir"
 
 
+def is_name(key: str) -> bool:
+    """Return whether a setting of this name holds a name, as of a part of a data set."""
+    return bool(_NAME.fullmatch(key))
+
+
 def is_written(key: str) -> bool:
     """Return whether a setting of this name holds a path that a run writes to."""
     return key in _WRITTEN_WHOLE or key.rpartition(".")[2] in _WRITTEN
@@ -145,13 +151,22 @@ def _quoted(argument: str, sweeping: bool) -> str:
     if is_path(key):
         words = _paths(key, value, sweeping and not key.startswith("hydra."))
     elif value and value[0] not in "[{'\"" and "${" not in value:
-        if parsed(argument) is not None and (key != _HEADING or value.lower() == "null"):
+        if parsed(argument) is None or (key == _HEADING and value.lower() != "null"):
+            words = [_quote(value)]
+        elif is_name(key):
+            words = list(map(_named, _split(value)))
+        else:
             return argument
-        words = [_quote(value)]
     else:
         return argument
     quoted = f"{prefix}{key}={','.join(words)}"
     return quoted if parsed(quoted) else argument  # Hydra says what is wrong with the key
+
+
+def _named(part: str) -> str:
+    """Return a word of Hydra's grammar for a name, quoted where it reads as a number or a truth."""
+    override = parsed(f"name={part}")
+    return _quote(part) if override and isinstance(override.value(), (int, float)) else part
 
 
 def _paths(key: str, value: str, sweeping: bool) -> list[str]:

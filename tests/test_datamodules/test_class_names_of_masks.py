@@ -29,6 +29,8 @@ def test_names_give_the_number_of_classes(tmp_path: Path) -> None:
     ("given", "count", "fragment"),
     [
         ([], None, "must name each class"),
+        (5, None, "datamodule.class_names=5 must name each class"),
+        ({"road": 1}, None, "must name each class"),
         (["road", 1], None, "quote a name that is a number"),
         (["road", " "], None, "must name each class"),
         (["road", "road"], 2, "holds road more than once"),

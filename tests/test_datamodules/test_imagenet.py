@@ -236,10 +236,6 @@ def test_more_than_all_images_a_batch_is_refused(subset: Path) -> None:
 
 
 def test_bad_settings_are_named(subset: Path) -> None:
-    with pytest.raises(InputError, match=r"datamodule\.scale=\[1\.0, 0\.5\]"):
-        make(subset, scale=[1.0, 0.5])
-    with pytest.raises(InputError, match=r"datamodule\.crop_pct=90"):
-        make(subset, crop_pct=90)
     assert "datamodule.num_classes=10" in refusal(make(subset, num_classes=10))
     with pytest.raises(InputError, match=r"batch_size=3 is odd"):
         make(subset, batch_size=3)

@@ -245,7 +245,6 @@ FAULTS = {
         "has a list of videos there",
     ),
     "views": ("kinetics", lambda p: p, {"views": {"clips": 1}}, "must have clips and crops"),
-    "scale": ("kinetics", lambda p: p, {"scale": [0.5, 2]}, "scale=.* is not a range"),
     "decoder": ("kinetics", lambda p: p, {"decoder": "decord"}, "decoder=decord must be"),
     "sampling": ("kinetics", lambda p: p, {"sampling": "all"}, "sampling=all must be"),
 }

@@ -94,3 +94,29 @@ def test_sentences_of_values() -> None:
         (ExistingFile("a list"), "no.txt", "k=no.txt is not a file: give the path of a list."),
     ):
         assert allowed.fault("k", value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("setting", "refused", "said", "valid"),
+    [
+        ("trainer.gradient_clip_val", ["-1", "nan", "true"], "a number from 0", ["0", "null"]),
+        ("trainer.check_val_every_n_epoch", ["0", "-1"], "a whole number from 1", ["2", "null"]),
+        ("trainer.val_check_interval", ["0", "0.0"], "a share of an epoch", ["0.5", "3", "null"]),
+        ("trainer.log_every_n_steps", ["a", "-1", "nan"], "a whole number from 0", ["0"]),
+        ("trainer.min_epochs", ["a", "-1", "1.5"], "a whole number from 0", ["2", "null"]),
+        ("trainer.min_steps", ["a", "-1"], "a whole number from 0", ["2", "null"]),
+        ("trainer.max_steps", ["a", "nan", "1.5", "-2"], "a whole number from -1", ["-1", "5"]),
+        ("trainer.num_sanity_val_steps", ["a", "-5"], "a whole number from -1", ["-1", "2"]),
+        ("loss.classification.smoothing", ["1", "2", "-1"], "from 0 and below 1", ["0", "0.1"]),
+    ],
+)
+def test_values_that_mean_nothing_are_refused(
+    setting: str, refused: list[str], said: str, valid: list[str]
+) -> None:
+    for value in refused:
+        (sentence,) = faults(f"++{setting}={value}")
+        assert sentence.startswith(f"{setting}=")
+        assert " must be " in sentence
+        assert said in sentence
+    for value in valid:
+        assert not faults(f"++{setting}={value}")

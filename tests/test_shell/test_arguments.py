@@ -84,6 +84,23 @@ def test_words_beyond_hydras_grammar_are_text() -> None:
         assert for_hydra([left]) == [left]
 
 
+def test_a_name_that_reads_as_a_number_is_text() -> None:
+    for name in ("2024", "1e3", "true", "nan", "007"):
+        assert values(f"datamodule.val_split={name}") == [name]
+        override = parsed(for_hydra([f"datamodule.train_csv={name}"])[0])
+        assert override is not None
+        assert override.value() == name
+    assert values("datamodule.val_split=2023,2024,new", "-m") == ["2023", "2024", "new"]
+    for left in (
+        "datamodule.val_csv=null",
+        "datamodule.train_split=new",
+        "datamodule.train_split='7'",
+        "datamodule.train_split=choice(1,2)",
+        "datamodule.split=1",
+    ):
+        assert for_hydra([left]) == [left]
+
+
 def test_what_is_no_path_is_refused() -> None:
     with pytest.raises(InputError, match=r"datamodule\.root= lacks a path"):
         for_hydra(["datamodule.root="])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, final
 
+import torch
 import torchmetrics
 from torch import Tensor, nn
 from typing_extensions import Unpack, override
@@ -83,12 +84,16 @@ class SparseDetector(DenseModule):
             metric.update(found, truth)
 
     def percentages(self, metrics: _Metrics) -> dict[str, Tensor]:
-        """Return the precision averaged over overlaps from 0.5 to 0.95, and at 0.5."""
+        """Return the precision averaged over overlaps from 0.5 to 0.95, and at 0.5.
+
+        NaN if the images have no objects to be found.
+        """
         values = {}
         for kind, metric in metrics.by_kind().items():
             computed = metric.compute()
-            values[f"{kind}_ap"] = 100 * computed["map"].clamp(min=0)
-            values[f"{kind}_ap50"] = 100 * computed["map_50"].clamp(min=0)
+            for name, key in (("ap", "map"), ("ap50", "map_50")):
+                share = computed[key]  # -1 without objects
+                values[f"{kind}_{name}"] = torch.where(share < 0, torch.nan, 100 * share)
         return values
 
 

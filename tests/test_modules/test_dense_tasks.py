@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from itertools import product
 from pathlib import Path
@@ -28,7 +29,7 @@ from src.errors import InputError
 from src.measure.complexity import count_gmacs
 from src.modules import heads
 from src.modules.dense import DenseModule
-from src.modules.heads.base import EveryPosition
+from src.modules.heads.base import DenseOutput, EveryPosition
 from src.modules.heads.pyramid import STRIDES, Pyramid
 from src.modules.losses import PixelClassification, PixelDistillation, TeacherOutput
 from src.runs.cost import whole_cost
@@ -198,6 +199,23 @@ def test_training_with_all_that_watches_it(
         assert picture.width > columns * 164 + 4 + 3 * 8  # and the legend in its frame
         assert picture.height == 2 * 164 + 20 + 2 * 8
     assert (tmp_path / "tokens" / "epoch_000.png").is_file()
+
+
+def test_precision_needs_objects() -> None:
+    module = make_module("retinanet", "convnext_micro", *papers_method("convnext_micro"))
+    box, none = torch.tensor([[2.0, 2.0, 20.0, 20.0]]), torch.zeros(0, 4)
+    found = {"boxes": box, "scores": torch.tensor([0.9]), "labels": torch.tensor([1])}
+    seen = DenseOutput(None, detections=(found,))  # type: ignore[arg-type]
+
+    def precision(boxes: torch.Tensor, label: int) -> dict[str, float]:
+        metrics = module.make_metrics()
+        labels = torch.full((len(boxes),), label)
+        module.update_metrics(metrics, seen, [{"boxes": boxes, "labels": labels}])
+        return {name: value.item() for name, value in module.percentages(metrics).items()}
+
+    assert precision(box, 1) == {"box_ap": 100, "box_ap50": 100}
+    assert precision(box, 2) == {"box_ap": 0, "box_ap50": 0}
+    assert all(math.isnan(value) for value in precision(none, 1).values())
 
 
 @pytest.mark.parametrize(("head", "backbone", "method"), SUMMARIZING)

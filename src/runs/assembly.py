@@ -12,6 +12,7 @@ import lightning as L
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ..callbacks.moved_run import MovedRun
 from ..callbacks.run_record import RunRecord
 from ..callbacks.undefined_outputs import UndefinedOutputs
 from ..checkpoints.atomic_io import AtomicCheckpointIO
@@ -129,7 +130,7 @@ def _trainer(settings: Settings, record: Settings, choices: dict[str, str]) -> L
     loggers = [instantiate(part) for part in settings.get("logger", {}).values() if part]
     trainer: L.Trainer = instantiate(
         settings["trainer"],
-        callbacks=[*callbacks, UndefinedOutputs(), RunRecord(record, choices)],
+        callbacks=[*callbacks, UndefinedOutputs(), RunRecord(record, choices), MovedRun()],
         logger=loggers,
         plugins=[*map(instantiate, settings["trainer"].get("plugins") or []), AtomicCheckpointIO()],
     )

@@ -120,6 +120,7 @@ def assemble(config: DictConfig, choices: dict[str, str], typed: list[str]) -> R
         warn_of_other_classes(data, weights)
     for warning in unused_settings(config, module, typed):
         log.warning(warning)
+    _warn_if_never_validated(trainer)
     for logger in trainer.loggers:
         logger.log_hyperparams(settings | {"choices": choices})
     return Run(trainer, module, data, checkpoint)
@@ -140,6 +141,16 @@ def _trainer(settings: Settings, record: Settings, choices: dict[str, str]) -> L
             "trainer.devices=2 or more, or choose trainer=gpu."
         )
     return trainer
+
+
+def _warn_if_never_validated(trainer: L.Trainer) -> None:
+    every, epochs = trainer.check_val_every_n_epoch or 0, trainer.max_epochs or -1
+    if 0 < epochs < every:
+        log.warning(
+            f"trainer.check_val_every_n_epoch={every} is more than trainer.max_epochs={epochs}: "
+            "nothing is validated, so that there is no best.ckpt; last.ckpt is saved after each "
+            "epoch."
+        )
 
 
 def _weights(settings: Settings) -> Checkpoint | None:

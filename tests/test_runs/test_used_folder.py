@@ -53,3 +53,10 @@ def test_a_run_that_was_moved_keeps_a_better_best(tmp_path):
     assert train(f"hydra.run.dir={second}", "ckpt_path=last", more) == 0
     assert contents(second)["best.ckpt"] == before["best.ckpt"]
     assert contents(second)["last.ckpt"] != before["last.ckpt"]
+
+
+def test_a_training_that_is_never_validated_is_saved_and_warned_of(tmp_path, capfd):
+    assert train(f"hydra.run.dir={tmp_path}", "+trainer.check_val_every_n_epoch=3") == 0
+    told = capfd.readouterr().err
+    assert "check_val_every_n_epoch=3 is more than trainer.max_epochs=2: nothing is vali" in told
+    assert contents(tmp_path).keys() == {"last.ckpt"}

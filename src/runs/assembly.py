@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ..callbacks.moved_run import MovedRun
+from ..callbacks.resumed_epoch import ResumedEpoch
 from ..callbacks.run_record import RunRecord
 from ..callbacks.undefined_outputs import UndefinedOutputs
 from ..checkpoints.atomic_io import AtomicCheckpointIO
@@ -129,9 +130,10 @@ def assemble(config: DictConfig, choices: dict[str, str], typed: list[str]) -> R
 def _trainer(settings: Settings, record: Settings, choices: dict[str, str]) -> L.Trainer:
     callbacks = [instantiate(part) for part in settings.get("callbacks", {}).values() if part]
     loggers = [instantiate(part) for part in settings.get("logger", {}).values() if part]
+    resumed = [MovedRun(), ResumedEpoch()]
     trainer: L.Trainer = instantiate(
         settings["trainer"],
-        callbacks=[*callbacks, UndefinedOutputs(), RunRecord(record, choices), MovedRun()],
+        callbacks=[*callbacks, UndefinedOutputs(), RunRecord(record, choices), *resumed],
         logger=loggers,
         plugins=[*map(instantiate, settings["trainer"].get("plugins") or []), AtomicCheckpointIO()],
     )

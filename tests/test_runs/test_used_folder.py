@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,20 @@ def test_a_training_that_is_never_validated_is_saved_and_warned_of(tmp_path, cap
     told = capfd.readouterr().err
     assert "check_val_every_n_epoch=3 is more than trainer.max_epochs=2: nothing is vali" in told
     assert contents(tmp_path).keys() == {"last.ckpt"}
+
+
+def test_an_epoch_goes_on_with_a_smaller_batch(tmp_path):
+    words = ["~trainer.limit_train_batches", "datamodule.train_images=8"]
+    words += ["callbacks.recent.minutes=null", "callbacks.recent.steps=3"]
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert train(*words, f"hydra.run.dir={first}") == 0
+    recent = first / "checkpoints" / "recent.ckpt"
+    assert torch.load(recent, weights_only=True)["global_step"] == 6  # half of the second epoch
+    words += ["datamodule.batch_size=1", f"ckpt_path={recent}"]
+    assert train(*words, f"hydra.run.dir={second}") == 0
+    last = torch.load(second / "checkpoints" / "last.ckpt", weights_only=True)
+    assert last["global_step"] == 6 + 4
+    (course,) = last["lr_schedulers"]
+    assert course["last_epoch"] == 2 * 8
+    with (second / "csv" / "metrics.csv").open(newline="") as file:
+        assert [row["step"] for row in csv.DictReader(file) if row["val/acc1"]] == ["9"]

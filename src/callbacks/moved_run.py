@@ -28,7 +28,7 @@ class MovedRun(L.Callback):
 
         A state whose best checkpoint was not brought along stays, so that the next one is saved.
         """
-        here = Path(str(trainer.ckpt_path)).resolve().parent
+        here = Path(str(trainer.ckpt_path)).parent.resolve()
         saving = (c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint))
         if str(here) not in {callback.dirpath for callback in saving}:
             return

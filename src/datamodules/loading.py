@@ -128,7 +128,7 @@ class Loaders:
             images: Of an epoch of this process.
         """
         done = start["batch"]
-        if "batches" not in start:
+        if not start.get("batches"):
             return done, done * self.batch_size
         full, limit = images // self.batch_size, self.limit
         batches = min(full, limit) if isinstance(limit, int) else int(full * limit)

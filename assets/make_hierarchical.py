@@ -90,6 +90,7 @@ def digit_map(scene: Scene, side: int, pixels: int) -> Tensor:
 def train(backbone: str, start: Path) -> None:
     """Train the whole network and put its weights beside this script."""
     run = LOGS / backbone
+    shutil.rmtree(run, ignore_errors=True)
     options = (f"backbone.weights={start}", "trainer.max_epochs=4", f"hydra.run.dir={run}")
     command = ["train.py", "experiment=digits_dense", f"backbone={backbone}", *options]
     subprocess.run([sys.executable, *command], cwd=ROOT, check=True)

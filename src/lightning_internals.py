@@ -52,6 +52,18 @@ def batches_completed(trainer: L.Trainer) -> int:
     return trainer.fit_loop.epoch_loop.batch_progress.current.completed
 
 
+def go_on_behind(trainer: L.Trainer, batches: int) -> None:
+    """Have the epoch that training resumes in go on behind its first `batches`.
+
+    The counters of a batch, from ready to completed, keep their distance to each other, by which
+    Lightning knows at which hook the state was saved.
+    """
+    current = trainer.fit_loop.epoch_loop.batch_progress.current
+    shift = batches - batches_trained(trainer)
+    for name, count in vars(current).items():
+        setattr(current, name, count + shift)
+
+
 def resumable_behind(trainer: L.Trainer, batches: int) -> bool:
     """Return whether a state saved behind the first `batches` of an epoch resumes as if unbroken.
 

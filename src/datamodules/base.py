@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import ClassVar, TypeVar
 
 import lightning as L
@@ -209,13 +209,21 @@ class ImageDataModule(L.LightningDataModule, ABC):
     @property
     def _loaders(self) -> Loaders:
         trainer = self.trainer
-        place = (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
-        return Loaders(self.batch_size, self.num_workers, self.seed, *place)
+        alone = Loaders(self.batch_size, self.num_workers, self.seed)
+        if trainer is None:
+            return alone
+        return replace(
+            alone,
+            rank=trainer.global_rank,
+            processes=trainer.world_size,
+            accumulated=trainer.accumulate_grad_batches,
+            limit=trainer.limit_train_batches,
+        )
 
     def state_dict(self) -> dict[str, int]:
-        """Return the training's position: the epoch and how many of its batches are done."""
+        """Return the training's position: the epoch and how much of it is done."""
         assert self.trainer is not None
-        return progress_of(self.trainer)
+        return progress_of(self.trainer, self.batch_size)
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Resume from this position; Lightning calls this before it asks for the loader."""

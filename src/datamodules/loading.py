@@ -43,6 +43,8 @@ class Loaders:
         seed: Seed of order and augmentation.
         rank: Number of this process among those that train together.
         processes: How many train together.
+        accumulated: Batches of an optimizer step.
+        limit: As a Trainer's `limit_train_batches`: batches of an epoch at most, or a share of all.
     """
 
     batch_size: int
@@ -50,6 +52,8 @@ class Loaders:
     seed: int
     rank: int = 0
     processes: int = 1
+    accumulated: int = 1
+    limit: float = 1.0
 
     def shuffled(
         self, dataset: Dataset[Sample], start: Mapping[str, int], repeats: int
@@ -60,7 +64,7 @@ class Loaders:
 
         Args:
             dataset: The data set, whose images may be augmented at random.
-            start: The `epoch`, and how many of its batches (`batch`) are done.
+            start: As `progress_of` returns it.
             repeats: Draws of each image in an epoch.
         """
         if isinstance(dataset, IterableDataset):
@@ -107,8 +111,31 @@ class Loaders:
 
     def _resumable(self, sampler: EpochSampler, start: Mapping[str, int]) -> DataLoader[Sample]:
         sampler.set_epoch(start["epoch"])
-        sampler.skip = start["batch"] * self.batch_size
-        return self._loader(sampler.dataset, ResumableLoader, sampler, drop_last=True)
+        loader = self._loader(sampler.dataset, ResumableLoader, sampler, drop_last=True)
+        assert isinstance(loader, ResumableLoader)
+        if start["batch"]:
+            loader.behind, sampler.skip = self._behind(start, len(sampler))
+        return loader
+
+    def _behind(self, start: Mapping[str, int], images: int) -> tuple[int, int]:
+        """Return how many batches and images of this process's epoch are done at `start`.
+
+        Where batches have another size than they had, or their number is another one, as large a
+        part of the epoch is done, in whole optimizer steps: less than one is trained again.
+
+        Args:
+            start: As `progress_of` returns it; former checkpoints say no more than `batch`.
+            images: Of an epoch of this process.
+        """
+        done = start["batch"]
+        if not start.get("batches"):
+            return done, done * self.batch_size
+        full, limit = images // self.batch_size, self.limit
+        batches = min(full, limit) if isinstance(limit, int) else int(full * limit)
+        steps = done * batches // (start["batches"] * self.accumulated)
+        behind = steps * self.accumulated
+        left = (batches - behind) * self.batch_size
+        return behind, min(start["images"] // self.processes, images - left)
 
     def _loader(
         self,

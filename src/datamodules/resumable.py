@@ -179,6 +179,8 @@ class ResumableLoader(DataLoader[Sample]):
     The two methods tell Lightning that training may resume within an epoch.
     """
 
+    behind: int | None = None  # batches that are done, of an epoch that is resumed within
+
     def state_dict(self) -> dict[str, int]:
         """Return an empty state; the data module stores the position."""
         return {}
@@ -187,11 +189,20 @@ class ResumableLoader(DataLoader[Sample]):
         """Ignore the empty state."""
 
 
-def progress_of(trainer: L.Trainer) -> dict[str, int]:
-    """Return the `epoch` that training is in, and how many of its batches (`batch`) are done."""
+def progress_of(trainer: L.Trainer, batch_size: int) -> dict[str, int]:
+    """Return the `epoch` that training is in, and how many of its batches (`batch`) are done.
+
+    Within an epoch also of how many `batches`, and how many `images` of all processes were in them;
+    of a stream nobody knows.
+    """
     epoch, batch = epoch_in_progress(trainer), batches_trained(trainer)
-    complete = batch >= trainer.num_training_batches
-    return {"epoch": epoch + complete, "batch": 0 if complete else batch}
+    batches = trainer.num_training_batches
+    if batch >= batches:
+        return {"epoch": epoch + 1, "batch": 0}
+    place = {"epoch": epoch, "batch": batch}
+    if batch == 0 or not isinstance(batches, int):
+        return place
+    return place | {"batches": batches, "images": batch * batch_size * trainer.world_size}
 
 
 def _length(dataset: Dataset[Sample]) -> int:

@@ -12,6 +12,8 @@ import lightning as L
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ..callbacks.moved_run import MovedRun
+from ..callbacks.resumed_epoch import ResumedEpoch
 from ..callbacks.run_record import RunRecord
 from ..callbacks.undefined_outputs import UndefinedOutputs
 from ..checkpoints.atomic_io import AtomicCheckpointIO
@@ -119,6 +121,7 @@ def assemble(config: DictConfig, choices: dict[str, str], typed: list[str]) -> R
         warn_of_other_classes(data, weights)
     for warning in unused_settings(config, module, typed):
         log.warning(warning)
+    _warn_if_never_validated(trainer)
     for logger in trainer.loggers:
         logger.log_hyperparams(settings | {"choices": choices})
     return Run(trainer, module, data, checkpoint)
@@ -127,9 +130,10 @@ def assemble(config: DictConfig, choices: dict[str, str], typed: list[str]) -> R
 def _trainer(settings: Settings, record: Settings, choices: dict[str, str]) -> L.Trainer:
     callbacks = [instantiate(part) for part in settings.get("callbacks", {}).values() if part]
     loggers = [instantiate(part) for part in settings.get("logger", {}).values() if part]
+    resumed = [MovedRun(), ResumedEpoch()]
     trainer: L.Trainer = instantiate(
         settings["trainer"],
-        callbacks=[*callbacks, UndefinedOutputs(), RunRecord(record, choices)],
+        callbacks=[*callbacks, UndefinedOutputs(), RunRecord(record, choices), *resumed],
         logger=loggers,
         plugins=[*map(instantiate, settings["trainer"].get("plugins") or []), AtomicCheckpointIO()],
     )
@@ -139,6 +143,16 @@ def _trainer(settings: Settings, record: Settings, choices: dict[str, str]) -> L
             "trainer.devices=2 or more, or choose trainer=gpu."
         )
     return trainer
+
+
+def _warn_if_never_validated(trainer: L.Trainer) -> None:
+    every, epochs = trainer.check_val_every_n_epoch or 0, trainer.max_epochs or -1
+    if 0 < epochs < every:
+        log.warning(
+            f"trainer.check_val_every_n_epoch={every} is more than trainer.max_epochs={epochs}: "
+            "nothing is validated, so that there is no best.ckpt; last.ckpt is saved after each "
+            "epoch."
+        )
 
 
 def _weights(settings: Settings) -> Checkpoint | None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from torch import Tensor
 
 from ..checkpoints.checkpoint import PROCESSES, RUN, Checkpoint
 from ..checkpoints.resumable_state import check_complete, check_states
-from ..errors import InputError
+from ..errors import InputError, some
 from ..modules.backbones.base import SparseBackbone
 from ..modules.weights import check_keys, present_name
 
@@ -30,6 +31,19 @@ _FREE = (
 )
 _OPTIMIZER = "optimizer._target_"
 _ABSENT = object()
+
+
+def check_unused(folder: Path) -> None:
+    """Check that a training from the start replaces no checkpoint of another one.
+
+    Raises:
+        InputError: If `folder` holds any.
+    """
+    if names := sorted(path.name for path in folder.glob("*.ckpt")):
+        raise InputError(
+            f"{folder} holds {some(names)} of an earlier training, which a new one would replace: "
+            "go on with ckpt_path=last, or give another hydra.run.dir."
+        )
 
 
 def check_resumable(student: SparseBackbone, checkpoint: Checkpoint, max_epochs: int) -> None:

@@ -25,6 +25,7 @@ from .assembly import Run, assemble
 from .cell import run_cell
 from .evaluation import trained_row
 from .lock import only_training_in
+from .resuming import check_unused
 
 
 def train(config: DictConfig) -> float | None:
@@ -65,9 +66,11 @@ def _fit(config: DictConfig) -> Run:
     hydra_config = HydraConfig.get()
     choices, typed = dict(hydra_config.runtime.choices), list(hydra_config.overrides.task)
     torch.set_float32_matmul_precision("high")
+    sweeping = hydra_config.mode is RunMode.MULTIRUN
+    if not (sweeping or config.ckpt_path):
+        check_unused(Path(config.paths.run) / "checkpoints")
     run = assemble(config, choices, typed)
     trainer = run.trainer
-    sweeping = hydra_config.mode is RunMode.MULTIRUN
     if sweeping and isinstance(trainer.strategy, Sharded):
         raise InputError("A sweep measures its students in one process: choose trainer=ddp.")
     if sweeping and trainer.world_size > 1 and not _started_from_outside(trainer):

@@ -12,6 +12,7 @@ from src.callbacks.position_map import ClassMap, PositionMap, distinct
 from src.config import compose_config
 from src.datamodules.digits import Digits
 from src.errors import InputError
+from src.modules.backbones.output import SparseOutput, Step
 from src.modules.classification import SparseClassifier
 from src.modules.segmentation import SparseSegmenter
 from src.runs.settings import check_target
@@ -79,9 +80,13 @@ def test_a_class_map_keeps_classes_of_one_name(tmp_path):
         student=SimpleNamespace(method=SimpleNamespace(schedule=SimpleNamespace(locations=(3,))))
     )
     kept = torch.tensor([[1.0, 0, 0, 0], [0, 1.0, 0, 0], [0, 0, 1.0, 0]])
-    output = SimpleNamespace(steps=[SimpleNamespace(shares=lambda: kept)])
+    step = Step(3, 0.25, keep=kept, count=kept.sum(1))
+    features = torch.zeros(3, 1, 4)
+    output = SparseOutput(torch.zeros(3, 3), features, torch.ones(3, 1), (step,), grid=(2, 2))
     callback.on_test_start(None, module)
-    callback.on_test_batch_end(None, module, {"output": output}, (None, torch.arange(3)), 0)
+    callback.on_test_batch_end(
+        None, module, {"output": output}, (torch.zeros(3, 3, 8, 8), torch.arange(3)), 0
+    )
     callback.on_test_end(SimpleNamespace(is_global_zero=True), module)
     with (tmp_path / "map.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

@@ -52,6 +52,15 @@ def batches_completed(trainer: L.Trainer) -> int:
     return trainer.fit_loop.epoch_loop.batch_progress.current.completed
 
 
+def remake_train_loader(trainer: L.Trainer) -> None:
+    """Have the training loader made anew when training starts.
+
+    It exists already where a checkpoint is restored behind `strategy.setup`, as with sharded
+    weights: optimizers are made there, and their schedules ask how many steps there are.
+    """
+    trainer.fit_loop._combined_loader = None
+
+
 def go_on_behind(trainer: L.Trainer, batches: int) -> None:
     """Have the epoch that training resumes in go on behind its first `batches`.
 

@@ -33,11 +33,11 @@ class StepCheckpoint(ModelCheckpoint):
         """Choose the interval, in minutes or in optimizer steps.
 
         Args:
-            minutes: Between two saves; None to count steps.
-            steps: Between two saves; None to count minutes.
+            minutes: Between two saves, where `steps` is None.
+            steps: Between two saves.
             options: Of Lightning's `ModelCheckpoint`.
         """
-        interval = None if minutes is None else timedelta(minutes=minutes)
+        interval = None if minutes is None or steps else timedelta(minutes=minutes)
         super().__init__(train_time_interval=interval, every_n_train_steps=steps, **options)
 
     def on_train_batch_end(

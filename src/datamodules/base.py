@@ -11,7 +11,7 @@ import lightning as L
 from torch.utils.data import DataLoader, Dataset
 
 from ..errors import InputError, some
-from ..lightning_internals import batches_started
+from ..lightning_internals import batches_started, remake_train_loader
 from ..ranges import Number, Text
 from .inputs import InputConfig
 from .loading import Loaders, cores
@@ -226,8 +226,10 @@ class ImageDataModule(L.LightningDataModule, ABC):
         return progress_of(self.trainer, self.batch_size)
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Resume from this position; Lightning calls this before it asks for the loader."""
+        """Resume from this position, also where the loader has been made already."""
         self._start = state_dict
+        if self.trainer is not None:
+            remake_train_loader(self.trainer)
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Seed each training step's random numbers by seed, epoch, batch and process alone.

@@ -87,7 +87,7 @@ SETTINGS = {
     "trainer.limit_train_batches": (["1", "0.5"], ["-1", "abc"]),
     "callbacks": (["[default,ema]"], ["magic", "null", "[]"]),
     "callbacks.freeze_backbone.epochs": (["1"], ["-1", "abc"]),
-    "callbacks.recent.steps": ([], ["1", "abc", "-1"]),
+    "callbacks.recent.steps": (["1"], ["abc", "-1"]),
     "callbacks.recent.minutes": (["0.01"], ["abc", "-1", "null"]),
     "callbacks.token_maps": (["{images: 1}"], ["3", "{images: 0}", "{images: abc}"]),
     "task.teacher.precision": (["bf16"], ["abc", "3"]),

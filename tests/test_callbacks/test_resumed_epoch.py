@@ -7,6 +7,7 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.utils.data import TensorDataset
 
@@ -107,6 +108,21 @@ def fit(folder: Path, batch_size: int, stop: int, saves: int, **options: object)
     else:
         trainer.fit(module, Numbers(batch_size), ckpt_path=resumed)
     return module
+
+
+class RestoredLate(SingleDeviceStrategy):
+    """Restores a checkpoint when optimizers and loaders exist, as with sharded weights."""
+
+    restore_checkpoint_after_setup = True
+
+
+@pytest.mark.parametrize("size", [4, 2])
+def test_what_is_restored_late_goes_on_behind_the_images_seen(size, tmp_path):
+    first = fit(tmp_path, 4, STOP, STOP)
+    options = {"resumed": tmp_path / "recent.ckpt", "strategy": RestoredLate("cpu")}
+    second = fit(tmp_path / "second", size, 0, 1000, **options)
+    assert sorted(first.images[1] + second.images[1]) == list(range(IMAGES))
+    assert [len(images) for images in second.images] == [0, IMAGES // 2, IMAGES]
 
 
 @pytest.mark.parametrize("saves", [STOP, 1000], ids=["saved behind a step", "saved at the signal"])

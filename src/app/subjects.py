@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..measure.complexity import count_gmacs
 from ..modules.backbones.base import SparseBackbone
 from ..modules.heads.base import WholeNetwork
+from ..modules.saving.described import CLASSIFICATION
 from ..modules.saving.hub import is_address
 from ..modules.saving.load import load
 from ..modules.student import attach, build_student, create_student, sparsify
@@ -153,6 +154,8 @@ def file_subject(path: str) -> Subject:
         loaded = load(path)
         if isinstance(loaded, WholeNetwork):
             raise InputError(f"{path} has a head for another task: the app shows classification.")
+        if loaded.task != CLASSIFICATION:
+            raise InputError(f"{path} is of task={loaded.task}: the app shows classification.")
         return Subject(Path(path).name, loaded, loaded.class_names, saved=True)
     checkpoint = Checkpoint.read(path)
     if RUN not in checkpoint.content:
@@ -175,7 +178,7 @@ def _recorded(checkpoint: Checkpoint) -> Settings:
     from omegaconf import OmegaConf
 
     choices = recorded_choices(checkpoint)
-    if choices["task"] != "classification":
+    if choices["task"] != CLASSIFICATION:
         raise InputError(
             f"{checkpoint.path} is of task={choices['task']}: the app shows classification."
         )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from ..checkpoints.checkpoint import Checkpoint
+from ..checkpoints.checkpoint import PREPROCESSING, Checkpoint
 from ..config import instantiate, locate
 from ..errors import InputError
 from ..modules.backbones.base import SparseBackbone
@@ -31,8 +32,8 @@ def build(settings: dict[str, Any], checkpoint: Checkpoint | None) -> tuple[Netw
     Returns:
         The network in evaluation mode, and the side of its images in pixels.
     """
-    backbone = settings["backbone"]
-    if issubclass(locate(settings["task"]), DenseModule):
+    backbone, task = settings["backbone"], locate(settings["task"])
+    if issubclass(task, DenseModule):
         return _with_head(settings, checkpoint)
     student = build_student(
         backbone,
@@ -41,6 +42,7 @@ def build(settings: dict[str, Any], checkpoint: Checkpoint | None) -> tuple[Netw
         (checkpoint and checkpoint.num_classes) or own_classes(backbone["network"]),
         checkpoint=checkpoint,
     )
+    student.task = task.task
     return student.eval(), backbone["image_size"]
 
 
@@ -54,5 +56,10 @@ def _with_head(settings: dict[str, Any], checkpoint: Checkpoint | None) -> tuple
     )
     if reason := module.head.not_exported:
         raise InputError(f"{type(module.head).__name__} cannot be exported: {reason}.")
-    module.student.class_names, module.student.preprocessing = names, data.preprocessing
+    module.student.class_names = names
+    if checkpoint is None or PREPROCESSING not in checkpoint.content:
+        module.student.preprocessing = data.preprocessing
+    else:  # loaded from the file, in the network's size
+        size = (data.image_size, data.image_size)
+        module.student.preprocessing = replace(module.student.preprocessing, size=size)
     return module.whole.eval(), data.image_size

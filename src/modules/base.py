@@ -44,6 +44,8 @@ class SparseModule(L.LightningModule, ABC):
 
     Attributes:
         judged_by: The metric by which reports compare students.
+        task: Its name in `conf/task`, by which a saved student says what its outputs are; None
+            where a head beside the student says so.
         target: What the task learns from, one of a data module's `targets`.
         target_words: What a target is, in words, for messages.
         natural_loss: The option of `conf/loss` that has all of the task's terms.
@@ -54,6 +56,7 @@ class SparseModule(L.LightningModule, ABC):
 
     judged_by: Metric
 
+    task: ClassVar[str | None] = None
     target: ClassVar[str] = "label"
     target_words: ClassVar[dict[str, str]] = {"label": "a class for each image"}
     natural_loss: ClassVar[str] = "dynamicvit"
@@ -93,6 +96,7 @@ class SparseModule(L.LightningModule, ABC):
         self.metrics = nn.ModuleDict()
         self.teacher_options = teacher or {"_target_": "src.modules.teacher.Teacher"}
         self.student = build_student(backbone, method, schedule, num_classes, any_size, checkpoint)
+        self.student.task = self.task
         self.head: nn.Module | None = None
         self.loss = build_loss(loss)
         self.loss.prepare(self.student, num_classes)

@@ -87,6 +87,8 @@ class LabelModule(SparseModule):
 class SparseClassifier(LabelModule):
     """Trains and evaluates a student on images with one label each."""
 
+    task = "classification"
+
 
 def restrict(logits: Tensor, classes: Sequence[int] | None) -> Tensor:
     """Return `logits (B, classes)` with all but `classes` at -inf; None restricts nothing."""

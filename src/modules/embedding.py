@@ -47,6 +47,7 @@ class SparseEmbedder(SparseModule):
         "outputs": Number(0, least=0, whole=True),
     }
 
+    task = "embedding"
     target = IMAGE
     target_words = {IMAGE: "images alone"}
     natural_loss = "features"

@@ -32,6 +32,7 @@ class SparseMultilabelClassifier(SparseModule):
     in percent. A class that no validation image is known to have is left out of the mean.
     """
 
+    task = "multilabel"
     target = LABELS
     target_words = TARGET_WORDS
     natural_loss = "multilabel"

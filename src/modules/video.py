@@ -22,6 +22,7 @@ class SparseVideoClassifier(LabelModule):
     H, W)`, whose probabilities are averaged.
     """
 
+    task = "video"
     target = CLIP_LABEL
     target_words: ClassVar[dict[str, str]] = TARGET_WORDS
     predictions = "src.predictions.clips.ClipTable"

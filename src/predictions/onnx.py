@@ -13,13 +13,15 @@ from ..datamodules.preprocessing import Preprocessing
 from ..errors import InputError, one_sentence
 from ..modules.backbones.output import SparseOutput
 from ..modules.heads.base import DenseOutput, Output
+from ..modules.saving.described import CLASSIFICATION
 
 
 class OnnxStudent(nn.Module):
     """Gives the logits of an exported network; features and decisions stay in the file.
 
     Attributes:
-        task: What its head predicts, as in `conf/task`; None where the file has no head.
+        task: What the outputs are, by a name of `conf/task`.
+        has_head: Whether they are those of a head.
         preprocessing: How the file says that images are prepared.
         class_names: The name of each output's class; None where the file does not say.
     """
@@ -53,8 +55,12 @@ class OnnxStudent(nn.Module):
         )
         names = _value(said, "class_names")
         self.class_names = tuple(map(str, names)) if isinstance(names, list) else None
-        task = _value(said, "task")
-        self.task = str(task["name"]) if isinstance(task, dict) and task.get("head") else None
+        said_task = _value(said, "task")
+        task = said_task if isinstance(said_task, dict) else {}
+        self.task = str(task.get("name") or CLASSIFICATION)
+        self.has_head = bool(task.get("head"))
+        if self.task == CLASSIFICATION and task.get("num_classes") == 0:
+            self.task = "embedding"  # which former files do not say
 
     def input_sides(self) -> tuple[int, ...]:
         """Return height and width of an input in pixels, before them the frames of a clip."""
@@ -65,7 +71,7 @@ class OnnxStudent(nn.Module):
         inputs = {self._session.get_inputs()[0].name: images.float().cpu().numpy()}
         logits = torch.from_numpy(self._session.run(None, inputs)[0])
         features, sizes = logits.new_zeros(len(logits), 0, 0), logits.new_zeros(len(logits), 0)
-        if self.task is None:
+        if not self.has_head:
             return SparseOutput(logits, features, sizes)
         return DenseOutput(SparseOutput(sizes, features, sizes), logits)
 

@@ -18,6 +18,7 @@ from ..modules.base import SparseModule
 from ..modules.dense import DenseModule
 from ..modules.heads.base import WholeNetwork
 from ..modules.networks.create import own_classes
+from ..modules.saving.described import CLASSIFICATION
 from ..modules.saving.load import load
 from ..predictions.base import Predictions, predictions_of
 from ..predictions.onnx import OnnxStudent
@@ -25,6 +26,8 @@ from .other_images import warn_of_other_preprocessing
 from .record import with_recorded_run
 from .self_described import ONNX, describes_itself
 from .settings import check_config
+
+_OF_IMAGES = ("datamodule.image_size", "datamodule.crop_pct")  # how images are prepared
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def open_predictor(config: DictConfig, overrides: Sequence[str], task: str) -> P
     if path and Path(path).suffix == ONNX:
         _refuse_choices(path, overrides, ("rho", "method", "schedule", "backbone"))
         onnx = OnnxStudent(Path(path))
-        kind = predictions_of(_task(onnx.task or task, path))
+        kind = predictions_of(_task(_chosen(path, onnx.task, onnx.has_head, overrides, task)))
         sides = onnx.input_sides()
         return Predictor(
             onnx, kind, onnx.preprocessing, sides, onnx.class_names, plain_settings(config)
@@ -103,30 +106,46 @@ def _of_student(config: DictConfig, overrides: Sequence[str], task: str) -> Pred
     _refuse_choices(path, overrides, ("method", "schedule", "backbone"))
     made = load(path)
     student = made.student if isinstance(made, WholeNetwork) else made
-    if any(override.partition("=")[0] == "rho" for override in overrides):
+    if "rho" in _keys(overrides):
         student.rho = float(config.rho)
-    kind = _task(task, path)
-    if isinstance(made, WholeNetwork):
-        kind = _task(made.head.task, path)
-    elif issubclass(kind, DenseModule):
-        raise InputError(
-            f"task={task} needs a head, and {path} is a student without one: leave the task out."
-        )
+    head = made.head if isinstance(made, WholeNetwork) else None
+    own = student.task if head is None else head.task
+    kind = _task(_chosen(path, own, head is not None, overrides, task))
     names = student.class_names
     ready, sides = student.preprocessing, student.input_sides()
     return Predictor(made, predictions_of(kind), ready, sides, names, plain_settings(config))
 
 
-def _task(name: str, path: str) -> type[SparseModule]:
+def _chosen(path: str, own: str, has_head: bool, overrides: Sequence[str], task: str) -> str:
+    """Return the task of the file's outputs; another one that was typed is refused.
+
+    Files from before these wrote their task call a student for several labels a classification.
+    """
+    if "task" not in _keys(overrides) or task == own:
+        return own
+    if not has_head and (own, task) == (CLASSIFICATION, "multilabel"):
+        return task
+    if not has_head and issubclass(_task(task), DenseModule):
+        raise InputError(
+            f"task={task} needs a head, and {path} is a student without one: leave the task out."
+        )
+    raise InputError(f"task={task} is not what {path} is for, task={own}: leave it out.")
+
+
+def _task(name: str) -> type[SparseModule]:
     """Return the class that `conf/task/<name>.yaml` names."""
     kind: type[SparseModule] = locate(option("task", name)["task"])
     return kind
 
 
+def _keys(overrides: Sequence[str]) -> dict[str, str]:
+    """Return the overrides of a command line by their keys."""
+    return {override.lstrip("+~").partition("=")[0]: override for override in overrides}
+
+
 def _refuse_choices(path: str, overrides: Sequence[str], keys: Sequence[str]) -> None:
-    for override in overrides:
-        key = override.lstrip("+~").partition("=")[0]
-        if key.partition(".")[0] in keys:
+    for key, override in _keys(overrides).items():
+        if key.partition(".")[0] in keys or key in _OF_IMAGES:
             raise InputError(
                 f"{override} would change nothing, for {path} brings its own {key}: leave it out, "
                 "or give a checkpoint of the training."

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..config import Settings, instantiate
+from ..config import Settings, instantiate, locate
 from ..errors import InputError
 from ..modules.saving.hub import is_address
 from .option_words import backbone_words, method_words, same_network
 
+if TYPE_CHECKING:
+    from ..modules.saving.stored import Stored
+
 ONNX = ".onnx"
+_OF_SIZES = {"backbone.image_size", "datamodule.image_size"}
 _OF_RATIOS = {"rho", "schedule", "schedule.rho", "schedule.ratios"}
 
 
@@ -43,8 +48,8 @@ def check_described(path: str, settings: Settings, typed: Sequence[str]) -> None
         typed: The command line's overrides.
 
     Raises:
-        InputError: If the network is another, or the method or the ratios are and nobody has
-            chosen them.
+        InputError: If the network is another, or task, image size, method or ratios are and nobody
+            has chosen them.
     """
     if Path(path).suffix != ".safetensors" or not describes_itself(path):
         return
@@ -58,6 +63,10 @@ def check_described(path: str, settings: Settings, typed: Sequence[str]) -> None
             f"{network}: give {backbone_words(stored.network, stored.options)}."
         )
     keys = {override.lstrip("+~").partition("=")[0] for override in typed}
+    if "task" not in keys and (other := _other_task(stored, settings)):
+        raise InputError(f"ckpt_path={path} {other}: add task={stored.task}.")
+    if not keys & _OF_SIZES and (other := _other_size(stored, settings)):
+        raise InputError(f"ckpt_path={path} {other}.")
     methods = stored.method, settings["method"]
     ratios = stored.schedule.get("ratios"), list(instantiate(settings["schedule"]).ratios)
     differing, missing = [], []
@@ -74,6 +83,40 @@ def check_described(path: str, settings: Settings, typed: Sequence[str]) -> None
             f"line has by default: add {' and '.join(missing)}, or give the .ckpt of its "
             "training, which brings its settings."
         )
+
+
+def _other_task(stored: Stored, settings: Settings) -> str:
+    """Say that the file is for another task than is chosen; nothing if it is not, or may be so.
+
+    Former files call a student for several labels a classification.
+    """
+    own = locate(settings["task"]).task if "task" in settings else None
+    if own is None or stored.head is not None or stored.task in (own, "classification"):
+        return ""
+    return f"is of task={stored.task} instead of task={own}, which this command line has by default"
+
+
+def _other_size(stored: Stored, settings: Settings) -> str:
+    """Say that the file is for images of another size, and what gives them; nothing if it is not.
+
+    Sizes of which height and width differ are not compared.
+    """
+    network = stored.options.get("img_size") or stored.image_size
+    for group, sides in (("backbone", network), ("datamodule", stored.preprocessing.size)):
+        chosen, own = settings.get(group, {}).get("image_size"), _side(sides)
+        if None not in (chosen, own) and chosen != own:
+            return (
+                f"is for images of {own} pixels, and this command line has {chosen} by default: "
+                f"add {group}.image_size={own}, or {chosen} if that is meant"
+            )
+    return ""
+
+
+def _side(sides: object) -> int | None:
+    """Return the side of a square, given alone or as height and width; None for anything else."""
+    if isinstance(sides, (list, tuple)):
+        return sides[0] if len(set(sides)) == 1 else None
+    return sides if isinstance(sides, int) else None
 
 
 def _shown(method: Mapping[str, object]) -> str:

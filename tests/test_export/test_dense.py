@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
+from src.checkpoints.checkpoint import Checkpoint
 from src.config import compose_config
 from src.errors import InputError
 from src.export.check import export_and_check
 from src.export.graph import Deployed, export, largest_difference, load
-from src.export.networks import Network, build
+from src.export.networks import Network, build, student_of
+from src.modules.heads.base import WholeNetwork
 from src.predictions.base import Options, Predicted
 from src.predictions.masks import MaskFolder
 from src.predictions.onnx import OnnxStudent
@@ -44,6 +47,18 @@ def made(asked: dict[str, Any]) -> tuple[Network, int]:
     torch.manual_seed(0)
     network, side = build(asked, None)
     return shaken(network, by=0.05).eval(), side
+
+
+def test_a_saved_network_keeps_how_images_are_prepared(tmp_path: Path) -> None:
+    asked = settings(*SMALL, "task=segmentation")
+    network, side = build(asked, None)
+    assert isinstance(network, WholeNetwork)
+    ready = replace(network.student.preprocessing, mean=(0.4, 0.4, 0.4), std=(0.2, 0.2, 0.2))
+    network.student.preprocessing = ready
+    network.save(tmp_path / "whole.safetensors")
+    again, _ = build(asked, Checkpoint.read(tmp_path / "whole.safetensors"))
+    assert student_of(again).preprocessing == ready
+    assert ready.size == (side, side)
 
 
 @pytest.mark.slow

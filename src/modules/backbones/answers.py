@@ -21,6 +21,7 @@ class TimmAnswers(nn.Module):
 
     backbone: nn.Module
     class_names: tuple[str, ...] | None
+    _task: str | None
     head_is_new: bool
 
     @property
@@ -49,7 +50,7 @@ class TimmAnswers(nn.Module):
     def reset_classifier(self, num_classes: int) -> None:
         """Replace the classifier by a new one for `num_classes`; 0 removes it."""
         self._network.reset_classifier(num_classes)
-        self.class_names = None
+        self.class_names, self._task = None, None
         self.head_is_new = num_classes > 0
 
     def get_classifier(self) -> nn.Module:

@@ -10,12 +10,15 @@ from timm.data import resolve_data_config
 from torch import nn
 
 from ...datamodules.preprocessing import Preprocessing
+from ...errors import InputError
 from ...measure.complexity import input_channels
 from .hub import push
 from .write import save
 
 if TYPE_CHECKING:
     from ..backbones.base import SparseBackbone
+
+CLASSIFICATION = "classification"  # as in `conf/task`
 
 
 class Described(nn.Module):
@@ -29,6 +32,29 @@ class Described(nn.Module):
     class_names: tuple[str, ...] | None = None
     metrics: Mapping[str, float] = {}
     _preprocessing: Preprocessing | None = None
+    _task: str | None = None
+
+    @property
+    def task(self) -> str:
+        """Return what the outputs are, by a name of `conf/task`: as set, or as the network tells.
+
+        A network without a classifier gives embeddings, one of clips is for videos, any other one
+        tells one class of each image.
+        """
+        student = cast("SparseBackbone", self)
+        if self._task is not None:
+            return self._task
+        if not student.num_classes:
+            return "embedding"
+        try:
+            clips = len(student.input_sides()) == 3
+        except InputError:  # of images, of any size
+            clips = False
+        return "video" if clips else CLASSIFICATION
+
+    @task.setter
+    def task(self, task: str | None) -> None:
+        self._task = task
 
     @property
     def preprocessing(self) -> Preprocessing:

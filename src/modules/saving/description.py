@@ -150,7 +150,7 @@ def _targets(settings: Mapping[str, object]) -> Iterator[str]:
 
 def _task_of(student: SparseBackbone, head: Head | None) -> Plain:
     if head is None:
-        return {"name": "classification", "head": None, "num_classes": student.num_classes}
+        return {"name": student.task, "head": None, "num_classes": student.num_classes}
     if head.settings is None:
         raise InputError(
             f"The head {type(head).__name__} cannot be saved, for it was not made by a task of "

@@ -22,6 +22,8 @@ _TAGS = {
     "classification": "image-classification",
     "segmentation": "image-segmentation",
     "detection": "object-detection",
+    "embedding": "image-feature-extraction",
+    "video": "video-classification",
 }
 
 
@@ -80,7 +82,7 @@ def model_card(
     student: SparseBackbone, repo_id: str, head: Head | None, license: str | None
 ) -> str:
     """Return the README.md of a repository: what the student is, its numbers, how to use it."""
-    task = "classification" if head is None else head.task
+    task = student.task if head is None else head.task
     facts = _facts(student, head)
     rows = [*facts.items(), *((name, f"{value:.6g}") for name, value in student.metrics.items())]
     lines = [

@@ -24,6 +24,7 @@ from ..networks.create import build_network
 from ..schedules import KeepSchedule
 from ..student import attach
 from ..weights import check_keys
+from .described import CLASSIFICATION
 from .description import rules
 from .hub import download, is_address
 from .stored import Stored, number, read_stored, table, text
@@ -62,6 +63,8 @@ def load(path: str | Path) -> SparseBackbone | WholeNetwork:
     _fill(made, tensors)
     student = made.student if isinstance(made, WholeNetwork) else made
     student.class_names = stored.class_names
+    if stored.head is None and stored.task != CLASSIFICATION:
+        student.task = stored.task  # former files call all others a classification
     student.preprocessing = stored.preprocessing
     student.metrics = stored.metrics
     student.method_is_new = False

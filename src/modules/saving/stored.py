@@ -30,6 +30,7 @@ class Stored:
         num_classes: Outputs of the network's classifier.
         method: Settings as in `conf/method`.
         schedule: As `schedule_of` returns it.
+        task: What the outputs are, by a name of `conf/task`.
         head: Settings as in `conf/head`, or None.
         task_classes: Classes that the head, or without one the network, tells apart.
         class_names: One for each output, or None.
@@ -45,6 +46,7 @@ class Stored:
     num_classes: int
     method: Plain
     schedule: Plain
+    task: str
     head: Plain | None
     task_classes: int
     class_names: tuple[str, ...] | None
@@ -120,6 +122,7 @@ def _checked(path: Path, header: dict[str, str]) -> Stored:
         count,
         table(method.get("settings"), "method.settings"),
         table(_plain(header, "schedule"), "schedule"),
+        text(task.get("name"), "task.name"),
         None if head is None else table(head, "task.head"),
         outputs,
         class_names,

@@ -190,6 +190,11 @@ def _check(student: SparseBackbone, images: Tensor) -> None:
             "A schedule is judged by the softmax over classes, and this "
             f"{type(student.backbone).__name__} has {outputs}: give a network for two or more."
         )
+    if student.task in ("multilabel", "embedding"):
+        raise InputError(
+            "A schedule is judged by the softmax over classes, and this student's task is "
+            f"{student.task}: give a student that tells one class of each image."
+        )
     student.predict(images[:1])  # says what does not suit the network
 
 

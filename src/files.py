@@ -52,10 +52,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
         if place.exists() and not place.is_file():
             yield place
             return
-        place.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(place)
-        ending = f".{os.getpid()}.partial"
-        folder = Path(tempfile.mkdtemp(ending, _prefix(place), place.parent))
+        folder = _folder_beside(place, path)
         try:
             partial = folder / place.name
             yield partial
@@ -83,6 +80,17 @@ def naming(path: str | Path) -> Iterator[None]:
         if re.search(_NO_ROOM, str(error)):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
+
+
+def _folder_beside(place: Path, path: str | Path) -> Path:
+    """Make a folder to write `place` in, which was given as `path`."""
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(place)
+        ending = f".{os.getpid()}.partial"
+        return Path(tempfile.mkdtemp(ending, _prefix(place), place.parent))
+    except FileNotFoundError as error:  # as /proc says that it takes no files
+        raise PermissionError(errno.EPERM, "Nothing can be made there", str(path)) from error
 
 
 def _prefix(place: Path) -> str:

@@ -106,6 +106,16 @@ def test_the_fault_names_the_file_and_not_another(tmp_path):
         not_a_place(tmp_path)
 
 
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="a system without /proc")
+@pytest.mark.parametrize("path", ["/proc/a.csv", "/proc/new/a.csv"])
+def test_a_folder_that_takes_no_files_is_said(path):
+    with pytest.raises(PermissionError) as refused:
+        not_a_place(Path(path))
+    assert sentences_of(refused.value) == [
+        f"{path} cannot be written or read: Nothing can be made there."
+    ]
+
+
 @pytest.mark.parametrize("name", ["student.pt2", "student.onnx", "small.onnx"])
 def test_a_full_disk_leaves_the_older_export(name, tmp_path, monkeypatch):
     student = sparsify(timm.create_model("vit_micro_patch8_80"), rho=0.5, method="evit").eval()

@@ -17,6 +17,7 @@ from ..measure.memory import peak_memory_mb
 from ..measure.throughput import compare_speed
 from ..modules import compile_for_inference, create_student, graph_for_inference
 from ..shell.program import one_sentence_errors
+from .options import check_counts, check_device, check_seconds
 from .report import InferenceRow, draw_speedups, native_size, reporting
 
 SHOWN = (
@@ -74,7 +75,7 @@ def measure(
     Yields:
         A row for each batch size.
     """
-    size = image_size or native_size(backbone)
+    size = native_size(backbone) if image_size is None else image_size
     student = create_student(backbone, rho=rho, method=method, image_size=size).eval()
     sides = student.input_sides(size)
     gmacs, gmacs_dense = count_gmacs(student, sides), count_gmacs(student.backbone, sides)
@@ -220,13 +221,10 @@ def _from_which_batch(measured: Sequence[InferenceRow]) -> str:
 
 
 def _check(options: argparse.Namespace) -> None:
-    for batch in options.batch:
-        if batch < 1:
-            raise InputError(f"--batch {batch} is not a batch size: give a whole number from 1.")
-    if options.repeats < 1:
-        raise InputError(f"--repeats {options.repeats} must be a whole number from 1.")
-    if options.device.startswith("cuda") and not torch.cuda.is_available():
-        raise InputError(f"--device {options.device}: PyTorch sees no GPU here; give cpu.")
+    check_counts("batch", options.batch)
+    check_counts("repeats", [options.repeats])
+    check_seconds(options.seconds)
+    check_device(options.device)
     if options.graphs and not options.device.startswith("cuda"):
         raise InputError(f"--graphs needs a GPU, and --device is {options.device}: leave it out.")
 

@@ -18,6 +18,7 @@ from ..datamodules.base import ImageDataModule
 from ..errors import InputError
 from ..measure.throughput import take_turns
 from ..shell.program import one_sentence_errors
+from .options import check_counts, check_device
 from .report import write
 from .steps import steps
 
@@ -111,6 +112,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--out", type=Path, default=Path("reports/bench_data"), help="folder")
     options = parser.parse_args(arguments)
+    check_counts("workers", options.workers, least=0)
+    check_counts("batches", [options.batches])
+    check_device(options.device)
     rows = measure(
         options.overrides, workers=options.workers, batches=options.batches, device=options.device
     )

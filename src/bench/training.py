@@ -11,11 +11,11 @@ from typing import TypedDict
 
 import torch
 
-from ..errors import InputError
 from ..measure.memory import peak_memory_mb
 from ..measure.throughput import take_turns
 from ..modules.teacher import PRECISIONS
 from ..shell.program import one_sentence_errors
+from .options import check_counts, check_device, check_seconds
 from .report import native_size, reporting
 from .steps import steps
 
@@ -123,9 +123,10 @@ def _ratios(times: Sequence[float], others: Sequence[float]) -> list[float]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Time the steps, print a table and write csv and circumstances, also when stopped."""
     options = _parser().parse_args(arguments)
-    for batch in options.batch:
-        if batch < 1:
-            raise InputError(f"--batch {batch} is not a batch size: give a whole number from 1.")
+    check_counts("batch", options.batch)
+    check_counts("repeats", [options.repeats])
+    check_seconds(options.seconds)
+    check_device(options.device)
     sizes = options.image_size or [native_size(options.backbone)]
     rows: list[StepRow] = []
     with reporting(rows, options.out, SHOWN, torch.device(options.device)):

@@ -76,6 +76,11 @@ def read_file(path: str | Path) -> dict[str, object]:
 
 
 def _damaged(path: Path) -> InputError:
+    if path.suffix == ".onnx":
+        return InputError(
+            f"{path} is a network of ONNX, which only predict.py takes: give a .ckpt, .pth or "
+            ".safetensors."
+        )
     return InputError(f"{path} is not a whole weights file (truncated or of another format).")
 
 

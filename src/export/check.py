@@ -16,7 +16,7 @@ from ..modules.heads.base import WholeNetwork
 from ..modules.saving.description import describe
 from ..runs.class_names import match_classes
 from .files import Int8, calibration_images, int8_kinds, write_all
-from .graph import Deployed, largest_difference, load
+from .graph import LARGEST_BATCH, Deployed, largest_difference, load
 from .networks import Network, build, student_of
 from .report import Row, circumstances, scored, timed
 
@@ -35,9 +35,11 @@ def export_and_check(settings: dict[str, Any]) -> tuple[list[Row], Row]:
         as `file`.
 
     Raises:
-        InputError: If the task cannot be exported, or its 8-bit version cannot be scored.
+        InputError: If the task cannot be exported, its 8-bit version cannot be scored, or
+            `check_batches` are no sizes of batches.
     """
     kinds = int8_kinds(settings)
+    _check_batches(settings["check_batches"])
     _check_task(settings)
     weights, path = settings["backbone"]["weights"], Path(settings["file"])
     checkpoint = taken(weights) if weights else None
@@ -89,6 +91,15 @@ def _check_task(settings: dict[str, Any]) -> None:
         raise InputError(
             f"int8={settings['int8']} measures top-1, and this task learns from "
             f"{task.target_words.get(task.target, task.target)}: write int8=false."
+        )
+
+
+def _check_batches(sizes: object) -> None:
+    listed = sizes if isinstance(sizes, list) else []
+    if not listed or any(type(b) is not int or not 1 <= b <= LARGEST_BATCH for b in listed):
+        raise InputError(
+            f"check_batches={sizes} is not a list of whole numbers from 1 to {LARGEST_BATCH}, "
+            "as [1,5]."
         )
 
 

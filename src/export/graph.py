@@ -26,6 +26,7 @@ from .kept import KeptSets
 from .networks import Network, student_of
 
 FORMATS = (".onnx", ".pt2")
+LARGEST_BATCH = 4096
 Outputs = tuple[Tensor, ...]
 
 
@@ -99,7 +100,7 @@ def export(
         model.student.method.use_products()
     model.note(kept)
     images = torch.randn(2, 3, *student.input_sides(image_size))
-    batch = torch.export.Dim("batch", min=1, max=4096)
+    batch = torch.export.Dim("batch", min=1, max=LARGEST_BATCH)
     rewritten = BiasAsChannel() if path.suffix == ".onnx" else nullcontext()
     try:
         with torch.no_grad(), rewritten:

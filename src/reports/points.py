@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Hashable, Sequence
 from statistics import fmean, stdev
+from types import NoneType
 
 from .cells import FIRST
-from .rows import COSTS, Row, deviation, is_number, metrics_of, number, quality
+from .rows import COSTS, Row, deviation, is_number, metrics_of, quality
 
 DENSE = "dense"
 SEED = "seed"
@@ -88,12 +89,16 @@ def _point(runs: list[Row]) -> dict[str, object]:
 
 
 def _joined(runs: Sequence[Row], name: str) -> object:
-    """Return the value that runs share, the mean of their numbers, or their texts in a row."""
+    """Return the value that runs share, the mean of their numbers, or their texts in a row.
+
+    The mean is None where one of the numbers is undefined, as a NaN is.
+    """
     values = [run.get(name) for run in runs]
     if all(value == values[0] for value in values):
         return values[0]
-    if name != SEED and all(map(is_number, values)):
-        return fmean(number(run, name) for run in runs)
+    if name != SEED and all(type(value) in (int, float, NoneType) for value in values):
+        numbers = [value for value in values if is_number(value)]
+        return fmean(numbers) if len(numbers) == len(values) else None
     return ", ".join(str(value) for value in values)
 
 

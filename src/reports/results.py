@@ -33,7 +33,8 @@ def write_results(folders: Sequence[Path], page: Path) -> int:
     commands become DIR and FILE, with a number where a table has several.
 
     Args:
-        folders: With `result.json` files anywhere below them.
+        folders: With `result.json` files anywhere below them; a run that lies below two counts
+            once.
         page: The file to write.
 
     Returns:
@@ -44,11 +45,15 @@ def write_results(folders: Sequence[Path], page: Path) -> int:
     """
     tables: dict[str, list[dict[str, object]]] = {}
     rows: list[dict[str, object]] = []
+    seen: set[Path] = set()
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"There is no folder {folder}: give that of a sweep, or of runs.")
         for row in read_rows(folder):
             run = folder / str(row["cell"])
+            if run.resolve() in seen:  # of a folder within another
+                continue
+            seen.add(run.resolve())
             own = {"cell": str(run), "named": _data_of(row), "command": _command(run)}
             rows.append({**row, **own})
     if not rows:

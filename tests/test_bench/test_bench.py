@@ -145,9 +145,21 @@ def test_data_compares_loading_with_training(tmp_path):
 @pytest.mark.parametrize(
     ("program", "arguments", "sentence"),
     [
-        (inference, "--batch 0", "--batch 0 is not a batch size"),
+        (inference, "--batch 0", "--batch 0 must be a whole number from 1"),
+        (inference, "--image-size 0", "image_size=0 must be a whole number from 1"),
+        (inference, "--repeats 0", "--repeats 0 must be a whole number from 1"),
+        (inference, "--seconds nan", "--seconds nan must be a finite number from 0"),
+        (inference, "--seconds -1", "--seconds -1 must be a finite number from 0"),
+        (inference, "--device foo", "--device foo is none that PyTorch computes on here"),
+        (inference, "--device meta", "--device meta is none that PyTorch computes on here"),
         (inference, "--backbone nothing", "Could not find 'backbone/nothing'"),
-        (training, "--batch -1", "--batch -1 is not a batch size"),
+        (training, "--batch -1", "--batch -1 must be a whole number from 1"),
+        (training, "--repeats 0", "--repeats 0 must be a whole number from 1"),
+        (training, "--seconds inf", "--seconds inf must be a finite number from 0"),
+        (training, "--device foo", "--device foo is none that PyTorch computes on here"),
+        (data, "--workers 1 -1", "--workers -1 must be a whole number from 0"),
+        (data, "--batches 0", "--batches 0 must be a whole number from 1"),
+        (data, "--device foo", "--device foo is none that PyTorch computes on here"),
         (data, "datamodule.batch_size=64 datamodule.train_images=64", "do not fill a second batch"),
     ],
 )

@@ -103,6 +103,16 @@ def test_upernet_on_maps_of_several_strides(tmp_path: Path) -> None:
     assert largest_difference(Deployed(network), run, 64, 3) < 1e-3
 
 
+@pytest.mark.parametrize("sizes", [[0], [], [1, 4097], [1.5], [True], 5, None])
+def test_batches_that_are_none_are_refused_before_anything_is_written(
+    sizes: object, tmp_path: Path
+) -> None:
+    asked = settings("task=segmentation") | {"check_batches": sizes, "file": tmp_path / "a.onnx"}
+    with pytest.raises(InputError, match=r"^check_batches=.* whole numbers from 1 to 4096, as "):
+        export_and_check(asked)
+    assert not any(tmp_path.iterdir())
+
+
 def test_detectors_are_refused_by_what_they_say() -> None:
     with pytest.raises(InputError, match="RetinaNet cannot be exported: how many boxes"):
         build(settings("task=detection", "backbone=swin_micro"), None)

@@ -129,6 +129,13 @@ def test_a_truncated_file_is_named(student, tmp_path):
             load_weights(student, file)
 
 
+def test_a_file_of_onnx_is_told_who_takes_it(student, tmp_path):
+    file = tmp_path / "student.onnx"
+    file.write_bytes(b"\x08\x0a\x12\x07pytorch\x1a\x05")
+    with pytest.raises(InputError, match=r"ONNX, which only predict\.py takes: give a \.ckpt, "):
+        load_weights(student, file)
+
+
 def test_another_number_of_classes_gets_a_new_head(tmp_path):
     from src.config import compose_config
     from src.modules.student import build_student

@@ -144,6 +144,18 @@ def test_one_run_has_no_deviation(tmp_path: Path) -> None:
     assert "standard deviation (n - 1)" not in (tmp_path / "pareto.md").read_text()
 
 
+def test_a_mean_that_is_undefined_is_an_empty_cell(tmp_path: Path) -> None:
+    for seed, acc5, speed in ((1, 99.0, None), (2, float("nan"), 7.0), (3, 98.0, 8.0)):
+        saved(tmp_path, str(seed), [f"seed={seed}"], seed=seed, acc5=acc5, whole_speedup=speed)
+    saved(tmp_path, "4", ["seed=1", "rho=0.7"], acc5=float("nan"), rho=0.7)
+    assert write_report(tmp_path)
+    several, one = table(tmp_path / "pareto.csv")
+    assert (several["n"], several["acc1"]) == ("3", "71.0")
+    assert (several["acc5"], several["acc5_std"], several["whole_speedup"]) == ("", "", "")
+    assert (one["n"], one["acc5"]) == ("1", "")
+    assert not re.search("nan|None", (tmp_path / "pareto.md").read_text())
+
+
 def test_dense_networks_of_other_weights_are_others(tmp_path: Path) -> None:
     for weights, rho in product("ab", RHOS):
         words = [f"backbone.weights={weights}", f"rho={rho}", "method=dense"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from src.errors import InputError
-from src.reports.results import main
+from src.reports.results import main, write_results
 from tests.test_reports.made_sweep import save_cell
 
 
@@ -65,6 +66,14 @@ def test_rows_hold_means_deviations_and_commands(page: str) -> None:
     assert len(rows) == 5
     assert "60.00 | 0.625 | 1.40" in cars
     assert "private" not in page
+
+
+def test_a_run_below_two_folders_counts_once(tmp_path: Path) -> None:
+    sweep, page = tmp_path / "sweep", tmp_path / "page.md"
+    for seed, acc1 in ((1, 70.0), (2, 72.0)):
+        make_run(sweep, "evit", 0.5, seed, acc1, 1.5, "/private/birds")
+    assert write_results([sweep / "birds_evit_0.5_1", tmp_path, sweep], page) == 2
+    assert re.findall(r"\| evit \| 0\.5 \| (\d) \|", page.read_text()) == ["2"]
 
 
 def test_folders_without_results_are_refused(tmp_path: Path) -> None:

@@ -39,8 +39,8 @@ def export_and_check(settings: dict[str, Any]) -> tuple[list[Row], Row]:
             `check_batches` are no sizes of batches.
     """
     kinds = int8_kinds(settings)
-    _check_batches(settings["check_batches"])
     _check_task(settings)
+    _check_batches(settings["check_batches"])
     weights, path = settings["backbone"]["weights"], Path(settings["file"])
     checkpoint = taken(weights) if weights else None
     data, images = _data(settings, checkpoint, kinds), None

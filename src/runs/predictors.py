@@ -121,15 +121,15 @@ def _chosen(path: str, own: str, has_head: bool, overrides: Sequence[str], task:
 
     Files from before these wrote their task call a student for several labels a classification.
     """
-    if "task" not in _keys(overrides) or task == own:
-        return own
-    if not has_head and (own, task) == (CLASSIFICATION, "multilabel"):
-        return task
-    if not has_head and issubclass(_task(task), DenseModule):
+    chosen = task if "task" in _keys(overrides) else own
+    if not has_head and issubclass(_task(chosen), DenseModule):
         raise InputError(
-            f"task={task} needs a head, and {path} is a student without one: leave the task out."
+            f"task={chosen} needs a head, and {path} is a student without one: leave the task out."
         )
-    raise InputError(f"task={task} is not what {path} is for, task={own}: leave it out.")
+    may_be = not has_head and (own, chosen) == (CLASSIFICATION, "multilabel")
+    if chosen != own and not may_be:
+        raise InputError(f"task={chosen} is not what {path} is for, task={own}: leave it out.")
+    return chosen
 
 
 def _task(name: str) -> type[SparseModule]:

@@ -89,6 +89,7 @@ def test_predictions_are_of_the_files_task(
         (None, 4, "task=embedding", r"is not what \S* is for, task=classification: leave it out"),
         (None, 0, "task=classification", r"is not what \S* is for, task=embedding"),
         (None, 4, "task=segmentation", r"task=segmentation needs a head, and \S* is a student"),
+        ("segmentation", 4, "", r"task=segmentation needs a head, and \S* is a student without"),
         (None, 4, "datamodule.image_size=96", r"would change nothing, for \S* brings its own"),
     ],
 )

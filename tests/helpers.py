@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import lightning as L
 import torch
 from hydra.core.global_hydra import GlobalHydra
 
@@ -51,3 +52,10 @@ def run(command: Sequence[object]) -> int:
     except SystemExit as left:
         return int(left.code or 0)
     return 0
+
+
+def quiet_trainer(**options: object) -> L.Trainer:
+    """Make a trainer for one CPU process that shows and logs nothing."""
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    options = {"accelerator": "cpu", "devices": 1, "num_sanity_val_steps": 0, **quiet, **options}
+    return L.Trainer(**options)

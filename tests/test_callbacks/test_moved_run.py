@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
 from src.callbacks.moved_run import MovedRun
+from tests.helpers import quiet_trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -45,14 +46,8 @@ def fit(folder: Path, *scores: float, resumed: Path | None = None, moves: bool =
         ModelCheckpoint(filename="best", monitor="score", mode="max", **options),
         ModelCheckpoint(filename="last", **options),
     ]
-    trainer = L.Trainer(
+    trainer = quiet_trainer(
         max_epochs=len(scores),
-        accelerator="cpu",
-        devices=1,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
         callbacks=[*saved, MovedRun()] if moves else saved,
     )
     trainer.fit(Scored(*scores), ckpt_path=resumed)

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from src.checkpoints.atomic_io import AtomicCheckpointIO
 from src.config import compose_config, instantiate
+from tests.helpers import quiet_trainer
 from tests.test_callbacks.test_resumed_training import Line
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -58,14 +59,8 @@ def saving(folder: Path) -> list[ModelCheckpoint]:
 def fit(folder: Path, notes: list[int], end: int = EPOCHS, **options: float) -> float:
     """Go on with the training in a folder, which ends before epoch `end`."""
     module, last = Validated(notes), folder / "checkpoints" / "last.ckpt"
-    trainer = L.Trainer(
+    trainer = quiet_trainer(
         max_epochs=EPOCHS,
-        accelerator="cpu",
-        devices=1,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
         callbacks=[*saving(folder), EndBehind(end)],
         plugins=AtomicCheckpointIO(),
         **options,

@@ -17,6 +17,7 @@ from src.callbacks.stop_at_signal import StopAtSignal
 from src.checkpoints.atomic_io import AtomicCheckpointIO
 from src.datamodules.base import ImageDataModule
 from src.modules.optim import LearningRates
+from tests.helpers import quiet_trainer
 from tests.test_callbacks.test_resumed_training import Line
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -90,14 +91,8 @@ def fit(folder: Path, batch_size: int, stop: int, saves: int, **options: object)
         dirpath=folder, filename="recent", steps=saves, enable_version_counter=False
     )
     resumed = options.pop("resumed", None)
-    trainer = L.Trainer(
+    trainer = quiet_trainer(
         max_epochs=EPOCHS,
-        accelerator="cpu",
-        devices=1,
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
         callbacks=[SignalBehind(signals, stop), signals, recent, ResumedEpoch()],
         plugins=AtomicCheckpointIO(),
         **options,
